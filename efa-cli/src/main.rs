@@ -1,0 +1,3 @@
+//! The `efa` command.
+
+fn main() {}

@@ -1,0 +1,1 @@
+//! An EFA device in user space.
