@@ -10,14 +10,14 @@ use crate::{
 forward! {
     /// Updates a peer's memory.
     fn fi_atomic(
-        ep: *mut fid_ep, buf: *const c_void, count: usize, desc: *mut c_void, dest_addr: fi_addr_t, addr: u64, key: u64,
-        datatype: fi_datatype, op: fi_op, context: *mut c_void,
+        ep: *mut fid_ep, buf: *const c_void, count: usize, desc: *mut c_void, dest_addr: fi_addr_t, addr: u64,
+        key: u64, datatype: fi_datatype, op: fi_op, context: *mut c_void,
     ) -> isize = atomic.write;
 
     /// [`fi_atomic`] from several buffers.
     fn fi_atomicv(
-        ep: *mut fid_ep, iov: *const fi_ioc, desc: *mut *mut c_void, count: usize, dest_addr: fi_addr_t, addr: u64,
-        key: u64, datatype: fi_datatype, op: fi_op, context: *mut c_void,
+        ep: *mut fid_ep, iov: *const fi_ioc, desc: *mut *mut c_void, count: usize, dest_addr: fi_addr_t,
+        addr: u64, key: u64, datatype: fi_datatype, op: fi_op, context: *mut c_void,
     ) -> isize = atomic.writev;
 
     /// [`fi_atomic`] with flags.
@@ -52,22 +52,23 @@ forward! {
     /// Updates a peer's memory if it compares as `op` says, and fetches what was there before.
     fn fi_compare_atomic(
         ep: *mut fid_ep, buf: *const c_void, count: usize, desc: *mut c_void, compare: *const c_void,
-        compare_desc: *mut c_void, result: *mut c_void, result_desc: *mut c_void, dest_addr: fi_addr_t, addr: u64,
-        key: u64, datatype: fi_datatype, op: fi_op, context: *mut c_void,
+        compare_desc: *mut c_void, result: *mut c_void, result_desc: *mut c_void, dest_addr: fi_addr_t,
+        addr: u64, key: u64, datatype: fi_datatype, op: fi_op, context: *mut c_void,
     ) -> isize = atomic.compwrite;
 
     /// [`fi_compare_atomic`] with several buffers.
     fn fi_compare_atomicv(
         ep: *mut fid_ep, iov: *const fi_ioc, desc: *mut *mut c_void, count: usize, comparev: *const fi_ioc,
-        compare_desc: *mut *mut c_void, compare_count: usize, resultv: *mut fi_ioc, result_desc: *mut *mut c_void,
-        result_count: usize, dest_addr: fi_addr_t, addr: u64, key: u64, datatype: fi_datatype, op: fi_op,
-        context: *mut c_void,
+        compare_desc: *mut *mut c_void, compare_count: usize, resultv: *mut fi_ioc,
+        result_desc: *mut *mut c_void, result_count: usize, dest_addr: fi_addr_t, addr: u64, key: u64,
+        datatype: fi_datatype, op: fi_op, context: *mut c_void,
     ) -> isize = atomic.compwritev;
 
     /// [`fi_compare_atomic`] with flags.
     fn fi_compare_atomicmsg(
         ep: *mut fid_ep, msg: *const fi_msg_atomic, comparev: *const fi_ioc, compare_desc: *mut *mut c_void,
-        compare_count: usize, resultv: *mut fi_ioc, result_desc: *mut *mut c_void, result_count: usize, flags: u64,
+        compare_count: usize, resultv: *mut fi_ioc, result_desc: *mut *mut c_void, result_count: usize,
+        flags: u64,
     ) -> isize = atomic.compwritemsg;
 
     /// Whether [`fi_atomic`] takes this type and operation, and how many elements at once.

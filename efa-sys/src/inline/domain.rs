@@ -42,8 +42,8 @@ forward! {
 
     /// Registers several buffers as one region.
     fn fi_mr_regv(
-        domain: *mut fid_domain, iov: *const iovec, count: usize, access: u64, offset: u64, requested_key: u64,
-        flags: u64, mr: *mut *mut fid_mr, context: *mut c_void,
+        domain: *mut fid_domain, iov: *const iovec, count: usize, access: u64, offset: u64,
+        requested_key: u64, flags: u64, mr: *mut *mut fid_mr, context: *mut c_void,
     ) -> c_int = mr.regv, via fid;
 
     /// Registers memory as described by a structure.
@@ -59,7 +59,8 @@ forward! {
 
     /// Adds addresses, one after the other in the domain's format; returns how many were added.
     fn fi_av_insert(
-        av: *mut fid_av, addr: *const c_void, count: usize, fi_addr: *mut fi_addr_t, flags: u64, context: *mut c_void,
+        av: *mut fid_av, addr: *const c_void, count: usize, fi_addr: *mut fi_addr_t, flags: u64,
+        context: *mut c_void,
     ) -> c_int = ops.insert;
 
     /// Adds the address that a name and a service resolve to.
@@ -72,10 +73,14 @@ forward! {
     fn fi_av_remove(av: *mut fid_av, fi_addr: *mut fi_addr_t, count: usize, flags: u64) -> c_int = ops.remove;
 
     /// The raw address behind an entry.
-    fn fi_av_lookup(av: *mut fid_av, fi_addr: fi_addr_t, addr: *mut c_void, addrlen: *mut usize) -> c_int = ops.lookup;
+    fn fi_av_lookup(
+        av: *mut fid_av, fi_addr: fi_addr_t, addr: *mut c_void, addrlen: *mut usize,
+    ) -> c_int = ops.lookup;
 
     /// A raw address in printable form.
-    fn fi_av_straddr(av: *mut fid_av, addr: *const c_void, buf: *mut c_char, len: *mut usize) -> *const c_char = ops.straddr;
+    fn fi_av_straddr(
+        av: *mut fid_av, addr: *const c_void, buf: *mut c_char, len: *mut usize,
+    ) -> *const c_char = ops.straddr;
 }
 
 /// [`fi_domain`] with flags.

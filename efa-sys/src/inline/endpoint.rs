@@ -32,7 +32,8 @@ forward! {
 
     /// Posts a receive buffer.
     fn fi_recv(
-        ep: *mut fid_ep, buf: *mut c_void, len: usize, desc: *mut c_void, src_addr: fi_addr_t, context: *mut c_void,
+        ep: *mut fid_ep, buf: *mut c_void, len: usize, desc: *mut c_void, src_addr: fi_addr_t,
+        context: *mut c_void,
     ) -> isize = msg.recv;
 
     /// [`fi_recv`] into several buffers.
@@ -46,7 +47,8 @@ forward! {
 
     /// Sends a message.
     fn fi_send(
-        ep: *mut fid_ep, buf: *const c_void, len: usize, desc: *mut c_void, dest_addr: fi_addr_t, context: *mut c_void,
+        ep: *mut fid_ep, buf: *const c_void, len: usize, desc: *mut c_void, dest_addr: fi_addr_t,
+        context: *mut c_void,
     ) -> isize = msg.send;
 
     /// [`fi_send`] from several buffers.

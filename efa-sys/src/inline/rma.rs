@@ -8,14 +8,14 @@ use crate::{fi_addr_t, fi_msg_rma, fid_ep, iovec};
 forward! {
     /// Reads a peer's memory.
     fn fi_read(
-        ep: *mut fid_ep, buf: *mut c_void, len: usize, desc: *mut c_void, src_addr: fi_addr_t, addr: u64, key: u64,
-        context: *mut c_void,
+        ep: *mut fid_ep, buf: *mut c_void, len: usize, desc: *mut c_void, src_addr: fi_addr_t, addr: u64,
+        key: u64, context: *mut c_void,
     ) -> isize = rma.read;
 
     /// [`fi_read`] into several buffers.
     fn fi_readv(
-        ep: *mut fid_ep, iov: *const iovec, desc: *mut *mut c_void, count: usize, src_addr: fi_addr_t, addr: u64,
-        key: u64, context: *mut c_void,
+        ep: *mut fid_ep, iov: *const iovec, desc: *mut *mut c_void, count: usize, src_addr: fi_addr_t,
+        addr: u64, key: u64, context: *mut c_void,
     ) -> isize = rma.readv;
 
     /// [`fi_read`] with flags.
@@ -23,14 +23,14 @@ forward! {
 
     /// Writes a peer's memory.
     fn fi_write(
-        ep: *mut fid_ep, buf: *const c_void, len: usize, desc: *mut c_void, dest_addr: fi_addr_t, addr: u64, key: u64,
-        context: *mut c_void,
+        ep: *mut fid_ep, buf: *const c_void, len: usize, desc: *mut c_void, dest_addr: fi_addr_t, addr: u64,
+        key: u64, context: *mut c_void,
     ) -> isize = rma.write;
 
     /// [`fi_write`] from several buffers.
     fn fi_writev(
-        ep: *mut fid_ep, iov: *const iovec, desc: *mut *mut c_void, count: usize, dest_addr: fi_addr_t, addr: u64,
-        key: u64, context: *mut c_void,
+        ep: *mut fid_ep, iov: *const iovec, desc: *mut *mut c_void, count: usize, dest_addr: fi_addr_t,
+        addr: u64, key: u64, context: *mut c_void,
     ) -> isize = rma.writev;
 
     /// [`fi_write`] with flags.
@@ -43,8 +43,8 @@ forward! {
 
     /// [`fi_write`] with immediate data for a completion at the target.
     fn fi_writedata(
-        ep: *mut fid_ep, buf: *const c_void, len: usize, desc: *mut c_void, data: u64, dest_addr: fi_addr_t, addr: u64,
-        key: u64, context: *mut c_void,
+        ep: *mut fid_ep, buf: *const c_void, len: usize, desc: *mut c_void, data: u64, dest_addr: fi_addr_t,
+        addr: u64, key: u64, context: *mut c_void,
     ) -> isize = rma.writedata;
 
     /// [`fi_inject_write`] with immediate data.

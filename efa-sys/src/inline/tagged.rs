@@ -8,14 +8,14 @@ use crate::{fi_addr_t, fi_msg_tagged, fid_ep, iovec};
 forward! {
     /// Posts a receive buffer for messages whose tag equals `tag` outside the bits of `ignore`.
     fn fi_trecv(
-        ep: *mut fid_ep, buf: *mut c_void, len: usize, desc: *mut c_void, src_addr: fi_addr_t, tag: u64, ignore: u64,
-        context: *mut c_void,
+        ep: *mut fid_ep, buf: *mut c_void, len: usize, desc: *mut c_void, src_addr: fi_addr_t, tag: u64,
+        ignore: u64, context: *mut c_void,
     ) -> isize = tagged.recv;
 
     /// [`fi_trecv`] into several buffers.
     fn fi_trecvv(
-        ep: *mut fid_ep, iov: *const iovec, desc: *mut *mut c_void, count: usize, src_addr: fi_addr_t, tag: u64,
-        ignore: u64, context: *mut c_void,
+        ep: *mut fid_ep, iov: *const iovec, desc: *mut *mut c_void, count: usize, src_addr: fi_addr_t,
+        tag: u64, ignore: u64, context: *mut c_void,
     ) -> isize = tagged.recvv;
 
     /// [`fi_trecv`] with flags: `FI_PEEK`, `FI_CLAIM` and `FI_DISCARD` among them.
@@ -29,8 +29,8 @@ forward! {
 
     /// [`fi_tsend`] from several buffers.
     fn fi_tsendv(
-        ep: *mut fid_ep, iov: *const iovec, desc: *mut *mut c_void, count: usize, dest_addr: fi_addr_t, tag: u64,
-        context: *mut c_void,
+        ep: *mut fid_ep, iov: *const iovec, desc: *mut *mut c_void, count: usize, dest_addr: fi_addr_t,
+        tag: u64, context: *mut c_void,
     ) -> isize = tagged.sendv;
 
     /// [`fi_tsend`] with flags.
@@ -43,8 +43,8 @@ forward! {
 
     /// [`fi_tsend`] with immediate data for the receiver's completion.
     fn fi_tsenddata(
-        ep: *mut fid_ep, buf: *const c_void, len: usize, desc: *mut c_void, data: u64, dest_addr: fi_addr_t, tag: u64,
-        context: *mut c_void,
+        ep: *mut fid_ep, buf: *const c_void, len: usize, desc: *mut c_void, data: u64, dest_addr: fi_addr_t,
+        tag: u64, context: *mut c_void,
     ) -> isize = tagged.senddata;
 
     /// [`fi_tinject`] with immediate data.
