@@ -4,9 +4,11 @@ use std::path::Path;
 
 use bindgen::callbacks::{ItemInfo, ParseCallbacks};
 
-const HEADERS: [&str; 9] = ["fabric", "fi_errno", "fi_domain", "fi_endpoint", "fi_tagged", "fi_rma", "fi_atomic", "fi_cm", "fi_eq"];
+const HEADERS: [&str; 9] =
+    ["fabric", "fi_errno", "fi_domain", "fi_endpoint", "fi_tagged", "fi_rma", "fi_atomic", "fi_cm", "fi_eq"];
 
-const FUNCTIONS: &str = "fi_(getinfo|freeinfo|dupinfo|fabric|version|strerror|tostr|tostr_r|getparams|freeparams)";
+const FUNCTIONS: &str =
+    "fi_(getinfo|freeinfo|dupinfo|fabric|version|strerror|tostr|tostr_r|getparams|freeparams)";
 
 /// Structures and enumerations; those they mention come along.
 const TYPES: &str = "fi_(info|nic|.*_attr|context|context2|ioc|rma_iov|rma_ioc|msg|msg_(tagged|rma|atomic|fetch|compare)\
@@ -65,7 +67,8 @@ const ERRORS: &[&str] = &[
     "FI_ETOOSMALL", "FI_EOPBADSTATE", "FI_EAVAIL", "FI_EBADFLAGS", "FI_ENOEQ", "FI_EDOMAIN", "FI_ENOCQ", "FI_ECRC",
     "FI_ETRUNC", "FI_ENOKEY", "FI_ENOAV", "FI_EOVERRUN", "FI_ENORX", "FI_ENOMR",
 ];
-const COMMANDS: &[&str] = &["FI_GETWAIT", "FI_GETWAITOBJ", "FI_ENABLE", "FI_REFRESH", "FI_ALIAS", "FI_GETOPSFLAG"];
+const COMMANDS: &[&str] =
+    &["FI_GETWAIT", "FI_GETWAITOBJ", "FI_ENABLE", "FI_REFRESH", "FI_ALIAS", "FI_GETOPSFLAG"];
 #[rustfmt::skip]
 const OPTIONS: &[&str] = &[
     "FI_OPT_ENDPOINT", "FI_OPT_MIN_MULTI_RECV", "FI_OPT_CM_DATA_SIZE", "FI_OPT_CUDA_API_PERMITTED",

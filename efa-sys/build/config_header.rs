@@ -57,7 +57,8 @@ const SYSTEM: &[Setting] = &[
     ("PT_LOCK_SPIN", "1"),
 ];
 
-const PROVIDERS: &[Setting] = &[("HAVE_TCP", "1"), ("HAVE_SHM", "1"), ("HAVE_RXM", "1"), ("HAVE_SOCKETS", "1")];
+const PROVIDERS: &[Setting] =
+    &[("HAVE_TCP", "1"), ("HAVE_SHM", "1"), ("HAVE_RXM", "1"), ("HAVE_SOCKETS", "1")];
 
 /// Tested with `#if`, so they are spelt out. `HAVE_LIBDL` (tested with `#ifdef`) stays undefined: it makes libfabric
 /// load providers from the system's folders, which would bring a second libfabric into the process.

@@ -32,7 +32,8 @@ impl FromStr for Version {
             let end = part.find(|c: char| !c.is_ascii_digit()).unwrap_or(part.len());
             part[..end].parse::<u32>().map_err(|_| format!("`{text}` is not a version of libfabric"))
         });
-        let mut next = || numbers.next().unwrap_or_else(|| Err(format!("`{text}` is not a version of libfabric")));
+        let mut next =
+            || numbers.next().unwrap_or_else(|| Err(format!("`{text}` is not a version of libfabric")));
         Ok(Self { major: next()?, minor: next()?, revision: next().unwrap_or(0) })
     }
 }
@@ -90,7 +91,8 @@ pub(crate) struct Installation {
 /// processor, which Debian's library folders carry in their name.
 pub(crate) fn inspect(dir: &Path, arch: &str) -> Result<Installation, String> {
     let header = header_in(dir);
-    let text = fs::read_to_string(&header).map_err(|error| format!("cannot read {}: {error}", header.display()))?;
+    let text =
+        fs::read_to_string(&header).map_err(|error| format!("cannot read {}: {error}", header.display()))?;
     let version = version_in_header(&text)
         .ok_or_else(|| format!("{} does not say which version it belongs to", header.display()))?;
     check_floor(version, &dir.display().to_string())?;
@@ -123,7 +125,10 @@ pub(crate) fn check_floor(version: Version, place: &str) -> Result<(), String> {
     if version >= FLOOR {
         return Ok(());
     }
-    Err(format!("libfabric in {place} is {version}, and {}.{} is the oldest that works", FLOOR.major, FLOOR.minor))
+    Err(format!(
+        "libfabric in {place} is {version}, and {}.{} is the oldest that works",
+        FLOOR.major, FLOOR.minor
+    ))
 }
 
 /// The message for a build that can't go on: what happened, and the four ways out, one per line.

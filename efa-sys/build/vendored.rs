@@ -36,14 +36,17 @@ pub(crate) fn compile(out_dir: &Path) -> Result<PathBuf, String> {
     let sources = libfabric_src::source_dir();
     let header = sources.join("include/rdma/fabric.h");
     if !header.exists() {
-        return Err(format!("{} is missing: run `cargo clean` and fetch the dependencies again", header.display()));
+        return Err(format!(
+            "{} is missing: run `cargo clean` and fetch the dependencies again",
+            header.display()
+        ));
     }
 
     let (mut folders, mut include_folders) = (FOLDERS.to_vec(), INCLUDE_FOLDERS.to_vec());
     #[cfg_attr(not(feature = "vendored-efa"), expect(unused_mut))]
     let mut settings = config_header::settings(&arch);
     #[cfg(feature = "vendored-efa")]
-    crate::rdma_core::add_provider(&mut folders, &mut include_folders, &mut settings)?;
+    crate::rdma_core::add_provider(out_dir, &mut folders, &mut include_folders, &mut settings)?;
 
     fs::write(out_dir.join("config.h"), config_header::render(&settings))
         .map_err(|error| format!("cannot write config.h to {}: {error}", out_dir.display()))?;

@@ -12,28 +12,44 @@ use crate::{
 
 forward! {
     /// Opens a domain.
-    fn fi_domain(fabric: *mut fid_fabric, info: *mut fi_info, domain: *mut *mut fid_domain, context: *mut c_void) -> c_int = ops.domain;
+    fn fi_domain(
+        fabric: *mut fid_fabric, info: *mut fi_info, domain: *mut *mut fid_domain, context: *mut c_void,
+    ) -> c_int = ops.domain;
 
     /// Associates an object with a domain.
     fn fi_domain_bind(domain: *mut fid_domain, other: *mut fid, flags: u64) -> c_int = fid.ops.bind;
 
     /// Opens a completion queue.
-    fn fi_cq_open(domain: *mut fid_domain, attr: *mut fi_cq_attr, cq: *mut *mut fid_cq, context: *mut c_void) -> c_int = ops.cq_open;
+    fn fi_cq_open(
+        domain: *mut fid_domain, attr: *mut fi_cq_attr, cq: *mut *mut fid_cq, context: *mut c_void,
+    ) -> c_int = ops.cq_open;
 
     /// Opens a counter of completions.
-    fn fi_cntr_open(domain: *mut fid_domain, attr: *mut fi_cntr_attr, cntr: *mut *mut fid_cntr, context: *mut c_void) -> c_int = ops.cntr_open;
+    fn fi_cntr_open(
+        domain: *mut fid_domain, attr: *mut fi_cntr_attr, cntr: *mut *mut fid_cntr, context: *mut c_void,
+    ) -> c_int = ops.cntr_open;
 
     /// Opens an address vector.
-    fn fi_av_open(domain: *mut fid_domain, attr: *mut fi_av_attr, av: *mut *mut fid_av, context: *mut c_void) -> c_int = ops.av_open;
+    fn fi_av_open(
+        domain: *mut fid_domain, attr: *mut fi_av_attr, av: *mut *mut fid_av, context: *mut c_void,
+    ) -> c_int = ops.av_open;
 
     /// Registers a buffer.
-    fn fi_mr_reg(domain: *mut fid_domain, buf: *const c_void, len: usize, access: u64, offset: u64, requested_key: u64, flags: u64, mr: *mut *mut fid_mr, context: *mut c_void) -> c_int = mr.reg, via fid;
+    fn fi_mr_reg(
+        domain: *mut fid_domain, buf: *const c_void, len: usize, access: u64, offset: u64, requested_key: u64,
+        flags: u64, mr: *mut *mut fid_mr, context: *mut c_void,
+    ) -> c_int = mr.reg, via fid;
 
     /// Registers several buffers as one region.
-    fn fi_mr_regv(domain: *mut fid_domain, iov: *const iovec, count: usize, access: u64, offset: u64, requested_key: u64, flags: u64, mr: *mut *mut fid_mr, context: *mut c_void) -> c_int = mr.regv, via fid;
+    fn fi_mr_regv(
+        domain: *mut fid_domain, iov: *const iovec, count: usize, access: u64, offset: u64,
+        requested_key: u64, flags: u64, mr: *mut *mut fid_mr, context: *mut c_void,
+    ) -> c_int = mr.regv, via fid;
 
     /// Registers memory as described by a structure.
-    fn fi_mr_regattr(domain: *mut fid_domain, attr: *const fi_mr_attr, flags: u64, mr: *mut *mut fid_mr) -> c_int = mr.regattr, via fid;
+    fn fi_mr_regattr(
+        domain: *mut fid_domain, attr: *const fi_mr_attr, flags: u64, mr: *mut *mut fid_mr,
+    ) -> c_int = mr.regattr, via fid;
 
     /// Associates a memory region with an endpoint or a counter.
     fn fi_mr_bind(mr: *mut fid_mr, other: *mut fid, flags: u64) -> c_int = fid.ops.bind;
@@ -42,19 +58,29 @@ forward! {
     fn fi_av_bind(av: *mut fid_av, other: *mut fid, flags: u64) -> c_int = fid.ops.bind;
 
     /// Adds addresses, one after the other in the domain's format; returns how many were added.
-    fn fi_av_insert(av: *mut fid_av, addr: *const c_void, count: usize, fi_addr: *mut fi_addr_t, flags: u64, context: *mut c_void) -> c_int = ops.insert;
+    fn fi_av_insert(
+        av: *mut fid_av, addr: *const c_void, count: usize, fi_addr: *mut fi_addr_t, flags: u64,
+        context: *mut c_void,
+    ) -> c_int = ops.insert;
 
     /// Adds the address that a name and a service resolve to.
-    fn fi_av_insertsvc(av: *mut fid_av, node: *const c_char, service: *const c_char, fi_addr: *mut fi_addr_t, flags: u64, context: *mut c_void) -> c_int = ops.insertsvc;
+    fn fi_av_insertsvc(
+        av: *mut fid_av, node: *const c_char, service: *const c_char, fi_addr: *mut fi_addr_t, flags: u64,
+        context: *mut c_void,
+    ) -> c_int = ops.insertsvc;
 
     /// Removes addresses.
     fn fi_av_remove(av: *mut fid_av, fi_addr: *mut fi_addr_t, count: usize, flags: u64) -> c_int = ops.remove;
 
     /// The raw address behind an entry.
-    fn fi_av_lookup(av: *mut fid_av, fi_addr: fi_addr_t, addr: *mut c_void, addrlen: *mut usize) -> c_int = ops.lookup;
+    fn fi_av_lookup(
+        av: *mut fid_av, fi_addr: fi_addr_t, addr: *mut c_void, addrlen: *mut usize,
+    ) -> c_int = ops.lookup;
 
     /// A raw address in printable form.
-    fn fi_av_straddr(av: *mut fid_av, addr: *const c_void, buf: *mut c_char, len: *mut usize) -> *const c_char = ops.straddr;
+    fn fi_av_straddr(
+        av: *mut fid_av, addr: *const c_void, buf: *mut c_char, len: *mut usize,
+    ) -> *const c_char = ops.straddr;
 }
 
 /// [`fi_domain`] with flags.

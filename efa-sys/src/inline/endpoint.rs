@@ -12,10 +12,14 @@ use crate::{
 
 forward! {
     /// Opens an endpoint.
-    fn fi_endpoint(domain: *mut fid_domain, info: *mut fi_info, ep: *mut *mut fid_ep, context: *mut c_void) -> c_int = ops.endpoint;
+    fn fi_endpoint(
+        domain: *mut fid_domain, info: *mut fi_info, ep: *mut *mut fid_ep, context: *mut c_void,
+    ) -> c_int = ops.endpoint;
 
     /// Opens a receive context that several endpoints share.
-    fn fi_srx_context(domain: *mut fid_domain, attr: *mut fi_rx_attr, rx_ep: *mut *mut fid_ep, context: *mut c_void) -> c_int = ops.srx_ctx;
+    fn fi_srx_context(
+        domain: *mut fid_domain, attr: *mut fi_rx_attr, rx_ep: *mut *mut fid_ep, context: *mut c_void,
+    ) -> c_int = ops.srx_ctx;
 
     /// Associates an endpoint with a queue, a counter or an address vector.
     fn fi_ep_bind(ep: *mut fid_ep, other: *mut fid, flags: u64) -> c_int = fid.ops.bind;
@@ -27,19 +31,31 @@ forward! {
     fn fi_rx_size_left(ep: *mut fid_ep) -> isize = ops.rx_size_left;
 
     /// Posts a receive buffer.
-    fn fi_recv(ep: *mut fid_ep, buf: *mut c_void, len: usize, desc: *mut c_void, src_addr: fi_addr_t, context: *mut c_void) -> isize = msg.recv;
+    fn fi_recv(
+        ep: *mut fid_ep, buf: *mut c_void, len: usize, desc: *mut c_void, src_addr: fi_addr_t,
+        context: *mut c_void,
+    ) -> isize = msg.recv;
 
     /// [`fi_recv`] into several buffers.
-    fn fi_recvv(ep: *mut fid_ep, iov: *const iovec, desc: *mut *mut c_void, count: usize, src_addr: fi_addr_t, context: *mut c_void) -> isize = msg.recvv;
+    fn fi_recvv(
+        ep: *mut fid_ep, iov: *const iovec, desc: *mut *mut c_void, count: usize, src_addr: fi_addr_t,
+        context: *mut c_void,
+    ) -> isize = msg.recvv;
 
     /// [`fi_recv`] with flags.
     fn fi_recvmsg(ep: *mut fid_ep, msg: *const fi_msg, flags: u64) -> isize = msg.recvmsg;
 
     /// Sends a message.
-    fn fi_send(ep: *mut fid_ep, buf: *const c_void, len: usize, desc: *mut c_void, dest_addr: fi_addr_t, context: *mut c_void) -> isize = msg.send;
+    fn fi_send(
+        ep: *mut fid_ep, buf: *const c_void, len: usize, desc: *mut c_void, dest_addr: fi_addr_t,
+        context: *mut c_void,
+    ) -> isize = msg.send;
 
     /// [`fi_send`] from several buffers.
-    fn fi_sendv(ep: *mut fid_ep, iov: *const iovec, desc: *mut *mut c_void, count: usize, dest_addr: fi_addr_t, context: *mut c_void) -> isize = msg.sendv;
+    fn fi_sendv(
+        ep: *mut fid_ep, iov: *const iovec, desc: *mut *mut c_void, count: usize, dest_addr: fi_addr_t,
+        context: *mut c_void,
+    ) -> isize = msg.sendv;
 
     /// [`fi_send`] with flags.
     fn fi_sendmsg(ep: *mut fid_ep, msg: *const fi_msg, flags: u64) -> isize = msg.sendmsg;
@@ -48,10 +64,15 @@ forward! {
     fn fi_inject(ep: *mut fid_ep, buf: *const c_void, len: usize, dest_addr: fi_addr_t) -> isize = msg.inject;
 
     /// [`fi_send`] with immediate data for the receiver's completion.
-    fn fi_senddata(ep: *mut fid_ep, buf: *const c_void, len: usize, desc: *mut c_void, data: u64, dest_addr: fi_addr_t, context: *mut c_void) -> isize = msg.senddata;
+    fn fi_senddata(
+        ep: *mut fid_ep, buf: *const c_void, len: usize, desc: *mut c_void, data: u64, dest_addr: fi_addr_t,
+        context: *mut c_void,
+    ) -> isize = msg.senddata;
 
     /// [`fi_inject`] with immediate data.
-    fn fi_injectdata(ep: *mut fid_ep, buf: *const c_void, len: usize, data: u64, dest_addr: fi_addr_t) -> isize = msg.injectdata;
+    fn fi_injectdata(
+        ep: *mut fid_ep, buf: *const c_void, len: usize, data: u64, dest_addr: fi_addr_t,
+    ) -> isize = msg.injectdata;
 }
 
 /// [`fi_endpoint`] with flags.

@@ -16,19 +16,28 @@ forward! {
     fn fi_cq_read(cq: *mut fid_cq, buf: *mut c_void, count: usize) -> isize = ops.read;
 
     /// [`fi_cq_read`], and who sent each message.
-    fn fi_cq_readfrom(cq: *mut fid_cq, buf: *mut c_void, count: usize, src_addr: *mut fi_addr_t) -> isize = ops.readfrom;
+    fn fi_cq_readfrom(
+        cq: *mut fid_cq, buf: *mut c_void, count: usize, src_addr: *mut fi_addr_t,
+    ) -> isize = ops.readfrom;
 
     /// [`fi_cq_read`] that sleeps until a completion is there; `timeout` in milliseconds.
-    fn fi_cq_sread(cq: *mut fid_cq, buf: *mut c_void, count: usize, cond: *const c_void, timeout: c_int) -> isize = ops.sread;
+    fn fi_cq_sread(
+        cq: *mut fid_cq, buf: *mut c_void, count: usize, cond: *const c_void, timeout: c_int,
+    ) -> isize = ops.sread;
 
     /// [`fi_cq_sread`], and who sent each message.
-    fn fi_cq_sreadfrom(cq: *mut fid_cq, buf: *mut c_void, count: usize, src_addr: *mut fi_addr_t, cond: *const c_void, timeout: c_int) -> isize = ops.sreadfrom;
+    fn fi_cq_sreadfrom(
+        cq: *mut fid_cq, buf: *mut c_void, count: usize, src_addr: *mut fi_addr_t, cond: *const c_void,
+        timeout: c_int,
+    ) -> isize = ops.sreadfrom;
 
     /// Wakes a thread that sleeps in [`fi_cq_sread`].
     fn fi_cq_signal(cq: *mut fid_cq) -> c_int = ops.signal;
 
     /// A provider's error number in words.
-    fn fi_cq_strerror(cq: *mut fid_cq, prov_errno: c_int, err_data: *const c_void, buf: *mut c_char, len: usize) -> *const c_char = ops.strerror;
+    fn fi_cq_strerror(
+        cq: *mut fid_cq, prov_errno: c_int, err_data: *const c_void, buf: *mut c_char, len: usize,
+    ) -> *const c_char = ops.strerror;
 
     /// The number of operations that completed.
     fn fi_cntr_read(cntr: *mut fid_cntr) -> u64 = ops.read;
@@ -52,19 +61,27 @@ forward! {
     fn fi_cntr_wait(cntr: *mut fid_cntr, threshold: u64, timeout: c_int) -> c_int = ops.wait;
 
     /// Reads an event.
-    fn fi_eq_read(eq: *mut fid_eq, event: *mut u32, buf: *mut c_void, len: usize, flags: u64) -> isize = ops.read;
+    fn fi_eq_read(
+        eq: *mut fid_eq, event: *mut u32, buf: *mut c_void, len: usize, flags: u64,
+    ) -> isize = ops.read;
 
     /// Reads an event that reports a failure.
     fn fi_eq_readerr(eq: *mut fid_eq, buf: *mut fi_eq_err_entry, flags: u64) -> isize = ops.readerr;
 
     /// [`fi_eq_read`] that sleeps until an event is there; `timeout` in milliseconds.
-    fn fi_eq_sread(eq: *mut fid_eq, event: *mut u32, buf: *mut c_void, len: usize, timeout: c_int, flags: u64) -> isize = ops.sread;
+    fn fi_eq_sread(
+        eq: *mut fid_eq, event: *mut u32, buf: *mut c_void, len: usize, timeout: c_int, flags: u64,
+    ) -> isize = ops.sread;
 
     /// A provider's error number in words.
-    fn fi_eq_strerror(eq: *mut fid_eq, prov_errno: c_int, err_data: *const c_void, buf: *mut c_char, len: usize) -> *const c_char = ops.strerror;
+    fn fi_eq_strerror(
+        eq: *mut fid_eq, prov_errno: c_int, err_data: *const c_void, buf: *mut c_char, len: usize,
+    ) -> *const c_char = ops.strerror;
 
     /// Opens an event queue.
-    fn fi_eq_open(fabric: *mut fid_fabric, attr: *mut fi_eq_attr, eq: *mut *mut fid_eq, context: *mut c_void) -> c_int = ops.eq_open;
+    fn fi_eq_open(
+        fabric: *mut fid_fabric, attr: *mut fi_eq_attr, eq: *mut *mut fid_eq, context: *mut c_void,
+    ) -> c_int = ops.eq_open;
 }
 
 /// Reads the completion of an operation that failed, after [`fi_cq_read`] returned `-FI_EAVAIL`.
