@@ -1,3 +1,24 @@
-//! The `efa` command.
+//! The `efa` command: judges a host, launches ranks, measures the fabric.
 
-fn main() {}
+#![forbid(unsafe_code)]
+
+mod cli;
+mod failure;
+mod run;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+use cli::{Cli, Command};
+
+fn main() -> ExitCode {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => return failure::usage(&error),
+    };
+    let outcome = match cli.command {
+        Command::Run(args) => run::run(&args),
+        Command::Guard => run::guard::main(),
+    };
+    outcome.unwrap_or_else(|failure| failure.report())
+}

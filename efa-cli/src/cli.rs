@@ -1,0 +1,146 @@
+//! The command line: names, flags, help.
+
+use std::ffi::OsString;
+use std::fmt;
+use std::time::Duration;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+/// Most ranks that can be started on one machine. Beyond this a test job is a fork bomb by mistake.
+pub(crate) const MAX_RANKS: usize = 1024;
+
+#[derive(Debug, Parser)]
+#[command(
+    name = "efa",
+    version,
+    about = "OS-bypass messaging in the manner of an Elastic Fabric Adapter: judge, launch, measure",
+    disable_help_subcommand = true,
+    after_help = "\
+Examples:
+  efa run -n 4 -- ./my-program --its-own-flags     four ranks on this machine
+
+Results go to stdout, progress and errors to stderr. Exit status: 0 good, 1 failed, 2 usage.
+'efa COMMAND --help' shows the options of a command."
+)]
+pub(crate) struct Cli {
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Start N ranks of a program on this machine
+    Run(RunArgs),
+    /// Ends the ranks when the launcher dies; started by `efa run`, never by hand
+    #[command(name = "__guard", hide = true)]
+    Guard,
+}
+
+/// The options of `efa run`.
+#[derive(Debug, Args)]
+#[command(
+    override_usage = "efa run -n N [--provider P] [--no-prefix] [--grace SECONDS] -- PROGRAM [ARGS]...",
+    after_help = "\
+Every rank finds its place in the environment: EFA_RANK, EFA_WORLD_SIZE, EFA_LOCAL_RANK,
+EFA_LOCAL_WORLD_SIZE, EFA_RENDEZVOUS, EFA_JOB_ID, EFA_JOB_KEY, and EFA_PROVIDER if --provider is given.
+Rank 0 gets the standard input. If a rank fails or is killed, the others get SIGTERM, and SIGKILL after
+the grace time; so does whatever a rank has left running when it ends.
+
+Exit status: that of the rank that failed first (128 + N if signal N killed it), 0 if none did,
+126 if PROGRAM cannot be executed, 127 if it is not found, 2 for a wrong command line.
+
+Examples:
+  efa run -n 4 -- ./my-program --its-own-flags
+  efa run -n 2 --provider tcp -- python3 train.py < corpus.txt
+  efa run -n 8 --no-prefix -- sh -c 'echo rank $EFA_RANK of $EFA_WORLD_SIZE'"
+)]
+pub(crate) struct RunArgs {
+    /// How many ranks to start (1 to 1024)
+    #[arg(short = 'n', long = "ranks", value_name = "N", value_parser = parse_ranks)]
+    pub(crate) ranks: usize,
+    /// Provider for the ranks, handed to them as EFA_PROVIDER
+    #[arg(long, value_name = "P")]
+    pub(crate) provider: Option<Provider>,
+    /// Do not put the rank before each line of output
+    #[arg(long)]
+    pub(crate) no_prefix: bool,
+    /// Seconds between asking ranks to end and killing them
+    #[arg(long, value_name = "SECONDS", default_value = "5", value_parser = parse_seconds)]
+    pub(crate) grace: Duration,
+    /// The program to start, and its arguments
+    #[arg(last = true, required = true, value_name = "PROGRAM")]
+    pub(crate) program: Vec<OsString>,
+}
+
+/// A libfabric provider, by the name the environment and the results carry.
+///
+/// `auto` takes efa where there is one, else shm when all ranks are on one host, else tcp.
+// The variants have no doc comments: clap would spread the help of each option over ten lines.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Provider {
+    Auto,
+    Tcp,
+    Shm,
+    Sockets,
+    Efa,
+}
+
+impl fmt::Display for Provider {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Auto => "auto",
+            Self::Tcp => "tcp",
+            Self::Shm => "shm",
+            Self::Sockets => "sockets",
+            Self::Efa => "efa",
+        })
+    }
+}
+
+fn parse_ranks(text: &str) -> Result<usize, String> {
+    match text.parse() {
+        Ok(ranks) if (1..=MAX_RANKS).contains(&ranks) => Ok(ranks),
+        Ok(0) => Err("a job has at least one rank".into()),
+        Ok(ranks) => {
+            Err(format!("{ranks} ranks are more than the {MAX_RANKS} that one machine may be given"))
+        }
+        Err(_) => Err(format!("a number of ranks goes from 1 to {MAX_RANKS}")),
+    }
+}
+
+fn parse_seconds(text: &str) -> Result<Duration, String> {
+    let seconds: f64 = text.parse().map_err(|_| "seconds are a number such as 5 or 0.5".to_string())?;
+    let hour = 3600.0;
+    if (0.0..=hour).contains(&seconds) {
+        Ok(Duration::from_secs_f64(seconds))
+    } else {
+        Err("seconds go from 0 to 3600".into())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_definitions_are_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn the_help_fits_one_screen() {
+        let help = Cli::command().render_help().to_string();
+        assert!(help.lines().count() <= 30, "{help}");
+        assert!(help.lines().all(|line| line.len() <= 110), "{help}");
+    }
+
+    #[test]
+    fn a_number_of_ranks_is_between_one_and_the_limit() {
+        assert_eq!(parse_ranks("1"), Ok(1));
+        assert_eq!(parse_ranks("1024"), Ok(1024));
+        for nonsense in ["0", "1025", "-1", "two", "", "99999999999999999999"] {
+            assert!(parse_ranks(nonsense).is_err(), "{nonsense}");
+        }
+    }
+}

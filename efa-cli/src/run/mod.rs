@@ -1,0 +1,362 @@
+//! `efa run`: starts the ranks of a job on this machine and stays with them to the end.
+//!
+//! Each rank runs in a process group of its own, so that signals reach what it has started too. The launcher's main
+//! thread is a loop over events: a signal came, an output ended. Threads of their own carry the output.
+
+mod environment;
+pub(crate) mod guard;
+mod lines;
+mod rank;
+mod signals;
+
+use std::ffi::OsString;
+use std::io::{self, IsTerminal, Write};
+use std::os::fd::AsFd;
+use std::process::{ExitCode, ExitStatus, Stdio};
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use efa_core::Error;
+use rustix::process::{Signal, getpgrp};
+use rustix::termios::tcgetpgrp;
+use signal_hook::consts::signal::{SIGCHLD, SIGPIPE, SIGTSTP};
+
+use crate::cli::{Provider, RunArgs};
+use crate::failure::{EXIT_FAILED, Failure, colourful};
+use environment::Environment;
+use guard::Guard;
+use lines::{Decoration, Sink};
+use rank::{RankProcess, Step, describe, exit_code};
+
+/// The shell's status for a program that is not there.
+const EXIT_NOT_FOUND: u8 = 127;
+/// The shell's status for a program that can't be executed.
+const EXIT_NOT_EXECUTABLE: u8 = 126;
+/// How often to look after ranks that are on their way out.
+const LOOK_EVERY: Duration = Duration::from_millis(20);
+/// How long to wait for output from processes that left their rank's group and hold its pipes open.
+const STRAGGLERS: Duration = Duration::from_millis(500);
+/// Threads that carry output need little stack, and there may be two thousand of them.
+const CARRIER_STACK: usize = 64 * 1024;
+/// Colours of the prefixes: readable on dark and light, neighbours apart, red left for errors.
+const COLOURS: [u8; 10] = [36, 33, 32, 35, 34, 96, 93, 92, 95, 94];
+
+/// What to start, and how.
+pub(crate) struct Launch<'a> {
+    /// How many ranks.
+    pub(crate) ranks: usize,
+    /// The program and its arguments; at least one element.
+    pub(crate) program: &'a [OsString],
+    /// Handed to the ranks, if given.
+    pub(crate) provider: Option<Provider>,
+    /// Whether to put the rank before each line.
+    pub(crate) prefix: bool,
+    /// From SIGTERM to SIGKILL.
+    pub(crate) grace: Duration,
+}
+
+/// `efa run`.
+pub(crate) fn run(args: &RunArgs) -> Result<ExitCode, Failure> {
+    launch(&Launch {
+        ranks: args.ranks,
+        program: &args.program,
+        provider: args.provider,
+        prefix: !args.no_prefix,
+        grace: args.grace,
+    })
+}
+
+/// Starts the ranks, waits for all of them, and gives the status that the job ended with.
+pub(crate) fn launch(launch: &Launch) -> Result<ExitCode, Failure> {
+    let (tell, events) = channel();
+    let signals = tell.clone();
+    // Before the first rank, so that the end of none is missed.
+    signals::deliver(move |signal| drop(signals.send(Event::Signal(signal))))?;
+    let mut job = Job {
+        ranks: Vec::with_capacity(launch.ranks),
+        guard: Guard::start()?,
+        grace: launch.grace,
+        outputs: 0,
+        verdict: None,
+        stdout: Arc::new(Sink::new(io::stdout())),
+        stderr: Arc::new(Sink::new(io::stderr())),
+    };
+    let started = job.start(launch, &tell);
+    if started.is_err() {
+        // The error is reported below; that the others are ended is no further failure.
+        job.verdict = Some(EXIT_FAILED);
+        job.end(Signal::TERM);
+    }
+    job.attend(&events);
+    job.drain(&events);
+    job.guard.dismiss();
+    started.map(|()| ExitCode::from(job.verdict.unwrap_or(0)))
+}
+
+enum Event {
+    Signal(i32),
+    /// An output of a rank ended; it failed if ours can't be written to.
+    OutputEnded(io::Result<()>),
+}
+
+struct Job {
+    ranks: Vec<RankProcess>,
+    guard: Guard,
+    grace: Duration,
+    /// How many outputs of ranks are still being carried.
+    outputs: usize,
+    /// The status to exit with, decided by whatever went wrong first.
+    verdict: Option<u8>,
+    stdout: Arc<Sink<io::Stdout>>,
+    stderr: Arc<Sink<io::Stderr>>,
+}
+
+impl Job {
+    fn start(&mut self, launch: &Launch, tell: &Sender<Event>) -> Result<(), Failure> {
+        let mut environment = Environment::new(launch.ranks, launch.provider)?;
+        for rank in 0..launch.ranks {
+            let (stdin, pump) = if rank == 0 { stdin_of_first_rank() } else { (Stdio::null(), false) };
+            let started = environment
+                .with(rank, |variables| RankProcess::start(rank, launch.program, variables, stdin));
+            let mut process = started.map_err(|error| cannot_start(error, rank, &launch.program[0]))?;
+            self.guard.watch(process.group);
+            let carried = self.carry_output(&mut process, launch, tell);
+            if pump {
+                pump_stdin(&mut process);
+            }
+            self.ranks.push(process);
+            carried.map_err(|error| {
+                Error::system(error, "cannot start a thread", "raise the limit on threads (ulimit -u)")
+            })?;
+        }
+        Ok(())
+    }
+
+    fn carry_output(
+        &mut self,
+        process: &mut RankProcess,
+        launch: &Launch,
+        tell: &Sender<Event>,
+    ) -> io::Result<()> {
+        let rank = process.rank;
+        let pipes = process.pipes();
+        let decoration = |coloured| Decoration {
+            prefix: if launch.prefix { prefix(rank, coloured) } else { String::new() },
+            complete_last_line: launch.prefix || launch.ranks > 1,
+        };
+        let mut carry = |work: Box<dyn FnOnce() -> io::Result<()> + Send>| {
+            let tell = tell.clone();
+            let carrier = move || drop(tell.send(Event::OutputEnded(work())));
+            thread::Builder::new().stack_size(CARRIER_STACK).spawn(carrier)?;
+            self.outputs += 1;
+            Ok::<(), io::Error>(())
+        };
+        if let Some(source) = pipes.stdout.take() {
+            let (sink, decoration) = (self.stdout.clone(), decoration(colourful(&io::stdout())));
+            carry(Box::new(move || lines::forward(source, &sink, &decoration)))?;
+        }
+        if let Some(source) = pipes.stderr.take() {
+            let (sink, decoration) = (self.stderr.clone(), decoration(colourful(&io::stderr())));
+            carry(Box::new(move || lines::forward(source, &sink, &decoration)))?;
+        }
+        Ok(())
+    }
+
+    /// Handles events until nothing of any rank is left.
+    fn attend(&mut self, events: &Receiver<Event>) {
+        // The end of a rank that was started before an error is found here too.
+        self.reap();
+        while !self.ranks.iter().all(RankProcess::is_gone) {
+            let patience =
+                if self.ranks.iter().any(RankProcess::is_ending) { LOOK_EVERY } else { Duration::MAX };
+            match events.recv_timeout(patience) {
+                Ok(Event::Signal(SIGCHLD)) => {}
+                Ok(Event::Signal(signal)) => self.on_signal(signal),
+                Ok(Event::OutputEnded(result)) => self.on_output_ended(result),
+                Err(RecvTimeoutError::Timeout) => {}
+                Err(RecvTimeoutError::Disconnected) => break,
+            }
+            self.reap();
+            self.advance();
+        }
+    }
+
+    /// Waits until everything that the ranks printed has been written.
+    fn drain(&mut self, events: &Receiver<Event>) {
+        let mut quiet_since = Instant::now();
+        while self.outputs > 0 {
+            match events.recv_timeout(LOOK_EVERY) {
+                Ok(Event::OutputEnded(result)) => {
+                    self.on_output_ended(result);
+                    quiet_since = Instant::now();
+                }
+                // Who asks us to end now doesn't want to wait for a slow reader.
+                Ok(Event::Signal(signal)) if signals::asks_to_end(signal) => {
+                    self.verdict.get_or_insert(status_of_signal(signal));
+                    return;
+                }
+                Ok(Event::Signal(_)) | Err(RecvTimeoutError::Timeout) => {}
+                Err(RecvTimeoutError::Disconnected) => return,
+            }
+            let idle = self.stdout.is_idle() && self.stderr.is_idle();
+            // After a failure a reader that has stopped reading must not hold us up either.
+            if !idle && self.verdict.is_none() {
+                quiet_since = Instant::now();
+            } else if quiet_since.elapsed() > STRAGGLERS {
+                return;
+            }
+        }
+    }
+
+    fn on_signal(&mut self, signal: i32) {
+        if signal == SIGTSTP {
+            self.signal_all(Signal::STOP);
+            // Stops this process; returns when it is continued.
+            let _ = signal_hook::low_level::emulate_default_handler(SIGTSTP);
+            self.signal_all(Signal::CONT);
+        } else if !signals::asks_to_end(signal) {
+            self.signal_all(named(signal));
+        } else if self.verdict.is_none() {
+            self.verdict = Some(status_of_signal(signal));
+            self.end(named(signal));
+        } else {
+            // Somebody has lost patience.
+            self.ranks.iter_mut().for_each(RankProcess::kill);
+        }
+    }
+
+    fn on_output_ended(&mut self, result: io::Result<()>) {
+        self.outputs -= 1;
+        let Err(error) = result else { return };
+        if self.verdict.is_none() {
+            if error.kind() == io::ErrorKind::BrokenPipe {
+                // Nobody wants to read on, as after `| head`: end quietly, as if by the signal.
+                self.verdict = Some(status_of_signal(SIGPIPE));
+            } else {
+                self.say(&format!("cannot write the ranks' output: {error}; ending the job"));
+                self.verdict = Some(EXIT_FAILED);
+            }
+            self.end(Signal::TERM);
+        }
+    }
+
+    /// Takes note of ranks that have ended; the first failure ends the others.
+    fn reap(&mut self) {
+        let mut failures: Vec<(usize, ExitStatus)> = Vec::new();
+        for process in &mut self.ranks {
+            if let Some(status) = process.reap() {
+                // What it has left running goes with it.
+                process.ask_to_end(Signal::TERM, self.grace);
+                if !status.success() {
+                    failures.push((process.rank, status));
+                }
+            }
+        }
+        // Of several at once, one that was killed by a signal is the likelier cause.
+        failures.sort_by_key(|(_, status)| status.code().is_some());
+        if let (Some(&(rank, status)), None) = (failures.first(), self.verdict) {
+            self.verdict = Some(exit_code(status));
+            let others = self.ranks.iter().any(|process| process.status.is_none());
+            let ending = if others { "; ending the others" } else { "" };
+            self.say(&format!("rank {rank} {}{ending}", describe(status)));
+            self.end(Signal::TERM);
+        }
+    }
+
+    fn advance(&mut self) {
+        let mut killed = Vec::new();
+        for process in &mut self.ranks {
+            match process.advance() {
+                Step::None => {}
+                Step::Killed => killed.push(process.rank.to_string()),
+                Step::Gone => self.guard.forget(process.group),
+            }
+        }
+        if !killed.is_empty() {
+            let ranks = if killed.len() == 1 { "rank" } else { "ranks" };
+            let grace = self.grace.as_secs_f64();
+            self.say(&format!("{ranks} {} did not end within {grace} s: killed", killed.join(", ")));
+        }
+    }
+
+    fn end(&mut self, signal: Signal) {
+        let grace = self.grace;
+        self.ranks.iter_mut().for_each(|process| process.ask_to_end(signal, grace));
+    }
+
+    fn signal_all(&self, signal: Signal) {
+        self.ranks.iter().for_each(|process| process.signal(signal));
+    }
+
+    /// Tells the user something, between the lines of the ranks.
+    fn say(&self, text: &str) {
+        // If stderr is gone there is nobody to tell.
+        let _ = self.stderr.write(format!("efa run: {text}\n").as_bytes());
+    }
+}
+
+/// What rank 0 reads: our own input, except that a terminal is read by us and passed on, because a process outside
+/// the terminal's foreground group is stopped when it reads. True if it must be passed on.
+fn stdin_of_first_rank() -> (Stdio, bool) {
+    let stdin = io::stdin();
+    if !stdin.is_terminal() {
+        return (Stdio::inherit(), false);
+    }
+    let in_foreground = tcgetpgrp(stdin.as_fd()).is_ok_and(|group| group == getpgrp());
+    if in_foreground { (Stdio::piped(), true) } else { (Stdio::null(), false) }
+}
+
+/// Passes what is typed on to the rank. The thread ends with the launcher; it is usually stuck in a read.
+fn pump_stdin(process: &mut RankProcess) {
+    let Some(mut to) = process.pipes().stdin.take() else { return };
+    thread::spawn(move || {
+        let mut from = io::stdin().lock();
+        // It ends when the rank stops reading or the user types an end of file.
+        let _ = io::copy(&mut from, &mut to).and_then(|_| to.flush());
+    });
+}
+
+fn prefix(rank: usize, coloured: bool) -> String {
+    if coloured {
+        format!("\x1b[{}m[{rank}]\x1b[0m ", COLOURS[rank % COLOURS.len()])
+    } else {
+        format!("[{rank}] ")
+    }
+}
+
+fn cannot_start(error: io::Error, rank: usize, program: &OsString) -> Failure {
+    let what = format!("cannot start rank {rank}: {}", program.display());
+    match error.kind() {
+        io::ErrorKind::NotFound => {
+            let why = "there is no such program here or on the PATH";
+            Failure::new(
+                Error::setting(what, why, "check the name, or give the path of the program"),
+                EXIT_NOT_FOUND,
+            )
+        }
+        io::ErrorKind::PermissionDenied => {
+            let remedy = "make it executable (chmod +x), or name the interpreter";
+            Failure::new(Error::system(error, what, remedy), EXIT_NOT_EXECUTABLE)
+        }
+        io::ErrorKind::WouldBlock => Failure::from(Error::system(
+            error,
+            what,
+            "use fewer ranks, or raise the limit on processes (ulimit -u)",
+        )),
+        _ => Failure::new(
+            Error::system(error, what, "check that it is a program for this machine"),
+            EXIT_NOT_EXECUTABLE,
+        ),
+    }
+}
+
+fn status_of_signal(signal: i32) -> u8 {
+    u8::try_from(128 + signal).unwrap_or(u8::MAX)
+}
+
+/// The same signal in the terms of the crate that sends it; all that come here have a name there.
+fn named(signal: i32) -> Signal {
+    Signal::from_named_raw(signal).unwrap_or(Signal::TERM)
+}
