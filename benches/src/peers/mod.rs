@@ -1,0 +1,4 @@
+//! Whom we are compared with, one module each.
+
+pub mod fabtests;
+pub mod raw;
