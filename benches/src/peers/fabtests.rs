@@ -91,7 +91,7 @@ fn compile(artifacts: &Artifacts, sources: &Path, name: &str) -> Result<PathBuf>
     files.push(fabtests.join("benchmarks").join(name).with_extension("c"));
 
     // Warnings are off: the sources aren't ours.
-    let mut arguments = vec!["-w".to_owned(), "-DHAVE_CONFIG_H".to_owned()];
+    let mut arguments = ["-w", "-DHAVE_CONFIG_H", "-D_GNU_SOURCE"].map(str::to_owned).to_vec();
     let folders = [
         peers_folder().join("fabtests"),
         fabtests.join("include"),
