@@ -1,46 +1,32 @@
 //! Our own figures: `efa bench`, run as anybody would run it, and its JSON.
 
-use std::process::Command;
-
 use efa_core::{Error, Result};
 use serde_json::Value;
 
 use crate::artifacts::Artifacts;
 use crate::case::{Case, Measure};
-use crate::process::{free_port, guarded, run, run_ranks};
+use crate::process::{guarded, run};
 
-/// Runs `efa bench` once between two ranks and returns its figure.
-///
-/// The ranks are started one by one, as torchrun starts its own, so that each can have a processor of its own.
+/// Gives the rank that it becomes a processor of its own: `sh -c PIN sh CPU0 CPU1 PROGRAM ARGS…`.
+const PIN: &str =
+    r#"cpu=$1; [ "$EFA_LOCAL_RANK" = 0 ] || cpu=$2; shift 2; exec taskset --cpu-list "$cpu" "$@""#;
+
+/// Runs `efa bench` once between two ranks, started by `efa run`, and returns its figure.
 ///
 /// # Errors
 /// When a rank fails or runs past its deadline, or the JSON isn't as documented.
 pub fn measure(artifacts: &Artifacts, case: &Case, cpus: [Option<usize>; 2]) -> Result<f64> {
     let what = format!("efa bench {}", case.name());
-    let port = free_port()?;
-    let mut ranks: Vec<Command> = cpus
-        .iter()
-        .enumerate()
-        .map(|(rank, cpu)| {
-            let mut command = guarded(&artifacts.efa, *cpu);
-            command.args(["bench", case.measure.name(), "--provider", &case.provider, "--format", "json"]);
-            command.args(["--sizes", &case.size.to_string()]);
-            command.args([
-                "--iterations",
-                &case.iterations.to_string(),
-                "--warmup",
-                &case.warmup.to_string(),
-            ]);
-            for (name, value) in
-                [("RANK", rank), ("LOCAL_RANK", rank), ("WORLD_SIZE", 2), ("LOCAL_WORLD_SIZE", 2)]
-            {
-                command.env(name, value.to_string());
-            }
-            command.env("MASTER_ADDR", "127.0.0.1").env("MASTER_PORT", port.to_string());
-            command
-        })
-        .collect();
-    let printed = run_ranks(&mut ranks, &what)?;
+    let mut command = guarded(&artifacts.efa, None);
+    command.args(["run", "-n", "2", "--no-prefix", "--"]);
+    if let [Some(first), Some(second)] = cpus {
+        command.args(["sh", "-c", PIN, "sh", &first.to_string(), &second.to_string()]);
+    }
+    command.arg(&artifacts.efa);
+    command.args(["bench", case.measure.name(), "--provider", &case.provider, "--format", "json"]);
+    command.args(["--sizes", &case.size.to_string()]);
+    command.args(["--iterations", &case.iterations.to_string(), "--warmup", &case.warmup.to_string()]);
+    let printed = run(&mut command, &what)?;
     let path: &[&str] = match case.measure {
         Measure::Latency => &["time_us", "mean"],
         Measure::Bandwidth => &["mb_per_s"],

@@ -62,26 +62,6 @@ pub fn run_pair(server: &mut Command, client: &mut Command, port: u16, what: &st
     Ok(printed)
 }
 
-/// Runs several programs that belong together, as the ranks of one job, and returns what the first one printed.
-///
-/// # Errors
-/// When any of them fails; all have ended when this returns.
-pub fn run_ranks(commands: &mut [Command], what: &str) -> Result<String> {
-    let mut children = Vec::new();
-    for command in commands {
-        match start(command, what) {
-            Ok(child) => children.push(child),
-            Err(error) => {
-                children.iter_mut().for_each(end);
-                return Err(error);
-            }
-        }
-    }
-    // A rank that fails makes the others fail too, each with an error of its own: the first one is told.
-    let printed: Result<Vec<String>> = children.into_iter().map(|child| finish(child, what)).collect();
-    Ok(printed?.swap_remove(0))
-}
-
 /// A TCP port on loopback that is free now.
 ///
 /// # Errors
