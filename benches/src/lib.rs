@@ -6,6 +6,7 @@
 #![forbid(unsafe_code)]
 
 pub mod artifacts;
+pub mod callgrind;
 pub mod case;
 pub mod machine;
 pub mod ours;
