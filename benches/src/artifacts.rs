@@ -52,6 +52,25 @@ impl Artifacts {
         output_of(&mut command, &format!("compile {name}"))?;
         Ok(program)
     }
+
+    /// Builds a program of this package against one MPI and returns where it is.
+    ///
+    /// `wrapper` is the MPI's compiler; `name` tells the target folders of several MPIs apart.
+    ///
+    /// # Errors
+    /// When cargo fails; its messages have been printed.
+    pub fn mpi_program(&self, program: &str, wrapper: &str, name: &str) -> Result<PathBuf> {
+        let mut command = cargo();
+        command.args(["build", "--release", "-p", "efa-benches", "--bin", program, "--features", "mpi"]);
+        command
+            .arg("--message-format=json-render-diagnostics")
+            .arg("--target-dir")
+            .arg(self.folder.join(name));
+        same_libfabric(&mut command);
+        let messages =
+            messages_of(command.env("MPICC", wrapper), &format!("build {program} with {wrapper}"))?;
+        executable(&messages, program)
+    }
 }
 
 /// The sources of the peers that are ours.
@@ -76,14 +95,22 @@ fn cargo_build() -> Result<Vec<Value>> {
         "efa",
         "--message-format=json-render-diagnostics",
     ]);
-    // The same libfabric as in this program, which has the features of the same names.
+    same_libfabric(&mut command);
+    messages_of(&mut command, "build the efa command")
+}
+
+/// Has cargo build with the libfabric that this program has: features of the same names.
+fn same_libfabric(command: &mut Command) {
     command.arg("--no-default-features");
     if cfg!(feature = "vendored-efa") {
         command.args(["--features", "vendored-efa"]);
     } else if cfg!(feature = "vendored") {
         command.args(["--features", "vendored"]);
     }
-    let printed = output_of(&mut command, "build the efa command")?;
+}
+
+fn messages_of(command: &mut Command, what: &str) -> Result<Vec<Value>> {
+    let printed = output_of(command, what)?;
     Ok(printed.lines().filter_map(|line| serde_json::from_str(line).ok()).collect())
 }
 
