@@ -56,7 +56,7 @@ macro_rules! integers {
                 let sum = || values.clone().fold(0 as Self, |a, b| a.wrapping_add(b));
                 let result = match op {
                     ReduceOp::Sum => sum(),
-                    ReduceOp::Product => values.fold(1, |a, b| a.wrapping_mul(b)),
+                    ReduceOp::Product => values.fold(1 as Self, |a, b| a.wrapping_mul(b)),
                     ReduceOp::Min => values.min().unwrap(),
                     ReduceOp::Max => values.max().unwrap(),
                     ReduceOp::Average => (i128::from(sum()) / values.clone().count() as i128) as Self,
