@@ -1,5 +1,5 @@
-//! The efa provider, and what it needs from rdma-core: which of the optional parts the headers at hand declare is found
-//! out by compiling a few lines for each, as libfabric's own `prov/efa/configure.m4` does.
+//! The efa provider, and what it needs from rdma-core: which of the optional parts the headers at hand
+//! declare is found out by compiling a few lines for each, as libfabric's own `prov/efa/configure.m4` does.
 
 use std::fs;
 use std::path::Path;

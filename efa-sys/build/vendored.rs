@@ -1,4 +1,5 @@
-//! Compiles libfabric's sources into a static library: the core and the providers that need nothing but Linux.
+//! Compiles libfabric's sources into a static library: the core and the providers that need nothing but
+//! Linux.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -59,7 +60,8 @@ pub(crate) fn compile(out_dir: &Path) -> Result<PathBuf, String> {
         .define("_GNU_SOURCE", None)
         .define("__USE_XOPEN2K8", None)
         .define("NDEBUG", None)
-        // Paths that only matter to providers loaded at run time and to the psm family; neither is part of this build.
+        // Paths that only matter to providers loaded at run time and to the psm family; neither is part of
+        // this build.
         .define("SYSCONFDIR", "\"/etc\"")
         .define("RDMADIR", "\"/etc/rdma\"")
         .define("PROVDLDIR", "\"/usr/lib/libfabric\"")
@@ -67,7 +69,8 @@ pub(crate) fn compile(out_dir: &Path) -> Result<PathBuf, String> {
         .flag("-fvisibility=hidden")
         .flag("-w")
         .warnings(false)
-        // As libfabric's own release build, whatever the profile: a debug build of a program still measures the fabric.
+        // As libfabric's own release build, whatever the profile: a debug build of a program still measures
+        // the fabric.
         .opt_level(2)
         .debug(false)
         .force_frame_pointer(false);

@@ -1,5 +1,6 @@
-//! Two endpoints of one process talk to each other through the calls of `efa_sys::inline`, on each provider that needs
-//! no device. What is tested is that every call reaches the entry it names, with its arguments in order.
+//! Two endpoints of one process talk to each other through the calls of `efa_sys::inline`, on each provider
+//! that needs no device. What is tested is that every call reaches the entry it names, with its arguments in
+//! order.
 
 use std::ffi::CStr;
 use std::os::raw::{c_int, c_void};
@@ -35,8 +36,12 @@ impl Node {
             context: Box::default(),
         };
         let mut av_attr = fi_av_attr { type_: FI_AV_TABLE, ..Default::default() };
-        let mut cq_attr =
-            fi_cq_attr { format: FI_CQ_FORMAT_TAGGED, wait_obj: FI_WAIT_NONE, size: 64, ..Default::default() };
+        let mut cq_attr = fi_cq_attr {
+            format: FI_CQ_FORMAT_TAGGED,
+            wait_obj: FI_WAIT_NONE,
+            size: 64,
+            ..Default::default()
+        };
         let none = ptr::null_mut();
         // SAFETY: each call gets what the ones before it opened; attributes outlive the calls.
         unsafe {
@@ -65,9 +70,8 @@ impl Node {
     fn insert(&self, name: &[u8]) -> fi_addr_t {
         let mut address = FI_ADDR_NOTAVAIL;
         // SAFETY: the name is one address in this provider's format.
-        let inserted = unsafe {
-            fi_av_insert(self.av, name.as_ptr().cast(), 1, &raw mut address, 0, ptr::null_mut())
-        };
+        let inserted =
+            unsafe { fi_av_insert(self.av, name.as_ptr().cast(), 1, &raw mut address, 0, ptr::null_mut()) };
         assert_eq!(inserted, 1);
         address
     }
@@ -109,7 +113,8 @@ impl Node {
 /// The first description of an endpoint that the provider offers.
 fn describe(provider: &CStr, caps: u64) -> *mut fi_info {
     let mut found = ptr::null_mut();
-    // SAFETY: the hints come from libfabric's allocator, and so does the string in them, which is freed with them.
+    // SAFETY: the hints come from libfabric's allocator, and so does the string in them, which is freed with
+    // them.
     unsafe {
         let hints = fi_allocinfo();
         assert!(!hints.is_null());
@@ -137,8 +142,8 @@ fn pair(provider: &CStr, caps: u64) -> [(Node, fi_addr_t); 2] {
     [(a, to_b), (b, to_a)]
 }
 
-/// Posts until the provider takes it; both sides are polled, because the peer may have to answer first. No operation
-/// of these tests completes before it was posted, so what the polling returns is nothing.
+/// Posts until the provider takes it; both sides are polled, because the peer may have to answer first. No
+/// operation of these tests completes before it was posted, so what the polling returns is nothing.
 fn post(nodes: [&Node; 2], mut operation: impl FnMut() -> isize) {
     let start = Instant::now();
     loop {
@@ -161,7 +166,12 @@ fn complete(nodes: [&Node; 2], wanted: [usize; 2]) -> [Vec<Result<fi_cq_tagged_e
         for (node, done) in nodes.iter().zip(&mut done) {
             done.extend(node.poll());
         }
-        assert!(start.elapsed() < DEADLINE, "{} and {} of {wanted:?} completed", done[0].len(), done[1].len());
+        assert!(
+            start.elapsed() < DEADLINE,
+            "{} and {} of {wanted:?} completed",
+            done[0].len(),
+            done[1].len()
+        );
     }
     done
 }
