@@ -5,7 +5,7 @@ mod bindings;
 #[cfg(feature = "vendored")]
 mod config_header;
 mod locate;
-#[cfg(feature = "vendored-efa")]
+#[cfg(feature = "vendored")]
 mod rdma_core;
 #[cfg(feature = "vendored")]
 mod vendored;
