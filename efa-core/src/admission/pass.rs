@@ -158,7 +158,6 @@ fn text(bytes: &mut Vec<u8>, value: Option<&String>) {
 
 fn list(bytes: &mut Vec<u8>, mut items: Vec<Vec<u8>>) {
     items.sort_unstable();
-    items.dedup();
     number(bytes, Some(items.len() as u64));
     for item in items {
         number(bytes, Some(item.len() as u64));

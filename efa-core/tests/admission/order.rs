@@ -3,21 +3,19 @@
 use efa_core::admission::{Facts, GroupRules, SecurityGroups, evaluate};
 use proptest::prelude::*;
 use proptest::strategy::ValueTree;
+use proptest::test_runner::TestRunner;
 
 use crate::build::*;
 use crate::properties::{any_job, any_policy, config};
 
-fn shuffled<T: Clone + std::fmt::Debug + 'static>(
-    list: &[T],
-    runner: &mut proptest::test_runner::TestRunner,
-) -> Vec<T> {
+fn shuffled<T: Clone + std::fmt::Debug + 'static>(list: &[T], runner: &mut TestRunner) -> Vec<T> {
     Just(list.to_vec()).prop_shuffle().new_tree(runner).expect("a shuffle").current()
 }
 
 fn reordered(
     members: &[Facts],
     groups: &[GroupRules],
-    runner: &mut proptest::test_runner::TestRunner,
+    runner: &mut TestRunner,
 ) -> (Vec<Facts>, Vec<GroupRules>) {
     let mut members = shuffled(members, runner);
     for facts in &mut members {
@@ -43,7 +41,7 @@ proptest! {
 
     #[test]
     fn the_same_job_gets_the_same_report((members, groups) in any_job(), policy in any_policy()) {
-        let mut runner = proptest::test_runner::TestRunner::deterministic();
+        let mut runner = TestRunner::deterministic();
         let report = evaluate(&members, &SecurityGroups::known(groups.clone()), &policy);
         for _ in 0..4 {
             let (members, groups) = reordered(&members, &groups, &mut runner);

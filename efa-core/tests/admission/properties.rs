@@ -6,6 +6,8 @@ use efa_core::admission::{
 };
 use proptest::prelude::*;
 use proptest::sample::{Index, select};
+use proptest::strategy::ValueTree;
+use proptest::test_runner::TestRunner;
 
 /// Failing cases are printed in full, so no file has to remember their seeds.
 pub(crate) fn config(cases: u32) -> ProptestConfig {
@@ -183,6 +185,19 @@ proptest! {
         prop_assert_eq!(report.exit_status() == 0, expected);
         prop_assert_eq!(report.admit().is_ok(), expected);
     }
+}
+
+#[test]
+fn the_second_opinion_is_asked_about_good_and_bad_jobs() {
+    let mut runner = TestRunner::deterministic();
+    let jobs = (0..1000).map(|_| any_job().new_tree(&mut runner).expect("a job").current());
+    let policy = Policy::strict();
+    let admitted = jobs
+        .filter(|(members, groups)| {
+            evaluate(members, &SecurityGroups::known(groups.clone()), &policy).admitted()
+        })
+        .count();
+    assert!((50..950).contains(&admitted), "{admitted} of 1000");
 }
 
 /// Ways to break a job of several members that share `sg-1`, have an EFA each, and nothing to spare.

@@ -59,6 +59,25 @@ fn the_group_to_join_is_one_that_admits_itself_even_where_fewer_have_it() {
 }
 
 #[test]
+fn a_group_that_is_joined_gets_the_rules_it_lacks_first() {
+    let mut members = uniform(2);
+    members[1]["interfaces"][0]["security_groups"] = json!(["sg-2"]);
+    let report = judge(&members, "mutual", &strict());
+    let permissions = "--group-id sg-1 --ip-permissions 'IpProtocol=-1,UserIdGroupPairs=[{GroupId=sg-1}]'";
+    assert_eq!(
+        fix_of(&report, FindingCode::NoSharedSecurityGroup),
+        format!(
+            "aws ec2 authorize-security-group-ingress {permissions}\n\
+             aws ec2 authorize-security-group-egress {permissions}\n\
+             aws ec2 modify-network-interface-attribute --network-interface-id eni-1-0 --groups sg-1 sg-2"
+        )
+    );
+    let warning = report.findings().last().expect("a warning");
+    assert_eq!(warning.security_groups, ["sg-2"]);
+    shell_accepts(&report);
+}
+
+#[test]
 fn an_interface_without_a_known_id_is_looked_up() {
     let members = uniform_with(2, |it| {
         it["interfaces"][0]["security_groups"] = json!([]);

@@ -3,7 +3,7 @@
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::rules::{Right, Rules};
+use super::rules::{Right, Rights, Rules};
 use super::{Finding, FindingCode, Job, Member, MemberName, Severity, finding, interface_noun};
 use crate::admission::facts::{InterfaceFacts, Site};
 use crate::admission::groups::Direction;
@@ -31,7 +31,9 @@ pub(super) fn judge(job: &Job<'_>, rules: &Rules<'_>) -> Vec<Finding> {
     let shared = held.shared();
     let mut blamed = None;
     if shared.is_empty() {
-        findings.push(nothing_shared(&held, rules));
+        let nearest = held.nearest(rules);
+        findings.push(nothing_shared(&held, rules, nearest));
+        blamed = nearest;
     } else if let Some(nearest) = nearest_shared(&shared, rules) {
         findings.extend(missing_rules(&held, rules, nearest));
         blamed = Some(nearest);
@@ -74,6 +76,16 @@ impl<'m, 'a> Held<'m, 'a> {
         self.counts.iter().filter(|(_, count)| **count == self.interfaces).map(|(group, _)| *group).collect()
     }
 
+    /// The group that comes nearest to joining all interfaces: with most rules right, then on most interfaces, then
+    /// the first.
+    fn nearest(&self, rules: &Rules<'_>) -> Option<&'a str> {
+        let rights = |group: &str| rules.get(group).map_or(0, Rights::count);
+        self.counts
+            .iter()
+            .min_by_key(|(group, count)| (Reverse(rights(group)), Reverse(**count), **group))
+            .map(|(group, _)| *group)
+    }
+
     /// The members that have one of the groups.
     fn holders(&self, groups: &[&str]) -> Vec<MemberName> {
         let holders = groups.iter().filter_map(|group| self.by_group.get(group)).flatten();
@@ -102,6 +114,9 @@ fn unknown_groups(job: &Job<'_>) -> Option<Finding> {
 
 const WHY_SHARED: &str = "EFA traffic passes only between interfaces that share a security group which lets in all \
                           traffic from itself and lets out all traffic to itself";
+
+const WHY_NOT_BY_ADDRESS: &str = "EFA addresses are neither IPv4 nor IPv6, so only a rule that names the group itself \
+                                  lets EFA traffic pass";
 
 fn rules_unknown(job: &Job<'_>, held: &Held<'_, '_>) -> Finding {
     let groups = held.groups();
@@ -134,20 +149,17 @@ fn not_found(held: &Held<'_, '_>, rules: &Rules<'_>) -> Option<Finding> {
     Some(finding(FindingCode::SecurityGroupNotFound, Severity::Error, names, groups, text))
 }
 
-/// No group is on every interface: the group to move the others into is one that admits itself, if there is one,
-/// and is on most interfaces.
-fn nothing_shared(held: &Held<'_, '_>, rules: &Rules<'_>) -> Finding {
-    let best =
-        held.counts.iter().min_by_key(|(group, count)| (!rules.admits(group), Reverse(**count), **group));
-    let Some((&nearest, &count)) = best else {
-        let names: Vec<MemberName> = held.all.iter().map(|(member, ..)| member.name()).collect();
-        let text = [
-            "none of the job's interfaces has a security group".into(),
-            WHY_SHARED.into(),
-            remedy::create_group(),
-        ];
+/// No group is on every interface: the remedy moves the others into the nearest one, and gives that one the rules
+/// that it lacks.
+fn nothing_shared(held: &Held<'_, '_>, rules: &Rules<'_>, nearest: Option<&str>) -> Finding {
+    let Some(nearest) = nearest else {
+        let mut names: Vec<MemberName> = held.all.iter().map(|(member, ..)| member.name()).collect();
+        names.dedup();
+        let message = "none of the job's interfaces has a security group".into();
+        let text = [message, WHY_SHARED.into(), remedy::create_group()];
         return finding(FindingCode::NoSharedSecurityGroup, Severity::Error, names, Vec::new(), text);
     };
+    let count = held.counts.get(nearest).copied().unwrap_or(0);
     let lacking: Vec<_> =
         held.all.iter().filter(|(_, _, groups)| !groups.iter().any(|group| group == nearest)).collect();
     let mut names: Vec<MemberName> = lacking.iter().map(|(member, ..)| member.name()).collect();
@@ -163,7 +175,9 @@ fn nothing_shared(held: &Held<'_, '_>, rules: &Rules<'_>) -> Finding {
         .iter()
         .map(|(member, interface, groups)| remedy::join_group(member.facts, interface, groups, nearest))
         .collect();
-    let fix = moves.into_iter().collect::<Vec<_>>().join("\n");
+    let mut commands = missing_permissions(nearest, rules);
+    commands.extend(moves);
+    let fix = commands.join("\n");
     finding(
         FindingCode::NoSharedSecurityGroup,
         Severity::Error,
@@ -199,13 +213,7 @@ fn missing_rules(held: &Held<'_, '_>, rules: &Rules<'_>, group: &str) -> Vec<Fin
             several => format!("the group that {} share", shortened(several)),
         };
         let message = format!("{group}, {of_whom}, does not {does} all traffic {goal} itself{instead}");
-        let why = match right.open_to {
-            Some(_) => {
-                "EFA addresses are neither IPv4 nor IPv6, so only a rule that names the group itself lets EFA \
-                        traffic pass"
-            }
-            None => WHY_SHARED,
-        };
+        let why = if right.open_to.is_some() { WHY_NOT_BY_ADDRESS } else { WHY_SHARED };
         let text = [message, why.into(), remedy::authorize(group, direction)];
         finding(code, Severity::Error, names, vec![group.to_owned()], text)
     };
@@ -247,18 +255,18 @@ fn extra_groups(
         ),
         None => "only a group that lets all its own traffic in and out can join the members".into(),
     };
-    let mut fix = Vec::new();
-    for (group, rights) in groups.iter().filter_map(|group| Some((group, lacking(group)?))) {
-        if !rights.ingress.granted {
-            fix.push(remedy::authorize(group, Direction::Ingress));
-        }
-        if !rights.egress.granted {
-            fix.push(remedy::authorize(group, Direction::Egress));
-        }
-    }
+    let fix: Vec<String> = groups.iter().flat_map(|group| missing_permissions(group, rules)).collect();
     let groups = groups.into_iter().map(ToOwned::to_owned).collect();
     let text = [message, why, fix.join("\n")];
     Some(finding(FindingCode::ExtraGroupWithoutSelfRule, Severity::Warning, names, groups, text))
+}
+
+/// The commands that give the group the rules that it is known to lack.
+fn missing_permissions(group: &str, rules: &Rules<'_>) -> Vec<String> {
+    let Some(rights) = rules.get(group) else { return Vec::new() };
+    let directions = [(rights.ingress, Direction::Ingress), (rights.egress, Direction::Egress)];
+    let missing = directions.into_iter().filter(|(right, _)| !right.granted);
+    missing.map(|(_, direction)| remedy::authorize(group, direction)).collect()
 }
 
 /// A few of the groups, and how many more there are.
