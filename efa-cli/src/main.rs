@@ -6,6 +6,20 @@ mod cli;
 mod failure;
 mod run;
 
+// The parts of `efa bench` that need no endpoint.
+#[cfg(test)]
+mod bench;
+#[cfg(test)]
+mod output;
+#[cfg(test)]
+mod plot;
+#[cfg(test)]
+mod progress;
+#[cfg(test)]
+mod sizes;
+#[cfg(test)]
+mod statistics;
+
 use std::process::ExitCode;
 
 use clap::Parser;
