@@ -1,1 +1,20 @@
-//! See ARCHITECTURE.md.
+//! Collectives: what all ranks of a group do together.
+//!
+//! A collective is carried out by a [`Schedule`](schedule::Schedule): what one rank sends, receives, reduces and
+//! copies, and in which order. Schedules are made by the functions in [`algorithms`], chosen by [`select`]. They are
+//! plain data, so that the same schedule moves real bytes over an endpoint and can be simulated.
+
+#![forbid(unsafe_code)]
+
+pub mod algorithms;
+mod call;
+mod ranges;
+pub mod reduce;
+pub mod schedule;
+pub mod select;
+mod validate;
+
+pub use call::{Call, Collective, MAX_RANKS, Placement};
+pub use reduce::ReduceOp;
+pub use schedule::Schedule;
+pub use select::{Algorithm, Options};

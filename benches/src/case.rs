@@ -1,0 +1,165 @@
+//! What is compared: a measure, a provider, a size, and how long to run.
+
+use std::fmt;
+
+/// Messages under way before the receiver acknowledges them, for every program in a comparison.
+///
+/// fabtests' own default, and its pattern: the receiver answers each window with one message of four bytes.
+pub const WINDOW: usize = 64;
+
+/// What a program measures between two ranks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Measure {
+    /// Half of a round trip, in microseconds.
+    Latency,
+    /// Bytes sent one way, in decimal megabytes per second.
+    Bandwidth,
+    /// Messages sent one way, per second.
+    MessageRate,
+}
+
+impl Measure {
+    /// The name that `efa bench` and the peers know it by.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Latency => "latency",
+            Self::Bandwidth => "bandwidth",
+            Self::MessageRate => "message-rate",
+        }
+    }
+
+    /// The unit of its figures.
+    pub fn unit(self) -> &'static str {
+        match self {
+            Self::Latency => "us",
+            Self::Bandwidth => "MB/s",
+            Self::MessageRate => "messages/s",
+        }
+    }
+
+    /// Which figures are the good ones.
+    pub fn better(self) -> Better {
+        match self {
+            Self::Latency => Better::Lower,
+            Self::Bandwidth | Self::MessageRate => Better::Higher,
+        }
+    }
+}
+
+/// Which of two figures is the better one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Better {
+    /// Times and counts.
+    Lower,
+    /// Rates.
+    Higher,
+}
+
+impl fmt::Display for Better {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Lower => "lower",
+            Self::Higher => "higher",
+        })
+    }
+}
+
+/// What the ratio of ours to theirs is meant to stay within.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Target {
+    /// At most this: latencies and counts.
+    AtMost(f64),
+    /// At least this: rates.
+    AtLeast(f64),
+    /// Less than this.
+    Below(f64),
+}
+
+impl Target {
+    /// Whether the ratio is within the target.
+    pub fn is_met_by(self, ratio: f64) -> bool {
+        match self {
+            Self::AtMost(limit) => ratio <= limit,
+            Self::AtLeast(limit) => ratio >= limit,
+            Self::Below(limit) => ratio < limit,
+        }
+    }
+}
+
+impl fmt::Display for Target {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::AtMost(limit) => write!(f, "<= {limit}"),
+            Self::AtLeast(limit) => write!(f, ">= {limit}"),
+            Self::Below(limit) => write!(f, "< {limit}"),
+        }
+    }
+}
+
+/// One measurement between two ranks, the same for every program that makes it.
+#[derive(Clone, Debug)]
+pub struct Case {
+    /// What is measured.
+    pub measure: Measure,
+    /// libfabric's provider; peers that don't use libfabric take the same road without it.
+    pub provider: String,
+    /// Bytes of a message.
+    pub size: usize,
+    /// Round trips or messages that count.
+    pub iterations: usize,
+    /// The same, before the clock starts.
+    pub warmup: usize,
+    /// What the ratio to fabtests is meant to be.
+    pub target: Target,
+}
+
+impl Case {
+    /// The three measures on one provider, with iterations that keep a run near a second.
+    pub fn on(provider: &str) -> Vec<Self> {
+        let latency_target = if provider == "shm" { 1.15 } else { 1.05 };
+        let round_trips = if provider == "shm" { 200_000 } else { 30_000 };
+        let case = |measure, size, iterations, target| Self {
+            measure,
+            provider: provider.to_owned(),
+            size,
+            iterations,
+            warmup: iterations / 10,
+            target,
+        };
+        vec![
+            case(Measure::Latency, 64, round_trips, Target::AtMost(latency_target)),
+            case(Measure::Bandwidth, 1 << 20, 64 * WINDOW, Target::AtLeast(0.95)),
+            case(Measure::MessageRate, 64, 8_000 * WINDOW, Target::AtLeast(0.9)),
+        ]
+    }
+
+    /// The name it is chosen and printed by, such as `latency tcp 64`.
+    pub fn name(&self) -> String {
+        format!("{} {} {}", self.measure.name(), self.provider, self.size)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_case_is_named_by_measure_provider_and_size() {
+        let names: Vec<_> = Case::on("tcp").iter().map(Case::name).collect();
+        assert_eq!(names, ["latency tcp 64", "bandwidth tcp 1048576", "message-rate tcp 64"]);
+    }
+
+    #[test]
+    fn a_case_is_a_whole_number_of_windows_so_that_all_programs_acknowledge_equally_often() {
+        for case in Case::on("shm").iter().filter(|case| case.measure != Measure::Latency) {
+            assert_eq!(case.iterations % WINDOW, 0, "{}", case.name());
+        }
+    }
+
+    #[test]
+    fn a_target_is_met_up_to_its_limit() {
+        assert!(Target::AtMost(1.05).is_met_by(1.05) && !Target::AtMost(1.05).is_met_by(1.06));
+        assert!(Target::AtLeast(0.95).is_met_by(0.95) && !Target::AtLeast(0.95).is_met_by(0.94));
+        assert!(!Target::Below(10.0).is_met_by(10.0));
+    }
+}

@@ -1,0 +1,180 @@
+//! Security groups and their rules, in the form in which the EC2 API and the AWS command line give them.
+
+use serde::{Deserialize, Serialize};
+
+/// What is known of the rules of the job's security groups.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SecurityGroups(State);
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum State {
+    /// Off EC2: there are no groups.
+    None,
+    /// There are groups, but nobody could tell their rules.
+    Unknown,
+    /// The groups whose rules are known.
+    Known(Vec<GroupRules>),
+}
+
+impl SecurityGroups {
+    /// For a job off EC2, where security groups do not exist. A job on EC2 is not admitted on this: its rules
+    /// count as unknown.
+    pub fn none() -> Self {
+        Self(State::None)
+    }
+
+    /// For a job on EC2 whose rules nobody could tell.
+    pub fn unknown() -> Self {
+        Self(State::Unknown)
+    }
+
+    /// The groups whose rules are known. A group that is listed twice has only the rights that both
+    /// entries give it.
+    pub fn known(groups: Vec<GroupRules>) -> Self {
+        Self(State::Known(groups))
+    }
+
+    /// The groups whose rules are known; `None` when no rules are.
+    pub fn groups(&self) -> Option<&[GroupRules]> {
+        match &self.0 {
+            State::Known(groups) => Some(groups),
+            State::None | State::Unknown => None,
+        }
+    }
+}
+
+/// One security group with its rules. Keys that the judgement does not need are ignored: AWS adds new ones.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct GroupRules {
+    /// Such as `sg-0a`.
+    pub group_id: String,
+    /// The account that owns it.
+    #[serde(default)]
+    pub owner_id: Option<String>,
+    /// What may come in.
+    #[serde(default)]
+    pub ip_permissions: Vec<Permission>,
+    /// What may go out.
+    #[serde(default)]
+    pub ip_permissions_egress: Vec<Permission>,
+}
+
+/// One entry of a group's rules; AWS merges rules of the same protocol and ports into one entry.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct Permission {
+    /// `-1` for all traffic, else `tcp`, `udp`, `icmp` or a number.
+    pub ip_protocol: String,
+    /// The groups that the entry is about.
+    #[serde(default)]
+    pub user_id_group_pairs: Vec<GroupPair>,
+    /// The IPv4 networks that the entry is about.
+    #[serde(default)]
+    pub ip_ranges: Vec<IpRange>,
+    /// The IPv6 networks that the entry is about.
+    #[serde(default)]
+    pub ipv6_ranges: Vec<Ipv6Range>,
+    /// The prefix lists that the entry is about.
+    #[serde(default)]
+    pub prefix_list_ids: Vec<PrefixList>,
+}
+
+/// A group that a rule refers to.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct GroupPair {
+    /// The group.
+    #[serde(default)]
+    pub group_id: Option<String>,
+    /// The account that owns it.
+    #[serde(default)]
+    pub user_id: Option<String>,
+    /// The state of the VPC peering that the reference needs; absent for a group of the same VPC.
+    #[serde(default)]
+    pub peering_status: Option<String>,
+}
+
+/// An IPv4 network that a rule refers to.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct IpRange {
+    /// Such as `0.0.0.0/0`.
+    #[serde(default)]
+    pub cidr_ip: Option<String>,
+}
+
+/// An IPv6 network that a rule refers to.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct Ipv6Range {
+    /// Such as `::/0`.
+    #[serde(default)]
+    pub cidr_ipv6: Option<String>,
+}
+
+/// A prefix list that a rule refers to.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct PrefixList {
+    /// Such as `pl-0a`.
+    #[serde(default)]
+    pub prefix_list_id: Option<String>,
+}
+
+/// A direction of traffic, as seen from the group's interfaces.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Direction {
+    Ingress,
+    Egress,
+}
+
+impl GroupRules {
+    fn permissions(&self, direction: Direction) -> &[Permission] {
+        match direction {
+            Direction::Ingress => &self.ip_permissions,
+            Direction::Egress => &self.ip_permissions_egress,
+        }
+    }
+
+    /// Whether all traffic of the group's own interfaces may pass: some entry for all protocols has the group
+    /// itself among its pairs. Every entry and every pair counts.
+    pub(super) fn allows_itself(&self, direction: Direction) -> bool {
+        self.permissions(direction)
+            .iter()
+            .filter(|permission| permission.is_all_traffic())
+            .flat_map(|permission| &permission.user_id_group_pairs)
+            .any(|pair| self.is_itself(pair))
+    }
+
+    /// What lets all traffic pass by address instead, such as `0.0.0.0/0`: the usual misunderstanding, because EFA
+    /// addresses are neither IPv4 nor IPv6. The first in the order of the alphabet, whatever the order of rules.
+    pub(super) fn open_by_address(&self, direction: Direction) -> Option<&str> {
+        let entries = self.permissions(direction).iter().filter(|permission| permission.is_all_traffic());
+        entries.flat_map(Permission::address_ranges).min()
+    }
+
+    /// A pair that names another account, or a peering that is gone, is not this group whatever its id says.
+    fn is_itself(&self, pair: &GroupPair) -> bool {
+        let other_owner = match (&pair.user_id, &self.owner_id) {
+            (Some(user), Some(owner)) => user != owner,
+            _ => false,
+        };
+        let peering_gone = pair.peering_status.as_deref().is_some_and(|status| status != "active");
+        pair.group_id.as_deref() == Some(self.group_id.as_str()) && !other_owner && !peering_gone
+    }
+}
+
+impl Permission {
+    fn is_all_traffic(&self) -> bool {
+        self.ip_protocol == "-1"
+    }
+
+    fn address_ranges(&self) -> impl Iterator<Item = &str> {
+        let v4 = self.ip_ranges.iter().filter_map(|range| range.cidr_ip.as_deref());
+        let v6 = self.ipv6_ranges.iter().filter_map(|range| range.cidr_ipv6.as_deref());
+        let lists = self.prefix_list_ids.iter().filter_map(|list| list.prefix_list_id.as_deref());
+        v4.chain(v6).chain(lists)
+    }
+}

@@ -1,0 +1,72 @@
+//! What EFA needs of each machine: an interface, a device, and memory that may be locked.
+
+use super::{Finding, FindingCode, Job, Member, error};
+use crate::admission::facts::{HostFacts, Site};
+use crate::admission::names::{has_or_have, shortened};
+use crate::admission::remedy;
+
+/// libfabric's efa provider locks about 72 MiB for receiving and as much for sending when an endpoint opens, before
+/// any memory of the program's own.
+const LOCKED_PER_ENDPOINT: u64 = 160 << 20;
+
+pub(super) fn judge(job: &Job<'_>) -> Vec<Finding> {
+    if !job.policy.efa() {
+        return Vec::new();
+    }
+    let mut findings = Vec::new();
+    // Off EC2 an EFA can only be an emulated one, which has a device but no interface.
+    if job.site != Site::Host {
+        findings.extend(without_efa_interface(job));
+    }
+    if job.site != Site::File {
+        findings.extend(without_device(job));
+        findings.extend(memlock(job));
+    }
+    findings
+}
+
+fn without_efa_interface(job: &Job<'_>) -> Option<Finding> {
+    let lacking: Vec<&Member<'_>> =
+        job.members.iter().filter(|member| member.interfaces.is_empty()).collect();
+    let names: Vec<_> = lacking.iter().map(|member| member.name()).collect();
+    if names.is_empty() {
+        return None;
+    }
+    let message = format!("{} {} no EFA interface", shortened(&names), has_or_have(&names));
+    let why = "efa was asked for, and nothing else takes its place unasked".into();
+    let facts: Vec<_> = lacking.iter().map(|member| member.facts).collect();
+    let model = job.home().map(|home| home.model);
+    Some(error(FindingCode::NoEfaInterface, names, [message, why, remedy::attach_efa(&facts, model)]))
+}
+
+fn without_device(job: &Job<'_>) -> Option<Finding> {
+    let names = job.names(|member| host(member).is_some_and(|host| host.efa_devices == 0));
+    if names.is_empty() {
+        return None;
+    }
+    let message = format!("{} {} no EFA device in sight", shortened(&names), has_or_have(&names));
+    let why =
+        "efa was asked for, and it needs the driver loaded and the device visible, in containers too".into();
+    let fix = "sudo modprobe efa  # in a container: --device=/dev/infiniband/uverbs0".into();
+    Some(error(FindingCode::NoEfaDevice, names, [message, why, fix]))
+}
+
+fn memlock(job: &Job<'_>) -> Option<Finding> {
+    let low = |member: &Member<'_>| {
+        host(member).and_then(|host| host.memlock_bytes).filter(|bytes| *bytes < LOCKED_PER_ENDPOINT)
+    };
+    let names = job.names(|member| low(member).is_some());
+    let least = job.members.iter().filter_map(low).min()?;
+    let message = format!("{} may lock no more than {} KiB of memory", shortened(&names), least / 1024);
+    let why = format!(
+        "EFA devices work on locked memory, and opening an endpoint takes about {} MiB of it",
+        LOCKED_PER_ENDPOINT >> 20
+    );
+    let fix = "ulimit -l unlimited  # in the shell that starts the job; for all log-ins:\n\
+               echo '* - memlock unlimited' | sudo tee /etc/security/limits.d/99-efa.conf  # in a container: --ulimit memlock=-1";
+    Some(error(FindingCode::MemlockLimit, names, [message, why, fix.into()]))
+}
+
+fn host<'a>(member: &Member<'a>) -> Option<&'a HostFacts> {
+    member.facts.host.as_ref()
+}

@@ -1,0 +1,23 @@
+//! Reduce-scatter around a ring.
+//!
+//! `(n - 1) L + (n - 1)/n B`, where `B` is all blocks together: every rank sends and receives the least possible. Out
+//! of place, two blocks of scratch hold the partial sums on their way.
+
+use super::ring::{Partial, Ring};
+use crate::collective::schedule::{BufferId, Schedule, ScheduleBuilder, Span};
+use crate::collective::{Algorithm, Call, Placement};
+
+pub(super) fn schedule(call: &Call, segment: usize) -> Schedule {
+    let &Call { rank, size, elements, placement, .. } = call;
+    let ring = Ring::new(call, elements * size, segment);
+    let (partial, own) = match placement {
+        Placement::InPlace => (Partial::OutputThroughWindow, rank * elements),
+        Placement::OutOfPlace => (Partial::Scratch, 0),
+    };
+    let mut builder = ScheduleBuilder::new(call, Algorithm::Ring, ring.scratch(partial));
+    if size == 1 && elements > 0 && placement == Placement::OutOfPlace {
+        builder.copy(Span::new(BufferId::Input, 0, elements), Span::new(BufferId::Output, 0, elements), &[]);
+    }
+    ring.reduce_scatter(&mut builder, partial, own);
+    builder.finish()
+}

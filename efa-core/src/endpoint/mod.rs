@@ -1,0 +1,4 @@
+//! x
+mod slot;
+mod tag;
+pub use tag::{MAX_RANKS, Source, Tag, TagMatch};

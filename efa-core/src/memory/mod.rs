@@ -1,0 +1,17 @@
+//! Who owns bytes while the device uses them.
+//!
+//! The device may touch a buffer from the moment an operation is posted until its completion arrives, or until
+//! the endpoint has been closed. Everything here exists to make that impossible to get wrong from safe code.
+
+mod buf;
+mod mapped;
+mod pool;
+mod region;
+mod registered;
+
+pub use buf::{Buf, BufMut};
+pub use mapped::{MappedFile, MappedSlice};
+pub use pool::{BufferPool, PooledBuf};
+pub use region::{Access, Region, RemoteRegion};
+pub use registered::{Pages, RegisteredBuf, Registration};
+pub(crate) use registered::{Registrar, Registry};

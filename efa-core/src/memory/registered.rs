@@ -1,0 +1,213 @@
+//! Memory that is registered with the device: [`RegisteredBuf`].
+
+use std::ffi::c_void;
+use std::fmt;
+use std::marker::PhantomData;
+use std::ops::{Deref, DerefMut};
+use std::sync::Arc;
+
+use bytemuck::Pod;
+use memmap2::{MmapMut, MmapOptions};
+
+use super::{Access, Buf, BufMut};
+use crate::error::{Error, Result};
+use crate::ffi::{AccessFlags, Registered};
+
+/// Who registers memory and takes registrations back: the endpoint, which must hold its lock for both.
+pub(crate) trait Registrar: Send + Sync {
+    /// Registers `len` bytes from `start` for the given uses.
+    ///
+    /// # Safety
+    /// The memory must stay allocated until the registration has been handed to `deregister`.
+    unsafe fn register(&self, start: *mut u8, len: usize, access: AccessFlags) -> Result<Registered>;
+
+    /// Ends a registration.
+    fn deregister(&self, registered: Registered);
+
+    /// Whether the device wants even local memory to be registered.
+    fn wants_local_registration(&self) -> bool;
+
+    /// The rank whose memory this is.
+    fn rank(&self) -> usize;
+}
+
+/// A handle on whoever registers memory.
+pub(crate) type Registry = Arc<dyn Registrar>;
+
+/// Memory known to the device. Ends the registration when dropped.
+pub struct Registration {
+    registered: Option<Registered>,
+    registry: Registry,
+}
+
+impl Registration {
+    /// Registers memory.
+    ///
+    /// # Safety
+    /// The memory must stay allocated for as long as the registration lives.
+    pub(super) unsafe fn new(
+        registry: &Registry,
+        start: *mut u8,
+        len: usize,
+        access: AccessFlags,
+    ) -> Result<Self> {
+        // SAFETY: passed on to the caller.
+        let registered = unsafe { registry.register(start, len, access)? };
+        Ok(Self { registered: Some(registered), registry: registry.clone() })
+    }
+
+    /// The provider's descriptor of the memory, which it wants with every local use.
+    pub(crate) fn descriptor(&self) -> *mut c_void {
+        self.registered().descriptor()
+    }
+
+    pub(super) fn registered(&self) -> &Registered {
+        self.registered.as_ref().expect("taken only by drop")
+    }
+}
+
+impl Drop for Registration {
+    fn drop(&mut self) {
+        if let Some(registered) = self.registered.take() {
+            self.registry.deregister(registered);
+        }
+    }
+}
+
+impl fmt::Debug for Registration {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Registration").finish_non_exhaustive()
+    }
+}
+
+/// Which pages a [`RegisteredBuf`] is made of.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Pages {
+    /// The system's ordinary pages, 4 KiB on x86-64.
+    #[default]
+    Ordinary,
+    /// 2 MiB pages from the system's pool (`vm.nr_hugepages`): fewer registrations' worth of table entries in the
+    /// device. An error when the pool is empty.
+    Huge,
+    /// Ordinary pages that the kernel is asked to merge into huge ones when it can.
+    Transparent,
+}
+
+/// `len` elements of `T`, page-aligned, zeroed at first, and registered with the device of one endpoint.
+///
+/// It behaves like a slice, may be given to any operation, and outlives the endpoint if need be.
+pub struct RegisteredBuf<T> {
+    // Declared, and so dropped, before the memory it covers.
+    registration: Option<Registration>,
+    pages: MmapMut,
+    len: usize,
+    registry: Registry,
+    element: PhantomData<T>,
+}
+
+impl<T: Pod> RegisteredBuf<T> {
+    pub(crate) fn new(registry: &Registry, len: usize, kind: Pages) -> Result<Self> {
+        let what = || format!("cannot allocate {len} elements of {} bytes", size_of::<T>());
+        let bytes =
+            len.checked_mul(size_of::<T>()).filter(|&bytes| bytes <= isize::MAX as usize).ok_or_else(
+                || Error::misuse(what(), "that is more than an address space holds", "allocate less"),
+            )?;
+        let mut pages = map(bytes, kind).map_err(|source| {
+            let remedy = match kind {
+                Pages::Huge => "reserve huge pages (sysctl vm.nr_hugepages), or ask for ordinary pages",
+                _ => "allocate less, or free memory",
+            };
+            Error::system(source, what(), remedy)
+        })?;
+        let registration = if registry.wants_local_registration() && bytes > 0 {
+            // SAFETY: the pages are dropped after the registration, by order of the fields.
+            Some(unsafe { Registration::new(registry, pages.as_mut_ptr(), bytes, AccessFlags::LOCAL)? })
+        } else {
+            None
+        };
+        Ok(Self { registration, pages, len, registry: registry.clone(), element: PhantomData })
+    }
+
+    /// Opens the memory to the other ranks, who may then read it, write it, or both.
+    ///
+    /// # Errors
+    /// [`Error::Fabric`] when the device refuses, for want of registrations or of the right to lock memory.
+    pub fn expose(mut self, access: Access) -> Result<super::Region<T>> {
+        let bytes = self.byte_len();
+        // A device can't register nothing; a region of no elements gets one byte of its page.
+        let start = self.pages.as_mut_ptr();
+        // SAFETY: `Region` holds the buffer and drops the registration before it.
+        let window = unsafe { Registration::new(&self.registry, start, bytes.max(1), access.flags())? };
+        Ok(super::Region::new(window, self, access))
+    }
+
+    pub(super) fn rank(&self) -> usize {
+        self.registry.rank()
+    }
+}
+
+impl<T: Pod> Deref for RegisteredBuf<T> {
+    type Target = [T];
+
+    fn deref(&self) -> &[T] {
+        // SAFETY: the mapping holds `len` elements, is page-aligned and initialised (zeroed, then written through
+        // `T` or by the device), and `Pod` accepts every bit pattern.
+        unsafe { std::slice::from_raw_parts(self.pages.as_ptr().cast(), self.len) }
+    }
+}
+
+impl<T: Pod> DerefMut for RegisteredBuf<T> {
+    fn deref_mut(&mut self) -> &mut [T] {
+        // SAFETY: as in `deref`; `&mut self` makes it exclusive, and remote access needs a `Region`, which owns us.
+        unsafe { std::slice::from_raw_parts_mut(self.pages.as_mut_ptr().cast(), self.len) }
+    }
+}
+
+impl<T: Pod> fmt::Debug for RegisteredBuf<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RegisteredBuf").field("len", &self.len).field("bytes", &self.byte_len()).finish()
+    }
+}
+
+// SAFETY: a mapping stays where it is until it is dropped.
+unsafe impl<T: Pod> Buf for RegisteredBuf<T> {
+    #[inline]
+    fn as_ptr(&self) -> *const u8 {
+        self.pages.as_ptr()
+    }
+
+    #[inline]
+    fn byte_len(&self) -> usize {
+        self.len * size_of::<T>()
+    }
+
+    #[inline]
+    fn registration(&self) -> Option<&Registration> {
+        self.registration.as_ref()
+    }
+}
+
+// SAFETY: as above; the mapping is owned, and `Pod` accepts every bit pattern.
+unsafe impl<T: Pod> BufMut for RegisteredBuf<T> {
+    #[inline]
+    fn as_mut_ptr(&mut self) -> *mut u8 {
+        self.pages.as_mut_ptr()
+    }
+}
+
+/// Maps anonymous memory of at least `bytes`, never none.
+fn map(bytes: usize, kind: Pages) -> std::io::Result<MmapMut> {
+    const HUGE_PAGE_BITS: u8 = 21;
+    let mut options = MmapOptions::new();
+    options.len(bytes.max(1));
+    if kind == Pages::Huge {
+        let page = 1usize << HUGE_PAGE_BITS;
+        options.len(bytes.max(1).next_multiple_of(page)).huge(Some(HUGE_PAGE_BITS));
+    }
+    let pages = options.map_anon()?;
+    if kind == Pages::Transparent {
+        // A kernel without transparent huge pages refuses the advice; ordinary pages do as well.
+        let _ = pages.advise(memmap2::Advice::HugePage);
+    }
+    Ok(pages)
+}

@@ -1,3 +1,0 @@
-//! Finds or builds libfabric.
-
-fn main() {}

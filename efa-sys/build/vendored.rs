@@ -1,0 +1,110 @@
+//! Compiles libfabric's sources into a static library: the core and the providers that need nothing but Linux.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use crate::config_header;
+use crate::locate::Version;
+
+/// The version whose sources `lamellar-libfabric-src` carries.
+pub(crate) const VERSION: Version = Version { major: 1, minor: 22, revision: 0 };
+
+/// Every C file directly in these folders belongs to the build.
+const FOLDERS: [&str; 9] = [
+    "src",
+    "src/unix",
+    "prov/util/src",
+    "prov/coll/src",
+    "prov/hook/src",
+    "prov/tcp/src",
+    "prov/shm/src",
+    "prov/rxm/src",
+    "prov/sockets/src",
+];
+
+/// Needs liburing, which we leave out.
+const LEFT_OUT: [&str; 1] = ["src/iouring.c"];
+
+/// From folders that also hold what we leave out.
+const SINGLE_FILES: [&str; 1] = ["src/linux/osd.c"];
+
+const INCLUDE_FOLDERS: [&str; 4] = ["include", "prov/hook/include", "prov/sockets/include", "prov/sockets"];
+
+/// Leaves `libfabric.a` in `out_dir`, tells cargo to link it, and returns the folder of its headers.
+pub(crate) fn compile(out_dir: &Path) -> Result<PathBuf, String> {
+    let arch = supported_arch()?;
+    let sources = libfabric_src::source_dir();
+    let header = sources.join("include/rdma/fabric.h");
+    if !header.exists() {
+        return Err(format!(
+            "{} is missing: run `cargo clean` and fetch the dependencies again",
+            header.display()
+        ));
+    }
+
+    let (mut folders, mut include_folders) = (FOLDERS.to_vec(), INCLUDE_FOLDERS.to_vec());
+    #[cfg_attr(not(feature = "vendored-efa"), expect(unused_mut))]
+    let mut settings = config_header::settings(&arch);
+    #[cfg(feature = "vendored-efa")]
+    crate::rdma_core::add_provider(out_dir, &mut folders, &mut include_folders, &mut settings)?;
+
+    fs::write(out_dir.join("config.h"), config_header::render(&settings))
+        .map_err(|error| format!("cannot write config.h to {}: {error}", out_dir.display()))?;
+
+    let mut build = cc::Build::new();
+    build
+        .include(out_dir)
+        .includes(include_folders.drain(..).map(|folder| sources.join(folder)))
+        .define("HAVE_CONFIG_H", None)
+        .define("_GNU_SOURCE", None)
+        .define("__USE_XOPEN2K8", None)
+        .define("NDEBUG", None)
+        // Paths that only matter to providers loaded at run time and to the psm family; neither is part of this build.
+        .define("SYSCONFDIR", "\"/etc\"")
+        .define("RDMADIR", "\"/etc/rdma\"")
+        .define("PROVDLDIR", "\"/usr/lib/libfabric\"")
+        .std("gnu11")
+        .flag("-fvisibility=hidden")
+        .flag("-w")
+        .warnings(false)
+        // As libfabric's own release build, whatever the profile: a debug build of a program still measures the fabric.
+        .opt_level(2)
+        .debug(false)
+        .force_frame_pointer(false);
+    for folder in folders.drain(..) {
+        build.files(c_files(&sources, folder)?);
+    }
+    build.files(SINGLE_FILES.map(|file| sources.join(file)));
+    build.try_compile("fabric").map_err(|error| format!("compiling libfabric failed: {error}"))?;
+    for library in ["pthread", "dl", "rt", "m"] {
+        println!("cargo::rustc-link-lib=dylib={library}");
+    }
+    #[cfg(feature = "vendored-efa")]
+    crate::rdma_core::link();
+    Ok(sources.join("include"))
+}
+
+fn supported_arch() -> Result<String, String> {
+    let (os, arch) = (crate::cargo("CARGO_CFG_TARGET_OS"), crate::cargo("CARGO_CFG_TARGET_ARCH"));
+    if os == "linux" && matches!(arch.as_str(), "x86_64" | "aarch64") {
+        return Ok(arch);
+    }
+    Err(format!(
+        "the feature `vendored` builds libfabric for Linux on x86_64 and aarch64, not for {os} on {arch}: \
+         install libfabric and name its folder in {}",
+        crate::locate::DIR_VARIABLE
+    ))
+}
+
+/// In a fixed order, so that two builds give the same archive.
+fn c_files(sources: &Path, folder: &str) -> Result<Vec<PathBuf>, String> {
+    let path = sources.join(folder);
+    let entries = fs::read_dir(&path).map_err(|error| format!("cannot list {}: {error}", path.display()))?;
+    let mut files: Vec<PathBuf> = entries
+        .filter_map(|entry| entry.ok().map(|entry| entry.path()))
+        .filter(|file| file.extension().is_some_and(|extension| extension == "c"))
+        .filter(|file| !LEFT_OUT.iter().any(|left_out| file.ends_with(left_out)))
+        .collect();
+    files.sort();
+    Ok(files)
+}

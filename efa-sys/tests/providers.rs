@@ -1,0 +1,69 @@
+//! The library that was linked answers, and has the providers it should have.
+
+use std::collections::BTreeSet;
+use std::ffi::CStr;
+use std::ptr;
+
+use efa_sys::{
+    BINDINGS_VERSION, BUILT_VERSION, FI_EAGAIN, FI_SUCCESS, ORIGIN, fi_freeinfo, fi_getinfo, fi_info,
+    fi_major, fi_minor, fi_strerror, fi_version, fi_version_number,
+};
+
+#[test]
+fn the_version_in_use_is_the_one_that_was_linked() {
+    // SAFETY: takes no arguments and has no preconditions.
+    let version = unsafe { fi_version() };
+    assert!(version >= fi_version_number(1, 22));
+    let expected = format!("{}.{}.", fi_major(version), fi_minor(version));
+    assert!(BUILT_VERSION.starts_with(&expected), "{BUILT_VERSION} from {ORIGIN}, {expected} in use");
+}
+
+#[test]
+fn error_numbers_have_words() {
+    // SAFETY: any number is allowed; the answer is a static string.
+    let words = unsafe { CStr::from_ptr(fi_strerror(FI_EAGAIN)) };
+    assert_eq!(words.to_str(), Ok("Resource temporarily unavailable"));
+}
+
+#[test]
+fn tcp_and_shm_are_there() {
+    let providers = providers();
+    for name in ["tcp", "shm"] {
+        assert!(providers.contains(name), "no {name} among {providers:?}");
+    }
+}
+
+#[cfg(feature = "vendored")]
+#[test]
+fn the_vendored_library_has_what_it_was_built_with() {
+    if ORIGIN != "vendored" {
+        return;
+    }
+    let providers = providers();
+    for name in ["tcp", "shm", "sockets", "tcp;ofi_rxm"] {
+        assert!(providers.contains(name), "no {name} among {providers:?}");
+    }
+}
+
+/// The names of all providers that `fi_getinfo` lists when asked for nothing in particular.
+fn providers() -> BTreeSet<String> {
+    let mut list: *mut fi_info = ptr::null_mut();
+    // SAFETY: no hints are given; the version is one that these bindings describe.
+    let status = unsafe {
+        let version = fi_version().min(BINDINGS_VERSION);
+        fi_getinfo(version, ptr::null(), ptr::null(), 0, ptr::null(), &raw mut list)
+    };
+    assert_eq!(status, FI_SUCCESS);
+    let mut names = BTreeSet::new();
+    let mut info = list;
+    while !info.is_null() {
+        // SAFETY: libfabric fills the list and the attributes of each entry.
+        let name = unsafe { CStr::from_ptr((*(*info).fabric_attr).prov_name) };
+        names.insert(name.to_str().expect("provider names are ASCII").to_owned());
+        // SAFETY: as above.
+        info = unsafe { (*info).next };
+    }
+    // SAFETY: the list came from `fi_getinfo` and is not used any more.
+    unsafe { fi_freeinfo(list) };
+    names
+}
