@@ -3,8 +3,10 @@
 #![forbid(unsafe_code)]
 
 mod cli;
+mod doctor;
 mod failure;
 mod run;
+mod stdout;
 
 // The parts of `efa bench` that need no endpoint.
 #[cfg(test)]
@@ -31,6 +33,7 @@ fn main() -> ExitCode {
         Err(error) => return failure::usage(&error),
     };
     let outcome = match cli.command {
+        Command::Doctor(args) => doctor::doctor(&args),
         Command::Run(args) => run::run(&args),
         Command::Guard => run::guard::main(),
     };
