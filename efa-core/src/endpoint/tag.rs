@@ -49,6 +49,11 @@ impl Tag {
         Ok(Self(value))
     }
 
+    /// The tag in the low 40 bits.
+    pub(crate) fn truncating(value: u64) -> Self {
+        Self(value & TAG_MASK)
+    }
+
     /// The value, at most 2⁴⁰ - 1.
     pub fn value(self) -> u64 {
         self.0

@@ -15,7 +15,7 @@ pub(crate) use completion::{Batch, CompletionError, Entry, Polled};
 pub(crate) use handles::{
     AccessFlags, AddressVector, CompletionQueue, Domain, EndpointHandle, Fabric, Registered, socket_address,
 };
-pub(crate) use info::{Info, Wanted, getinfo};
+pub(crate) use info::{Capabilities, Info, MemoryModes, Wanted, getinfo};
 pub(crate) use post::{AtomicCall, AtomicWidth, MAX_SEGMENTS, Posted, RemotePlace, Segment};
 
 use crate::error::{Code, Error, Explanation, Result};
