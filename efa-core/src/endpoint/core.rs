@@ -16,14 +16,38 @@ use crate::ffi::{
 /// What to ask of the device. The memory comes apart from it.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Call {
-    Send { to: u64, tag: u64 },
+    Send {
+        to: u64,
+        tag: u64,
+    },
     /// A send that may be copied at once and forgotten.
-    Inject { to: u64, tag: u64 },
-    Receive { tag: u64, ignore: u64 },
-    Peek { tag: u64, ignore: u64 },
-    Write { to: u64, place: RemotePlace, immediate: Option<u32> },
-    Read { from: u64, place: RemotePlace },
-    Atomic { at: u64, place: RemotePlace, call: AtomicCall, width: AtomicWidth },
+    Inject {
+        to: u64,
+        tag: u64,
+    },
+    Receive {
+        tag: u64,
+        ignore: u64,
+    },
+    Peek {
+        tag: u64,
+        ignore: u64,
+    },
+    Write {
+        to: u64,
+        place: RemotePlace,
+        immediate: Option<u32>,
+    },
+    Read {
+        from: u64,
+        place: RemotePlace,
+    },
+    Atomic {
+        at: u64,
+        place: RemotePlace,
+        call: AtomicCall,
+        width: AtomicWidth,
+    },
 }
 
 impl Call {
@@ -199,8 +223,11 @@ impl Core {
                 Call::Read { from, place } => endpoint.read(from, place, memory, context),
                 Call::Atomic { at, place, call, width } => {
                     let operands = self.slots.operands(id);
-                    let (operand, compare, result) =
-                        (&raw const (*operands).operand, &raw const (*operands).compare, &raw mut (*operands).result);
+                    let (operand, compare, result) = (
+                        &raw const (*operands).operand,
+                        &raw const (*operands).compare,
+                        &raw mut (*operands).result,
+                    );
                     endpoint.atomic(
                         call,
                         width,

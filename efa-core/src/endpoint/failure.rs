@@ -70,7 +70,8 @@ impl Shared {
     }
 
     fn failed(&self, about: &About, what: String, error: &CompletionError) -> Error {
-        let remedy_for_rma = "check that the region is still open at its owner, and that it was exposed for this";
+        let remedy_for_rma =
+            "check that the region is still open at its owner, and that it was exposed for this";
         let remote = matches!(about.kind, Kind::Read | Kind::Write | Kind::Atomic);
         match error.code {
             TRUNCATED => {
@@ -84,15 +85,16 @@ impl Shared {
             }
             // Nobody here asked for it: the connection to the peer broke.
             CANCELLED => self.peer_lost(about, what, "the connection to it broke"),
-            Code(libc::ECONNRESET | libc::ECONNREFUSED | libc::ECONNABORTED | libc::EPIPE | libc::EHOSTDOWN) => {
-                self.peer_lost(about, what, &crate::ffi::describe(error.code))
-            }
+            Code(
+                libc::ECONNRESET | libc::ECONNREFUSED | libc::ECONNABORTED | libc::EPIPE | libc::EHOSTDOWN,
+            ) => self.peer_lost(about, what, &crate::ffi::describe(error.code)),
             code => {
                 let mut why = format!("{} ({code})", crate::ffi::describe(code));
                 if !error.text.is_empty() && self.config.provider == Provider::Efa {
                     why = format!("{why}; the device says: {} ({})", error.text, error.provider_code);
                 }
-                let remedy = if remote { remedy_for_rma } else { "see the provider's log: FI_LOG_LEVEL=warn" };
+                let remedy =
+                    if remote { remedy_for_rma } else { "see the provider's log: FI_LOG_LEVEL=warn" };
                 self.operation(error, what, why, remedy)
             }
         }
@@ -116,15 +118,18 @@ impl Shared {
             Status::Left => format!("{peer} has left the job"),
             _ => format!("{peer} can't be reached: {how}"),
         };
-        let remedy = format!("look at the output of rank {}; start the job again when it is mended", peer.rank);
+        let remedy =
+            format!("look at the output of rank {}; start the job again when it is mended", peer.rank);
         Error::PeerLost { peer: Box::new(peer.clone()), text: Explanation::new(what, why, remedy) }
     }
 
     fn aborted(&self, what: String) -> Error {
-        let (by, reason) = self.liveness.aborted().unwrap_or_else(|| {
-            (self.peers[self.me].clone(), "the reason is no longer known".into())
-        });
-        let text = Explanation::new(what, format!("{by} called the job off: {reason}"), "mend that and start again");
+        let (by, reason) = self
+            .liveness
+            .aborted()
+            .unwrap_or_else(|| (self.peers[self.me].clone(), "the reason is no longer known".into()));
+        let text =
+            Explanation::new(what, format!("{by} called the job off: {reason}"), "mend that and start again");
         Error::Aborted { by: Box::new(by), text }
     }
 

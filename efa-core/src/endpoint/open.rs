@@ -52,7 +52,12 @@ impl Unconnected {
     /// # Errors
     /// [`Error::Misuse`] when the peers are not as many as were admitted, or `me` is not among them;
     /// [`Error::Fabric`] when an address is not of this provider.
-    pub fn connect(self, me: usize, peers: Vec<(Peer, Vec<u8>)>, liveness: Arc<Liveness>) -> Result<Endpoint> {
+    pub fn connect(
+        self,
+        me: usize,
+        peers: Vec<(Peer, Vec<u8>)>,
+        liveness: Arc<Liveness>,
+    ) -> Result<Endpoint> {
         let what = "cannot connect the endpoint";
         if peers.len() != self.members {
             return Err(Error::misuse(
@@ -78,11 +83,11 @@ impl Unconnected {
             }
             addresses.push(self.vector.insert(address)?);
         }
-        let room = [self.limits.send_depth, self.limits.receive_depth].map(|depth| depth.clamp(1, self.config.depth));
+        let room = [self.limits.send_depth, self.limits.receive_depth]
+            .map(|depth| depth.clamp(1, self.config.depth));
         let core = Core::new(self.handle, self.queue, room);
         let peers = peers.into_iter().map(|(peer, _)| peer).collect();
-        let shared =
-            Shared::new(core, self.domain, self.config, self.limits, me, addresses, peers, liveness);
+        let shared = Shared::new(core, self.domain, self.config, self.limits, me, addresses, peers, liveness);
         Endpoint::start(Arc::new(shared))
     }
 }
@@ -117,7 +122,13 @@ impl Endpoint {
     /// [`Error::Refused`] when the admission does not cover the provider; [`Error::Fabric`] when libfabric refuses.
     pub fn open(admission: &Admission, config: EndpointConfig) -> Result<Unconnected> {
         config.check()?;
-        admission.check_provider(config.provider)?;
+        if config.provider == Provider::Efa && !admission.permits_efa() {
+            return Err(Error::misuse(
+                "cannot open an endpoint on efa",
+                "the job was not judged for it",
+                "evaluate the job with Policy::requires_efa(true)",
+            ));
+        }
         if config.provider == Provider::Shm {
             fabric::remove_stale();
         }
@@ -132,7 +143,16 @@ impl Endpoint {
             EndpointHandle::open(&domain, vector.clone(), queue.clone(), name.as_deref())
         })?;
         let address = handle.address()?;
-        Ok(Unconnected { handle, queue, vector, domain, config, limits, members: admission.members(), address })
+        Ok(Unconnected {
+            handle,
+            queue,
+            vector,
+            domain,
+            config,
+            limits,
+            members: admission.members(),
+            address,
+        })
     }
 
     /// Opens an endpoint whose only peer is itself: for programs of one process, and for trying things out.
@@ -152,7 +172,11 @@ impl Endpoint {
             thread::Builder::new().name("efa-progress".into()).spawn(move || progress::run(&shared))
         };
         let thread = thread.map_err(|source| {
-            Error::system(source, "cannot start the progress thread", "raise the limit on threads (ulimit -u)")
+            Error::system(
+                source,
+                "cannot start the progress thread",
+                "raise the limit on threads (ulimit -u)",
+            )
         })?;
         let _ = shared.progress_thread.set(thread.thread().clone());
         Ok(Self { shared, progress: Some(thread) })

@@ -135,7 +135,9 @@ impl Watch {
     }
 
     fn is_lost(&self, rank: usize, now: u32) -> bool {
-        self.gone.iter().any(|&(gone, since, left)| gone == rank && (!left || now.wrapping_sub(since) > FAREWELL))
+        self.gone
+            .iter()
+            .any(|&(gone, since, left)| gone == rank && (!left || now.wrapping_sub(since) > FAREWELL))
     }
 }
 

@@ -10,7 +10,7 @@ use std::time::Instant;
 use super::clock::Clock;
 use super::config::EndpointConfig;
 use super::core::{Call, Core};
-use super::slot::{About, SlotId};
+use super::slot::{About, Operands, SlotId};
 use crate::bootstrap::Liveness;
 use crate::error::{Error, Peer, Result};
 use crate::fabric::Limits;
@@ -150,6 +150,21 @@ impl Shared {
         // SAFETY: passed on to the caller.
         unsafe { core.start(id, call, memory) };
         Ok(id)
+    }
+
+    /// Starts an atomic operation, whose operands are kept in its slot.
+    pub(crate) fn start_atomic(
+        &self,
+        core: &mut Core,
+        about: About,
+        call: Call,
+        operands: Operands,
+    ) -> SlotId {
+        let id = core.slots.take(about, self.clock.now());
+        core.slots.set_operands(id, operands);
+        // SAFETY: the operands are in the slot, which is not released before the operation is over.
+        unsafe { core.start(id, call, &[]) };
+        id
     }
 
     /// Registers what is not registered for the time of one operation.

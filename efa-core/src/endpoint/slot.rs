@@ -230,6 +230,19 @@ impl Slots {
         self.contexts[id.index as usize / CHUNK][id.index as usize % CHUNK].operands.get()
     }
 
+    /// Sets the operands of an operation that has not been posted yet.
+    pub(crate) fn set_operands(&mut self, id: SlotId, operands: Operands) {
+        // SAFETY: the slot is ours, and before it is posted the device has not seen its address.
+        unsafe { *self.operands(id) = operands }
+    }
+
+    /// Reads the operands and the result of an operation that is over.
+    pub(crate) fn read_operands(&mut self, id: SlotId) -> Operands {
+        debug_assert!(self.get(id).is_over());
+        // SAFETY: the operation is over, so the device is done with them.
+        unsafe { *self.operands(id) }
+    }
+
     /// The operation that was posted with this context, if it is still remembered.
     ///
     /// # Safety

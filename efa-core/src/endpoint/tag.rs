@@ -83,6 +83,12 @@ impl TagMatch {
     }
 }
 
+impl TagMatch {
+    pub(crate) fn tag(self) -> Tag {
+        self.tag
+    }
+}
+
 impl<T: Into<Tag>> From<T> for TagMatch {
     fn from(tag: T) -> Self {
         Self { tag: tag.into(), ignore: 0 }

@@ -35,7 +35,12 @@ impl Shared {
 
     /// [`Shared::wait`] for whoever has the lock already, and wants it back.
     #[inline]
-    pub(crate) fn wait_locked<'a>(&'a self, mut core: Locked<'a>, id: SlotId, deadline: Deadline) -> (Locked<'a>, bool) {
+    pub(crate) fn wait_locked<'a>(
+        &'a self,
+        mut core: Locked<'a>,
+        id: SlotId,
+        deadline: Deadline,
+    ) -> (Locked<'a>, bool) {
         loop {
             if core.slots.get(id).is_over() {
                 return (core, true);
@@ -119,7 +124,8 @@ impl Shared {
 
     /// Sleeps until there may be something to poll for.
     pub(super) fn sleep(&self, core: Locked<'_>, nap: &mut Duration, deadline: Deadline) {
-        let left = deadline.0.map_or(LONGEST_SLEEP, |deadline| deadline.saturating_duration_since(Instant::now()));
+        let left =
+            deadline.0.map_or(LONGEST_SLEEP, |deadline| deadline.saturating_duration_since(Instant::now()));
         match core.queue().wait_fd() {
             Some(_) if !core.is_open() => drop(core),
             Some(fd) => {
@@ -140,10 +146,16 @@ impl Shared {
     fn learn(&self, patience: &Patience) {
         let most = u32::try_from(self.config.spin.as_micros()).unwrap_or(u32::MAX);
         let now = self.spin_now.load(Ordering::Relaxed);
-        let next = if patience.slept { (now / 2).max(most / 16) } else { now.saturating_mul(2).clamp(1, most) };
+        let next =
+            if patience.slept { (now / 2).max(most / 16) } else { now.saturating_mul(2).clamp(1, most) };
         if next != now {
             self.spin_now.store(next, Ordering::Relaxed);
         }
+    }
+
+    /// Parks while another thread leads, for those who wait for more than this operation.
+    pub(super) fn wait_briefly<'a>(&'a self, core: Locked<'a>, id: SlotId) -> Locked<'a> {
+        self.follow(core, id, Deadline(Some(Instant::now() + LONGEST_NAP)))
     }
 
     /// Parks until the operation is over or the leader has left.
@@ -151,7 +163,8 @@ impl Shared {
         core.unpark_when_over(id, thread::current());
         core.followers.push(id);
         drop(core);
-        let left = deadline.0.map_or(LONGEST_PARK, |deadline| deadline.saturating_duration_since(Instant::now()));
+        let left =
+            deadline.0.map_or(LONGEST_PARK, |deadline| deadline.saturating_duration_since(Instant::now()));
         thread::park_timeout(left.min(LONGEST_PARK));
         let mut core = self.lock();
         core.followers.retain(|follower| *follower != id);

@@ -110,8 +110,13 @@ pub(crate) fn find(provider: Provider, device: Option<&str>, source: Option<IpAd
         Err(code) => format!("fi_getinfo: {} ({code})", ffi::describe(code)),
     };
     let remedy = match provider {
-        Provider::Shm => "free space in /dev/shm or make it larger (docker run --shm-size), or use tcp".into(),
-        Provider::Efa => format!("run where there is an EFA and libfabric has its provider; here there are: {}", available()),
+        Provider::Shm => {
+            "free space in /dev/shm or make it larger (docker run --shm-size), or use tcp".into()
+        }
+        Provider::Efa => format!(
+            "run where there is an EFA and libfabric has its provider; here there are: {}",
+            available()
+        ),
         _ => format!("use one of those here: {}", available()),
     };
     Err(Error::Provider(Explanation::new(format!("cannot use provider {provider}"), why, remedy)))
@@ -126,7 +131,9 @@ fn missing(provider: Provider, device: Option<&str>, source: Option<IpAddr>) -> 
     match (device, source) {
         (Some(device), _) => format!("it has no device '{device}'"),
         (None, Some(source)) => format!("it has no device with address {source}"),
-        (None, None) if provider == Provider::Efa => "there is no EFA here, or this libfabric lacks the provider".into(),
+        (None, None) if provider == Provider::Efa => {
+            "there is no EFA here, or this libfabric lacks the provider".into()
+        }
         (None, None) => "it has nothing to offer on this machine".into(),
     }
 }

@@ -13,7 +13,7 @@ use std::ffi::{CStr, c_char, c_int};
 
 pub(crate) use completion::{Batch, CompletionError, Entry, Polled};
 pub(crate) use handles::{
-    AccessFlags, AddressVector, CompletionQueue, Domain, EndpointHandle, Fabric, Registered, socket_address,
+    AccessFlags, AddressVector, CompletionQueue, Domain, EndpointHandle, Fabric, Registered,
 };
 pub(crate) use info::{Capabilities, Info, MemoryModes, Wanted, getinfo};
 pub(crate) use post::{AtomicCall, AtomicWidth, MAX_SEGMENTS, Posted, RemotePlace, Segment};
