@@ -5,9 +5,11 @@ pub mod bootstrap;
 pub mod collective;
 pub mod endpoint;
 mod error;
+pub mod fabric;
 mod ffi;
 pub mod memory;
+pub mod messaging;
 pub mod tensor;
 
-pub use endpoint::{Source, Tag, TagMatch};
+pub use endpoint::{Completion, Endpoint, EndpointConfig, Op, Source, Tag, TagMatch};
 pub use error::{Code, Error, Explanation, Peer, Result};

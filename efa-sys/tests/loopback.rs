@@ -35,8 +35,12 @@ impl Node {
             context: Box::default(),
         };
         let mut av_attr = fi_av_attr { type_: FI_AV_TABLE, ..Default::default() };
-        let mut cq_attr =
-            fi_cq_attr { format: FI_CQ_FORMAT_TAGGED, wait_obj: FI_WAIT_NONE, size: 64, ..Default::default() };
+        let mut cq_attr = fi_cq_attr {
+            format: FI_CQ_FORMAT_TAGGED,
+            wait_obj: FI_WAIT_NONE,
+            size: 64,
+            ..Default::default()
+        };
         let none = ptr::null_mut();
         // SAFETY: each call gets what the ones before it opened; attributes outlive the calls.
         unsafe {
@@ -65,9 +69,8 @@ impl Node {
     fn insert(&self, name: &[u8]) -> fi_addr_t {
         let mut address = FI_ADDR_NOTAVAIL;
         // SAFETY: the name is one address in this provider's format.
-        let inserted = unsafe {
-            fi_av_insert(self.av, name.as_ptr().cast(), 1, &raw mut address, 0, ptr::null_mut())
-        };
+        let inserted =
+            unsafe { fi_av_insert(self.av, name.as_ptr().cast(), 1, &raw mut address, 0, ptr::null_mut()) };
         assert_eq!(inserted, 1);
         address
     }
@@ -161,7 +164,12 @@ fn complete(nodes: [&Node; 2], wanted: [usize; 2]) -> [Vec<Result<fi_cq_tagged_e
         for (node, done) in nodes.iter().zip(&mut done) {
             done.extend(node.poll());
         }
-        assert!(start.elapsed() < DEADLINE, "{} and {} of {wanted:?} completed", done[0].len(), done[1].len());
+        assert!(
+            start.elapsed() < DEADLINE,
+            "{} and {} of {wanted:?} completed",
+            done[0].len(),
+            done[1].len()
+        );
     }
     done
 }

@@ -2,7 +2,8 @@
 //!
 //! A collective is carried out by a [`Schedule`](schedule::Schedule): what one rank sends, receives, reduces and
 //! copies, and in which order. Schedules are made by the functions in [`algorithms`], chosen by [`select`]. They are
-//! plain data, so that the same schedule moves real bytes over an endpoint and can be simulated.
+//! plain data, so that the same schedule moves real bytes over an endpoint and runs in the simulator ([`simulate`]),
+//! which proves it right and predicts how long it takes.
 
 #![forbid(unsafe_code)]
 
@@ -12,6 +13,7 @@ mod ranges;
 pub mod reduce;
 pub mod schedule;
 pub mod select;
+pub mod simulate;
 mod validate;
 
 pub use call::{Call, Collective, MAX_RANKS, Placement};

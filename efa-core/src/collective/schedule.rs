@@ -120,10 +120,8 @@ pub struct Step {
 /// What one rank does in one collective. See the [module](self) for what may be relied on.
 #[derive(Clone, Debug)]
 pub struct Schedule {
-    pub(super) collective: Collective,
-    pub(super) algorithm: Algorithm,
-    pub(super) rank: usize,
-    pub(super) size: usize,
+    call: Call,
+    algorithm: Algorithm,
     lengths: [usize; 3],
     slots: u32,
     steps: Vec<Step>,
@@ -134,9 +132,14 @@ pub struct Schedule {
 }
 
 impl Schedule {
+    /// What it was made for.
+    pub fn call(&self) -> &Call {
+        &self.call
+    }
+
     /// The collective it carries out.
     pub fn collective(&self) -> Collective {
-        self.collective
+        self.call.collective
     }
 
     /// The algorithm it was made by; never [`Algorithm::Auto`].
@@ -146,12 +149,12 @@ impl Schedule {
 
     /// The rank it is for.
     pub fn rank(&self) -> usize {
-        self.rank
+        self.call.rank
     }
 
     /// How many ranks take part.
     pub fn size(&self) -> usize {
-        self.size
+        self.call.size
     }
 
     /// How many elements the buffer must have. Zero for the input in place, and for what is not used.
@@ -193,10 +196,8 @@ impl ScheduleBuilder {
         let input = if call.placement == Placement::InPlace { 0 } else { call.input_len() };
         Self {
             schedule: Schedule {
-                collective: call.collective,
+                call: *call,
                 algorithm,
-                rank: call.rank,
-                size: call.size,
                 lengths: [input, call.output_len(), scratch],
                 slots: 0,
                 steps: Vec::new(),

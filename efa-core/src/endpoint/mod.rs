@@ -1,4 +1,26 @@
-//! x
-mod slot;
-mod tag;
+//! One open endpoint: how it is opened, how operations are kept, how we wait.
+//!
+//! One mutex covers posting and polling ([`core`]); what an operation needs to be remembered is in a slot ([`slot`]);
+//! whoever waits polls ([`wait`]), and a thread sees to it that somebody does ([`progress`]).
+
+mod clock;
+mod config;
+pub(crate) mod core;
+mod failure;
+mod op;
+mod open;
+mod progress;
+mod scope;
+pub(crate) mod shared;
+pub(crate) mod slot;
+pub(crate) mod tag;
+mod wait;
+mod workspace;
+
+pub use config::EndpointConfig;
+pub(crate) use failure::NO_MESSAGE;
+pub use op::{Completion, Op};
+pub use open::{Endpoint, Unconnected};
+pub use scope::{Scope, ScopedOp};
 pub use tag::{MAX_RANKS, Source, Tag, TagMatch};
+pub(crate) use workspace::{Place, Workspace, WorkspaceState};

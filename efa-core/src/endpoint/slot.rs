@@ -33,12 +33,16 @@ pub(crate) enum Kind {
     Write,
     Atomic,
     Probe,
+    /// No operation of the device: a wait for immediates that peers' writes bring.
+    Immediates,
+    /// No operation of the device: the end of all operations of a scope.
+    Group,
 }
 
 impl Kind {
     /// Receives can be taken back before a message has come; nothing else can.
     pub(crate) fn can_cancel(self) -> bool {
-        matches!(self, Self::Receive | Self::Probe)
+        matches!(self, Self::Receive | Self::Probe | Self::Immediates)
     }
 
     pub(crate) fn name(self) -> &'static str {
@@ -49,6 +53,8 @@ impl Kind {
             Self::Write => "remote write",
             Self::Atomic => "remote atomic",
             Self::Probe => "probe",
+            Self::Immediates => "wait for immediates",
+            Self::Group => "scope",
         }
     }
 }
@@ -88,12 +94,26 @@ pub(crate) enum Ending {
     Aborted,
 }
 
-/// Who is to be told when the operation is over.
+/// Who is to be told when the operation is over, or what is to be dropped then. Both run code of others, so they
+/// are collected under the endpoint's lock and done after it is released.
 #[derive(Debug)]
-pub(crate) enum Waiter {
+pub(crate) enum Notice {
     None,
-    Task(Waker),
-    Thread(Thread),
+    Wake(Waker),
+    Unpark(Thread),
+    Drop(Box<dyn Any + Send>),
+}
+
+impl Notice {
+    /// Does what the notice is for; to be called without the endpoint's lock.
+    pub(crate) fn deliver(self) {
+        match self {
+            Self::None => {}
+            Self::Wake(waker) => waker.wake(),
+            Self::Unpark(thread) => thread.unpark(),
+            Self::Drop(parked) => drop(parked),
+        }
+    }
 }
 
 /// The storage of an atomic operation's operands and result: it lives as long as its slot.
@@ -119,17 +139,21 @@ pub(crate) struct Record {
     generation: u32,
     next_free: u32,
     in_use: bool,
-    /// Nobody holds a handle any more; the buffer, if any, is in `parked`.
+    /// Nobody holds a handle any more; the buffer, if any, is in `notice`.
     orphan: bool,
     pub about: About,
     /// The clock tick at which it was posted.
     pub started: u32,
     pub ending: Option<(Ending, u32)>,
     pub outcome: Option<Outcome>,
-    pub waiter: Waiter,
-    parked: Option<Box<dyn Any + Send>>,
-    /// A registration made for this one operation.
-    pub registered: Option<Registered>,
+    /// A waiting task or thread; or, once nobody holds a handle any more, the buffer.
+    pub notice: Notice,
+    /// Registrations made for this one operation.
+    pub registered: Vec<Registered>,
+    /// The group it belongs to.
+    pub group: Option<SlotId>,
+    /// For a group: how many of its operations are not over, and one more while it may get others.
+    pub members: usize,
 }
 
 /// All the slots of an endpoint.
@@ -179,13 +203,9 @@ impl Slots {
         record.next_free = self.free;
         record.ending = None;
         record.outcome = None;
-        record.waiter = Waiter::None;
-        if record.parked.is_some() {
-            record.parked = None;
-        }
-        if record.registered.is_some() {
-            record.registered = None;
-        }
+        record.notice = Notice::None;
+        record.registered.clear();
+        record.group = None;
         self.free = id.index;
         self.used -= 1;
     }
@@ -210,6 +230,19 @@ impl Slots {
         self.contexts[id.index as usize / CHUNK][id.index as usize % CHUNK].operands.get()
     }
 
+    /// Sets the operands of an operation that has not been posted yet.
+    pub(crate) fn set_operands(&mut self, id: SlotId, operands: Operands) {
+        // SAFETY: the slot is ours, and before it is posted the device has not seen its address.
+        unsafe { *self.operands(id) = operands }
+    }
+
+    /// Reads the operands and the result of an operation that is over.
+    pub(crate) fn read_operands(&mut self, id: SlotId) -> Operands {
+        debug_assert!(self.get(id).is_over());
+        // SAFETY: the operation is over, so the device is done with them.
+        unsafe { *self.operands(id) }
+    }
+
     /// The operation that was posted with this context, if it is still remembered.
     ///
     /// # Safety
@@ -223,28 +256,25 @@ impl Slots {
         record.in_use.then_some(SlotId { index, generation: record.generation })
     }
 
-    /// Notes how an operation ended, and returns whom to tell. An orphan is released at once.
+    /// Notes how an operation ended, and returns what is to be done about it. An orphan is released at once.
     #[inline]
-    pub(crate) fn finish(&mut self, id: SlotId, outcome: Outcome) -> Waiter {
+    pub(crate) fn finish(&mut self, id: SlotId, outcome: Outcome) -> Notice {
         let record = self.get(id);
+        let notice = std::mem::replace(&mut record.notice, Notice::None);
         if record.orphan {
             self.release(id);
-            return Waiter::None;
+        } else {
+            record.outcome = Some(outcome);
         }
-        record.outcome = Some(outcome);
-        std::mem::replace(&mut record.waiter, Waiter::None)
+        notice
     }
 
-    /// Leaves an operation to itself: `parked` is kept until the device is done with it.
-    pub(crate) fn abandon(&mut self, id: SlotId, parked: Option<Box<dyn Any + Send>>) {
+    /// Leaves an operation that is not over to itself: `parked` is kept until the device is done with it.
+    pub(crate) fn abandon(&mut self, id: SlotId, parked: Notice) {
         let record = self.get(id);
-        if record.outcome.is_some() {
-            self.release(id);
-        } else {
-            record.orphan = true;
-            record.waiter = Waiter::None;
-            record.parked = parked;
-        }
+        debug_assert!(record.outcome.is_none());
+        record.orphan = true;
+        record.notice = parked;
     }
 
     /// The operations that are not over.
@@ -283,15 +313,21 @@ impl Record {
             started: 0,
             ending: None,
             outcome: None,
-            waiter: Waiter::None,
-            parked: None,
-            registered: None,
+            notice: Notice::None,
+            registered: Vec::new(),
+            group: None,
+            members: 0,
         }
     }
 
     /// The handle is gone; nobody will ask how the operation ended.
     pub(crate) fn is_orphan(&self) -> bool {
         self.orphan
+    }
+
+    #[inline]
+    pub(crate) fn is_over(&self) -> bool {
+        self.outcome.is_some()
     }
 }
 
@@ -325,10 +361,12 @@ mod tests {
         let mut slots = Slots::new();
         let buffer = Arc::new([1u8; 16]);
         let id = slots.take(ABOUT, 0);
-        slots.abandon(id, Some(Box::new(buffer.clone())));
+        slots.abandon(id, Notice::Drop(Box::new(buffer.clone())));
         assert_eq!(Arc::strong_count(&buffer), 2);
         assert!(slots.get(id).is_orphan());
-        slots.finish(id, Outcome::Done { bytes: 0, tag: 0 });
+        let notice = slots.finish(id, Outcome::Done { bytes: 0, tag: 0 });
+        assert_eq!(Arc::strong_count(&buffer), 2);
+        notice.deliver();
         assert_eq!(Arc::strong_count(&buffer), 1);
         assert_eq!(slots.used(), 0);
     }

@@ -49,6 +49,11 @@ impl Tag {
         Ok(Self(value))
     }
 
+    /// The tag in the low 40 bits.
+    pub(crate) fn truncating(value: u64) -> Self {
+        Self(value & TAG_MASK)
+    }
+
     /// The value, at most 2⁴⁰ - 1.
     pub fn value(self) -> u64 {
         self.0
@@ -75,6 +80,12 @@ impl TagMatch {
     /// Tags that equal `tag` in every bit that is not set in `ignore`.
     pub fn masked(tag: Tag, ignore: u64) -> Self {
         Self { tag, ignore: ignore & TAG_MASK }
+    }
+}
+
+impl TagMatch {
+    pub(crate) fn tag(self) -> Tag {
+        self.tag
     }
 }
 

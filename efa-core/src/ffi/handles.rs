@@ -1,7 +1,6 @@
 //! Open libfabric objects. Each closes itself when dropped, and keeps its parents open until then.
 
 use std::ffi::{CString, c_void};
-use std::net::SocketAddr;
 use std::ops::BitOr;
 use std::os::fd::RawFd;
 use std::ptr::{self, NonNull};
@@ -352,23 +351,6 @@ impl BitOr for AccessFlags {
 
     fn bitor(self, other: Self) -> Self {
         Self(self.0 | other.0)
-    }
-}
-
-/// The IP address and port in a fabric address, where it is of that kind.
-pub(crate) fn socket_address(address: &[u8]) -> Option<SocketAddr> {
-    let family = u16::from_ne_bytes(address.get(..2)?.try_into().ok()?);
-    let port = u16::from_be_bytes(address.get(2..4)?.try_into().ok()?);
-    match i32::from(family) {
-        libc::AF_INET => {
-            let ip: [u8; 4] = address.get(4..8)?.try_into().ok()?;
-            Some(SocketAddr::from((ip, port)))
-        }
-        libc::AF_INET6 => {
-            let ip: [u8; 16] = address.get(8..24)?.try_into().ok()?;
-            Some(SocketAddr::from((ip, port)))
-        }
-        _ => None,
     }
 }
 

@@ -26,8 +26,27 @@ pub(crate) struct Wanted<'a> {
     pub memory_modes: i32,
     pub message_order: u64,
     pub source: Option<IpAddr>,
-    pub transmit_size: usize,
-    pub receive_size: usize,
+}
+
+/// Sets of capability flags.
+pub(crate) struct Capabilities;
+
+impl Capabilities {
+    /// Tagged messages, remote reads and writes, both ways.
+    pub(crate) const MESSAGING: u64 = sys::FI_MSG | sys::FI_TAGGED | sys::FI_RMA;
+    pub(crate) const ATOMIC: u64 = sys::FI_ATOMIC;
+    pub(crate) const SENDS_IN_ORDER: u64 = sys::FI_ORDER_SAS;
+}
+
+/// Sets of flags about how memory is registered.
+pub(crate) struct MemoryModes;
+
+impl MemoryModes {
+    /// Offsets from zero and keys of our choice.
+    pub(crate) const NONE: i32 = 0;
+    /// What a device with its own translation tables wants.
+    pub(crate) const DEVICE: i32 =
+        (sys::FI_MR_LOCAL | sys::FI_MR_VIRT_ADDR | sys::FI_MR_ALLOCATED | sys::FI_MR_PROV_KEY) as i32;
 }
 
 /// Asks the library. Nothing that fits is an empty list, not an error.
@@ -81,8 +100,6 @@ impl Info {
             (*raw.domain_attr).name = c_string(wanted.domain);
             (*raw.tx_attr).msg_order = wanted.message_order;
             (*raw.rx_attr).msg_order = wanted.message_order;
-            (*raw.tx_attr).size = wanted.transmit_size;
-            (*raw.rx_attr).size = wanted.receive_size;
             (*raw.fabric_attr).prov_name = c_string(wanted.provider);
         }
         Some(hints)

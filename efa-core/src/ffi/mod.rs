@@ -13,9 +13,9 @@ use std::ffi::{CStr, c_char, c_int};
 
 pub(crate) use completion::{Batch, CompletionError, Entry, Polled};
 pub(crate) use handles::{
-    AccessFlags, AddressVector, CompletionQueue, Domain, EndpointHandle, Fabric, Registered, socket_address,
+    AccessFlags, AddressVector, CompletionQueue, Domain, EndpointHandle, Fabric, Registered,
 };
-pub(crate) use info::{Info, Wanted, getinfo};
+pub(crate) use info::{Capabilities, Info, MemoryModes, Wanted, getinfo};
 pub(crate) use post::{AtomicCall, AtomicWidth, MAX_SEGMENTS, Posted, RemotePlace, Segment};
 
 use crate::error::{Code, Error, Explanation, Result};

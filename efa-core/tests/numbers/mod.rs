@@ -6,14 +6,14 @@ use efa_core::collective::ReduceOp;
 use efa_core::tensor::{Element, bf16, f16};
 
 /// A small generator with a seed (splitmix64), so that a failure can be repeated.
-pub struct Random(u64);
+pub(crate) struct Random(u64);
 
 impl Random {
-    pub fn new(seed: u64) -> Self {
+    pub(crate) fn new(seed: u64) -> Self {
         Self(seed)
     }
 
-    pub fn next(&mut self) -> u64 {
+    pub(crate) fn next(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut x = self.0;
         x = (x ^ (x >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
@@ -21,13 +21,13 @@ impl Random {
         x ^ (x >> 31)
     }
 
-    pub fn below(&mut self, limit: usize) -> usize {
+    pub(crate) fn below(&mut self, limit: usize) -> usize {
         (self.next() % limit as u64) as usize
     }
 }
 
 /// An element type with a reference for every operation.
-pub trait Number: Element + Debug + PartialEq {
+pub(crate) trait Number: Element + Debug + PartialEq {
     /// Any value for integers; for floats one that keeps sums and products in range.
     fn random(random: &mut Random) -> Self;
 
@@ -56,7 +56,7 @@ macro_rules! integers {
                 let sum = || values.clone().fold(0 as Self, |a, b| a.wrapping_add(b));
                 let result = match op {
                     ReduceOp::Sum => sum(),
-                    ReduceOp::Product => values.fold(1, |a, b| a.wrapping_mul(b)),
+                    ReduceOp::Product => values.fold(1 as Self, |a, b| a.wrapping_mul(b)),
                     ReduceOp::Min => values.min().unwrap(),
                     ReduceOp::Max => values.max().unwrap(),
                     ReduceOp::Average => (i128::from(sum()) / values.clone().count() as i128) as Self,

@@ -86,7 +86,7 @@ fn power_and_extra(size: usize) -> (usize, usize) {
 /// True for the ranks that hand over to their right neighbour and only wait: the even ones of the first `2 extra`.
 fn folds(rank: usize, size: usize) -> bool {
     let (_, extra) = power_and_extra(size);
-    rank < 2 * extra && rank % 2 == 0
+    rank < 2 * extra && rank.is_multiple_of(2)
 }
 
 /// The rounds of a rank that does not fold: what it takes over, then one exchange per bit of its position among

@@ -108,22 +108,12 @@ impl Ring {
                 }
                 let Some(&mine) = arriving.get(k) else { continue };
                 let (landing, free) = match partial {
-                    Partial::OutputThroughWindow => {
-                        let window = self.window();
-                        let start = reductions.len() % window * aligned(self.segment);
-                        let emptied = reductions.len().checked_sub(window).map(|oldest| reductions[oldest]);
-                        (Span { buffer: BufferId::Scratch, start, ..mine }, emptied)
-                    }
+                    Partial::OutputThroughWindow => self.window_place(mine, &reductions),
                     _ if step == size - 2 => {
                         (Span { buffer: BufferId::Output, start: own + k * self.segment, ..mine }, None)
                     }
                     Partial::Output => (Span { buffer: BufferId::Output, ..mine }, None),
-                    Partial::Scratch => {
-                        let start = step % 2 * aligned(self.longest) + k * self.segment;
-                        // The step before passed on what lay here; all blocks have as many pieces.
-                        let emptied = (step >= 2).then(|| sends[step - 1][k]);
-                        (Span { buffer: BufferId::Scratch, start, ..mine }, emptied)
-                    }
+                    Partial::Scratch => self.scratch_place(mine, step, k, &sends),
                 };
                 let received = builder.receive(previous, slot, landing, free.as_slice());
                 let (source, sum) = if through_window { (landing, mine) } else { (mine, landing) };
@@ -164,6 +154,28 @@ impl Ring {
             }
             held = arrived;
         }
+    }
+
+    /// The next place in the window, for a piece, and the reduction that emptied it, given all so far.
+    fn window_place(&self, piece: Span, reductions: &[StepId]) -> (Span, Option<StepId>) {
+        let (window, count) = (self.window(), reductions.len());
+        let start = count % window * aligned(self.segment);
+        let emptied = count.checked_sub(window).map(|oldest| reductions[oldest]);
+        (Span { buffer: BufferId::Scratch, start, ..piece }, emptied)
+    }
+
+    /// The place in scratch for piece `k` of a step, and the send that emptied it, given those of the steps before.
+    fn scratch_place(
+        &self,
+        piece: Span,
+        step: usize,
+        k: usize,
+        sends: &[Vec<StepId>],
+    ) -> (Span, Option<StepId>) {
+        let start = step % 2 * aligned(self.longest) + k * self.segment;
+        // The step before passed on what lay here. All blocks are as long here, so it had as many pieces.
+        let emptied = (step >= 2).then(|| sends[step - 1][k]);
+        (Span { buffer: BufferId::Scratch, start, ..piece }, emptied)
     }
 
     fn slot(&self, step: usize, piece: usize) -> u32 {

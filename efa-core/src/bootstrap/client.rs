@@ -1,0 +1,260 @@
+//! The background thread of every rank but 0: one connection, to rank 0.
+
+use std::io;
+use std::net::{SocketAddr, TcpStream};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use mio::{Events, Interest, Poll, Token};
+use zeroize::Zeroizing;
+
+use super::ControlConfig;
+use super::address::{require_loopback, resolve};
+use super::fault::{Fault, seconds};
+use super::gather::deadline_after;
+use super::inbox::Inbox;
+use super::job::{Job, Rendezvous};
+use super::link::{Link, LinkError};
+use super::message::{Greeting, Health, Message, PROTOCOL_VERSION};
+use super::worker::{Clock, Command, Commands, Worker};
+use crate::{Error, Peer, Result};
+
+/// The token of the connection; the waker has the other.
+const LINK: Token = Token(1);
+
+/// The shortest and the longest pause between two attempts to connect.
+const BACKOFF: (Duration, Duration) = (Duration::from_millis(5), Duration::from_millis(500));
+
+/// One attempt to connect takes no longer, so that a host that swallows packets doesn't use up the deadline.
+const ATTEMPT: Duration = Duration::from_secs(5);
+
+/// Connects to rank 0, retrying until `until`, and starts the background thread.
+pub(super) fn start(
+    job: &Job,
+    rendezvous: &Rendezvous,
+    psk: &Zeroizing<[u8; 32]>,
+    config: &ControlConfig,
+    inbox: &Arc<Inbox>,
+    until: Instant,
+) -> Result<Worker> {
+    let (stream, address) = dial(job, rendezvous, until)?;
+    let failed =
+        |error| Error::system(error, "cannot set up the control connection", "raise the limit of open files");
+    let local = stream.local_addr().map_err(failed)?.ip().to_canonical();
+    let setup = || -> io::Result<(Poll, Link, Worker, Commands)> {
+        stream.set_nodelay(true)?;
+        stream.set_nonblocking(true)?;
+        let poll = Poll::new()?;
+        let mut stream = mio::net::TcpStream::from_std(stream);
+        poll.registry().register(&mut stream, LINK, Interest::READABLE | Interest::WRITABLE)?;
+        let mut link = Link::initiator(stream, psk, Instant::now()).map_err(io::Error::other)?;
+        let greeting = Greeting {
+            protocol: PROTOCOL_VERSION,
+            rank: job.rank as u64,
+            size: job.size as u64,
+            job_id: job.id.clone(),
+            host: job.host.clone(),
+            address: local,
+            library: env!("CARGO_PKG_VERSION").to_owned(),
+            patience: until.saturating_duration_since(Instant::now()),
+        };
+        link.send(Arc::new(Message::Greeting(greeting).encode()));
+        let (worker, commands) = Commands::new(&poll)?;
+        Ok((poll, link, worker, commands))
+    };
+    let (poll, link, mut worker, commands) = setup().map_err(failed)?;
+    let client = Client {
+        poll,
+        link,
+        commands,
+        config: config.clone(),
+        inbox: Arc::clone(inbox),
+        root: Peer { rank: 0, host: String::new(), address: address.to_string() },
+        clock: Clock::new(config, Instant::now()),
+        last_loop: Instant::now(),
+        silent: false,
+        leaving: None,
+    };
+    let thread = std::thread::Builder::new().name(format!("efa-control-{}", job.rank)).spawn(|| client.run());
+    worker.thread = Some(thread.map_err(failed)?);
+    Ok(worker)
+}
+
+/// Connects to the rendezvous, again and again until the deadline: rank 0 may start later than we do.
+fn dial(job: &Job, rendezvous: &Rendezvous, until: Instant) -> Result<(TcpStream, SocketAddr)> {
+    let begun = Instant::now();
+    let mut last_error = "no time was left to try".to_owned();
+    let mut pause = BACKOFF.0;
+    loop {
+        let left = until.saturating_duration_since(Instant::now());
+        if left.is_zero() {
+            let waited = begun.elapsed();
+            return Err(Error::timeout(
+                waited,
+                format!("rank {} cannot reach rank 0 at {rendezvous} within {}", job.rank, seconds(waited)),
+                last_error,
+                "check that rank 0 runs, that EFA_RENDEZVOUS is right and that no firewall is in between",
+            ));
+        }
+        match resolve(rendezvous, left.min(ATTEMPT)) {
+            Err(error) => last_error = format!("its name has no address: {error}"),
+            Ok(addresses) => {
+                if job.key.is_none() {
+                    require_loopback(rendezvous, &addresses)?;
+                }
+                for address in addresses {
+                    let left = until.saturating_duration_since(Instant::now()).max(BACKOFF.0);
+                    match TcpStream::connect_timeout(&address, left.min(ATTEMPT)) {
+                        // With nobody listening, a socket may happen to connect to itself.
+                        Ok(stream) if stream.local_addr().ok() == Some(address) => {}
+                        Ok(stream) => return Ok((stream, address)),
+                        Err(error) => last_error = format!("{address}: {error}"),
+                    }
+                }
+            }
+        }
+        // Ranks started together should not all knock together.
+        let jitter = Duration::from_millis(job.rank as u64 % 16);
+        std::thread::sleep((pause + jitter).min(until.saturating_duration_since(Instant::now())));
+        pause = (pause * 2).min(BACKOFF.1);
+    }
+}
+
+struct Client {
+    poll: Poll,
+    link: Link,
+    commands: Commands,
+    config: ControlConfig,
+    inbox: Arc<Inbox>,
+    /// Rank 0 as messages name it before it has told its host.
+    root: Peer,
+    clock: Clock,
+    last_loop: Instant,
+    /// Whether rank 0 is reported silent.
+    silent: bool,
+    /// Set once goodbye is said: until when to wait for rank 0 to close its end.
+    leaving: Option<Instant>,
+}
+
+impl Client {
+    fn run(mut self) {
+        let mut events = Events::with_capacity(8);
+        loop {
+            let timeout = self.clock.sleep(Instant::now(), self.leaving);
+            if let Err(error) = self.poll.poll(&mut events, Some(timeout))
+                && error.kind() != io::ErrorKind::Interrupted
+            {
+                return self.lost(&LinkError::Io(error));
+            }
+            if let Err(error) = self.exchange() {
+                return self.lost(&error);
+            }
+            if self.leaving.is_some_and(|until| Instant::now() >= until) || self.inbox.has_failed() {
+                return;
+            }
+        }
+    }
+
+    /// Reads, does what is asked, and writes.
+    fn exchange(&mut self) -> Result<(), LinkError> {
+        let mut messages = Vec::new();
+        let outcome = self.link.receive(&mut messages);
+        for message in messages {
+            if !Message::decode(&message).is_ok_and(|message| self.inbox.handle(message)) {
+                return Err(LinkError::Corrupt);
+            }
+        }
+        outcome?;
+        self.take_commands();
+        let now = Instant::now();
+        if self.link.is_established()
+            && self.clock.is_heartbeat(now)
+            && self.link.is_flushed()
+            && self.leaving.is_none()
+        {
+            self.link.send(Arc::new(Message::Heartbeat.encode()));
+        }
+        self.link.flush()?;
+        if self.link.is_flushed() {
+            self.commands.answer_flushes();
+            if self.leaving.is_some() {
+                self.link.close_sending();
+            }
+        }
+        if self.clock.is_tick(now) && self.inbox.has_begun() {
+            self.watch_root(now)?;
+        }
+        self.last_loop = now;
+        Ok(())
+    }
+
+    fn take_commands(&mut self) {
+        while self.leaving.is_none()
+            && let Some(command) = self.commands.next_command()
+        {
+            match command {
+                Command::Send(message) => self.link.send(Arc::new(message.encode())),
+                Command::Stop { goodbye, patience } => {
+                    self.link.send(Arc::new(goodbye.encode()));
+                    self.leaving = Some(deadline_after(Instant::now(), patience));
+                }
+                Command::Flush(_) => {}
+            }
+        }
+    }
+
+    /// Notices when rank 0 says nothing although the connection is open.
+    fn watch_root(&mut self, now: Instant) -> Result<(), LinkError> {
+        // If this process was itself held up, rank 0 is not to blame for what could not be read meanwhile.
+        let held_up = now.duration_since(self.last_loop).saturating_sub(self.config.heartbeat_period);
+        self.link.last_heard += held_up.min(now.saturating_duration_since(self.link.last_heard));
+        let quiet = now.saturating_duration_since(self.link.last_heard);
+        let silent = quiet > self.config.silent_after;
+        if quiet > self.config.dead_after {
+            let reason = format!("nothing was heard from it for {}", seconds(quiet));
+            return Err(LinkError::Io(io::Error::new(io::ErrorKind::TimedOut, reason)));
+        }
+        if silent != self.silent {
+            self.silent = silent;
+            self.inbox.liveness.set(0, &if silent { Health::Silent { quiet } } else { Health::Alive });
+        }
+        Ok(())
+    }
+
+    /// The connection has ended: says why to everyone who waits.
+    fn lost(self, error: &LinkError) {
+        if self.leaving.is_some() {
+            return;
+        }
+        let root = &self.root;
+        if !self.link.is_established() {
+            let at = &root.address;
+            return self.inbox.end(Fault::rendezvous(
+                format!("what listens at {at} did not accept this rank as a member of the job"),
+                format!(
+                    "wrong or missing job key, or it is not rank 0 of this job: {error} during the handshake"
+                ),
+                "give every rank the same EFA_JOB_KEY, and each job a rendezvous of its own",
+            ));
+        }
+        if !self.inbox.has_begun() {
+            return self.inbox.end(Fault::peer_lost(
+                root.clone(),
+                format!("{root} went away before all members of the job had arrived"),
+                error.to_string(),
+            ));
+        }
+        let root = self.inbox.liveness.peers().into_iter().next().unwrap_or_else(|| root.clone());
+        let reason = match error {
+            LinkError::Closed => "its control connection was closed without a goodbye".to_owned(),
+            other => other.to_string(),
+        };
+        self.inbox.liveness.set(0, &Health::Dead { reason });
+        let what = format!("the control connection needs {root}");
+        let why = match self.inbox.liveness.status(0) {
+            super::Status::Dead { reason } => reason,
+            _ => "it has left the job".to_owned(),
+        };
+        self.inbox.end(Fault::peer_lost(root, what, why));
+    }
+}

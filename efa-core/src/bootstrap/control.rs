@@ -1,0 +1,321 @@
+//! The control connection of one member: small collective operations, and the news of who is still there.
+
+use std::net::{IpAddr, Ipv4Addr};
+use std::sync::Arc;
+use std::sync::mpsc::channel;
+use std::time::{Duration, Instant};
+
+use super::fault::Fault;
+use super::frame::MAX_PAYLOAD;
+use super::gather::{MAX_LABEL, deadline_after, fits};
+use super::inbox::Inbox;
+use super::job::Job;
+use super::key::pre_shared_key;
+use super::liveness::Liveness;
+use super::message::{Gathering, Message};
+use super::ranks::{group_by_value, list_groups};
+use super::worker::{Command, Worker};
+use super::{client, server};
+use crate::{Error, Peer, Result};
+
+/// How much later than a deadline a member gives up by itself: rank 0 enforces deadlines, because it can name who is
+/// missing, and its word needs a moment to arrive.
+const GRACE: Duration = Duration::from_secs(2);
+
+/// How long a member that ends without leaving tries to say so.
+const LAST_WORDS: Duration = Duration::from_millis(500);
+
+/// How long [`Control::abort`] waits until its message is on its way.
+const ABORT_FLUSH: Duration = Duration::from_secs(1);
+
+/// How a control connection keeps time.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ControlConfig {
+    /// How often a member shows that it is still there. Default 1 s: a rank 0 of thousands can bear it.
+    pub heartbeat_period: Duration,
+    /// After how long without a sign a member is reported as silent. Default 30 s: a stopped or swapping process
+    /// often comes back.
+    pub silent_after: Duration,
+    /// After how long without a sign a member is taken for dead. Default 120 s: longer than most network outages that
+    /// heal by themselves.
+    pub dead_after: Duration,
+    /// How long a connection may take to prove that it belongs to the job. Default 10 s.
+    pub handshake_limit: Duration,
+    /// How long rank 0, when it [leaves](Control::leave), goes on serving those who are still there. Default 5 s.
+    pub linger: Duration,
+}
+
+impl Default for ControlConfig {
+    fn default() -> Self {
+        Self {
+            heartbeat_period: Duration::from_secs(1),
+            silent_after: Duration::from_secs(30),
+            dead_after: Duration::from_secs(120),
+            handshake_limit: Duration::from_secs(10),
+            linger: Duration::from_secs(5),
+        }
+    }
+}
+
+impl ControlConfig {
+    fn validate(&self) -> Result<()> {
+        let ordered = self.heartbeat_period < self.silent_after && self.silent_after <= self.dead_after;
+        if ordered && self.heartbeat_period >= Duration::from_millis(1) {
+            return Ok(());
+        }
+        Err(Error::setting(
+            "the times of the control connection make no sense",
+            format!("{self:?} has no order"),
+            "set 1 ms <= heartbeat_period < silent_after <= dead_after",
+        ))
+    }
+}
+
+/// One member's connection to the others, by way of rank 0.
+///
+/// The collective calls ([`exchange`](Self::exchange), [`barrier`](Self::barrier), [`agree`](Self::agree),
+/// [`broadcast_from_root`](Self::broadcast_from_root)) must be made in the same order by every rank. All methods may be
+/// called from any thread, but two threads of a rank that make collective calls at once have no order between them.
+///
+/// Dropping it without [`leave`](Self::leave), on an error or a panic, say, tells the others that this member is dead.
+pub struct Control {
+    rank: usize,
+    peers: Vec<Peer>,
+    local_address: IpAddr,
+    inbox: Arc<Inbox>,
+    /// None in a job of one.
+    worker: Option<Worker>,
+    linger: Duration,
+}
+
+impl Control {
+    /// See [`Job::connect`].
+    pub(super) fn connect(job: &Job, config: &ControlConfig, deadline: Duration) -> Result<Self> {
+        job.validate()?;
+        config.validate()?;
+        let address = match job.size {
+            1 => Ipv4Addr::LOCALHOST.to_string(),
+            _ => String::new(),
+        };
+        let unknown = |rank| Peer { rank, host: String::new(), address: address.clone() };
+        let mut peers: Vec<Peer> = (0..job.size).map(unknown).collect();
+        peers[job.rank].host.clone_from(&job.host);
+        let inbox = Arc::new(Inbox::new(Arc::new(Liveness::new(peers.clone()))));
+        let mut control = Self {
+            rank: job.rank,
+            peers,
+            local_address: IpAddr::from(Ipv4Addr::LOCALHOST),
+            inbox,
+            worker: None,
+            linger: config.linger,
+        };
+        if job.size > 1 {
+            control.meet(job, config, deadline)?;
+        }
+        Ok(control)
+    }
+
+    /// Starts the background thread and waits until everyone has arrived.
+    fn meet(&mut self, job: &Job, config: &ControlConfig, deadline: Duration) -> Result<()> {
+        let rendezvous = job.rendezvous.as_ref().ok_or_else(|| {
+            Error::setting(
+                format!("rank {} does not know where to meet the others", job.rank),
+                "the job has no rendezvous address",
+                "set EFA_RENDEZVOUS to the host of rank 0 and a free port (host:port), the same for all ranks",
+            )
+        })?;
+        let begun = Instant::now();
+        let until = deadline_after(begun, deadline);
+        let psk = pre_shared_key(job.key.as_ref());
+        let start = if job.rank == 0 { server::start } else { client::start };
+        self.worker = Some(start(job, rendezvous, &psk, config, &self.inbox, until)?);
+        match self.inbox.wait_for_arrival(until + GRACE) {
+            Some(Ok(peers)) => self.peers = peers,
+            Some(Err(fault)) => return Err(fault.into_error()),
+            None => {
+                return Err(Error::timeout(
+                    begun.elapsed(),
+                    format!("rank {} was not told that all members have arrived", job.rank),
+                    format!("rank 0 at {rendezvous} does not answer"),
+                    "see what rank 0 is doing, and whether EFA_RENDEZVOUS leads to it",
+                ));
+            }
+        }
+        if let Ok(address) = self.peers[self.rank].address.parse() {
+            self.local_address = address;
+        }
+        Ok(())
+    }
+
+    /// This member's rank.
+    pub fn rank(&self) -> usize {
+        self.rank
+    }
+
+    /// How many members the job has.
+    pub fn size(&self) -> usize {
+        self.peers.len()
+    }
+
+    /// The members by rank, with their hosts and IP addresses (without a port).
+    pub fn peers(&self) -> &[Peer] {
+        &self.peers
+    }
+
+    /// The IP address of this host that leads to the others: this member's end of the control connection. It is a
+    /// loopback address only if all members meet on the loopback interface, or the job has one member.
+    pub fn local_address(&self) -> IpAddr {
+        self.local_address
+    }
+
+    /// The table of who is still there. It outlives this object, without news after its end.
+    pub fn liveness(&self) -> Arc<Liveness> {
+        Arc::clone(&self.inbox.liveness)
+    }
+
+    /// Gives every member's bytes to every member: element `r` of the result is what rank `r` gave.
+    ///
+    /// `label` says in messages what is exchanged, and must be the same on every rank. The shortest deadline of any
+    /// rank counts for all, and all get the same error.
+    ///
+    /// # Errors
+    /// - [`Error::Timeout`] naming those from whom nothing came.
+    /// - [`Error::PeerLost`]: a member died or left without having contributed.
+    /// - [`Error::Rendezvous`]: the ranks make different calls; says which makes which.
+    /// - [`Error::Aborted`]: a member called the job off.
+    /// - [`Error::Misuse`]: more than [`MAX_PAYLOAD`] bytes, or a label of more than 1,024.
+    pub fn exchange(&self, label: &str, mine: &[u8], deadline: Duration) -> Result<Vec<Vec<u8>>> {
+        self.gather(Gathering::Exchange, label, mine.to_vec(), deadline)
+    }
+
+    /// Waits until every member has come here.
+    ///
+    /// # Errors
+    /// As [`exchange`](Self::exchange).
+    pub fn barrier(&self, label: &str, deadline: Duration) -> Result<()> {
+        self.gather(Gathering::Barrier, label, Vec::new(), deadline).map(drop)
+    }
+
+    /// Makes sure that every member has the same value; `label` says of what, in the plural or singular that fits
+    /// "the members of the job do not agree on …".
+    ///
+    /// # Errors
+    /// [`Error::Rendezvous`] naming the ranks with each value, the same on every rank; else as
+    /// [`exchange`](Self::exchange).
+    pub fn agree(&self, label: &str, value: &str, deadline: Duration) -> Result<()> {
+        let values = self.exchange(label, value.as_bytes(), deadline)?;
+        let groups = group_by_value(
+            values.iter().map(|value| String::from_utf8_lossy(value).into_owned()).enumerate(),
+        );
+        match groups.len() {
+            1 => Ok(()),
+            _ => Err(Error::rendezvous(
+                format!("the members of the job do not agree on {label}"),
+                list_groups(&groups, &self.peers, ("uses", "use")),
+                "start every rank with the same program, settings and libraries",
+            )),
+        }
+    }
+
+    /// Gives rank 0's bytes to every member. Rank 0 passes `Some`, the others pass `None`.
+    ///
+    /// # Errors
+    /// [`Error::Misuse`] if rank 0 passes nothing or another rank something; else as [`exchange`](Self::exchange).
+    pub fn broadcast_from_root(
+        &self,
+        label: &str,
+        data: Option<&[u8]>,
+        deadline: Duration,
+    ) -> Result<Vec<u8>> {
+        if data.is_some() != (self.rank == 0) {
+            return Err(Error::misuse(
+                format!("rank {} cannot take part in the broadcast '{label}' so", self.rank),
+                "it is rank 0, and no other, that has something to give",
+                "pass Some on rank 0 and None on the others",
+            ));
+        }
+        let parts = self.gather(Gathering::Broadcast, label, data.unwrap_or_default().to_vec(), deadline)?;
+        Ok(parts.into_iter().next().unwrap_or_default())
+    }
+
+    /// Calls the job off: every member's waiting and later calls fail with this rank's name and `reason`, and
+    /// every [`Liveness`] says so. Returns when the message is on its way, after a second at most.
+    pub fn abort(&self, reason: &str) {
+        self.inbox.abort(self.rank, reason);
+        if let Some(worker) = &self.worker {
+            let message = Message::Abort { rank: self.rank as u32, reason: reason.to_owned() };
+            let (sender, receiver) = channel();
+            if worker.tell(Command::Send(message)) && worker.tell(Command::Flush(sender)) {
+                // Whether it got through or not, there is nothing more to do about it.
+                let _ = receiver.recv_timeout(ABORT_FLUSH);
+            }
+        }
+    }
+
+    /// Leaves in good order: the others see this member as gone, not as dead.
+    ///
+    /// Rank 0 stays until the others have left too, at most [`ControlConfig::linger`], so that news still gets through.
+    pub fn leave(mut self) {
+        let patience = if self.rank == 0 { self.linger } else { GRACE };
+        self.stop(Message::Leave, patience);
+    }
+
+    /// Runs one collective operation.
+    fn gather(
+        &self,
+        gathering: Gathering,
+        label: &str,
+        data: Vec<u8>,
+        deadline: Duration,
+    ) -> Result<Vec<Vec<u8>>> {
+        if !fits(label, &data) {
+            return Err(Error::misuse(
+                format!("cannot take part in the {} '{:.40}'", gathering.name(), label),
+                format!("{} bytes, or a label of {} bytes, are too many", data.len(), label.len()),
+                format!("give at most {MAX_PAYLOAD} bytes and a label of at most {MAX_LABEL}"),
+            ));
+        }
+        let sequence = self.inbox.begin().map_err(Fault::into_error)?;
+        let Some(worker) = &self.worker else {
+            // Alone, everything is there at once.
+            return Ok(if gathering == Gathering::Barrier { Vec::new() } else { vec![data] });
+        };
+        let begun = Instant::now();
+        let name = format!("{} '{label}'", gathering.name());
+        let patience = deadline;
+        let message = Message::Contribute { sequence, gathering, label: label.to_owned(), patience, data };
+        worker.tell(Command::Send(message));
+        let until = deadline_after(begun, deadline) + GRACE;
+        self.inbox.wait(sequence, &name, begun, until).map_err(Fault::into_error)
+    }
+
+    /// Says goodbye and ends the background thread.
+    fn stop(&mut self, goodbye: Message, patience: Duration) {
+        let Some(mut worker) = self.worker.take() else { return };
+        worker.tell(Command::Stop { goodbye, patience });
+        if let Some(thread) = worker.thread.take()
+            && thread.join().is_err()
+        {
+            log::error!("the control thread of rank {} panicked", self.rank);
+        }
+    }
+}
+
+impl Drop for Control {
+    fn drop(&mut self) {
+        let reason = match std::thread::panicking() {
+            true => "it panicked",
+            false => "it gave up its control connection without leaving",
+        };
+        self.stop(Message::Dying { reason: reason.into() }, LAST_WORDS);
+    }
+}
+
+impl std::fmt::Debug for Control {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Control")
+            .field("rank", &self.rank)
+            .field("size", &self.size())
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,186 @@
+//! What has come from rank 0 and who waits for it: the meeting point of callers and the background thread.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use super::fault::{Fault, seconds};
+use super::liveness::Liveness;
+use super::message::Message;
+use crate::Peer;
+
+/// An operation that somebody waits for.
+#[derive(Default)]
+struct Slot {
+    parts: Vec<Vec<u8>>,
+    outcome: Option<Result<(), Fault>>,
+}
+
+#[derive(Default)]
+struct State {
+    arrival: Option<Result<Vec<Peer>, Fault>>,
+    next_sequence: u64,
+    slots: HashMap<u64, Slot>,
+    /// Why no operation can succeed any more.
+    ended: Option<Fault>,
+}
+
+/// Shared by a [`Control`](super::Control) and its background thread.
+pub(super) struct Inbox {
+    pub(super) liveness: Arc<Liveness>,
+    state: Mutex<State>,
+    changed: Condvar,
+}
+
+impl Inbox {
+    pub(super) fn new(liveness: Arc<Liveness>) -> Self {
+        Self { liveness, state: Mutex::default(), changed: Condvar::new() }
+    }
+
+    /// Takes a message from rank 0; false if rank 0 may not send such a one.
+    pub(super) fn handle(&self, message: Message) -> bool {
+        let mut state = self.state();
+        match message {
+            Message::Welcome { peers } if peers.len() == self.liveness.size() => {
+                self.liveness.set_peers(&peers);
+                state.arrival = Some(Ok(peers));
+            }
+            Message::Refused(fault) => {
+                state.arrival.get_or_insert(Err(fault.clone()));
+                state.end(&fault);
+            }
+            Message::Heartbeat => return true,
+            Message::Parts { sequence, total, first, parts } => {
+                // Whoever waited may have given up meanwhile.
+                let Some(slot) = state.slots.get_mut(&sequence) else { return true };
+                if slot.parts.len() != first as usize {
+                    return false;
+                }
+                slot.parts.extend(parts);
+                if slot.parts.len() >= total as usize {
+                    slot.outcome.get_or_insert(Ok(()));
+                }
+            }
+            Message::Failed { sequence, fault } => {
+                if let Some(slot) = state.slots.get_mut(&sequence) {
+                    slot.outcome.get_or_insert(Err(fault));
+                }
+            }
+            Message::Status { rank, health } => self.liveness.set(rank as usize, &health),
+            Message::Abort { rank, reason } => {
+                drop(state);
+                self.abort(rank as usize, &reason);
+                return true;
+            }
+            _ => return false,
+        }
+        drop(state);
+        self.changed.notify_all();
+        true
+    }
+
+    /// Notes that `rank` called the job off: everything that waits, and everything later, fails with its name.
+    pub(super) fn abort(&self, rank: usize, reason: &str) {
+        self.liveness.set_aborted(rank, reason);
+        if let Some((by, reason)) = self.liveness.aborted() {
+            self.end(Fault::aborted(by, &reason));
+        }
+    }
+
+    /// Notes that nothing more will come; the first reason given counts.
+    pub(super) fn end(&self, fault: Fault) {
+        let mut state = self.state();
+        state.arrival.get_or_insert(Err(fault.clone()));
+        state.end(&fault);
+        drop(state);
+        self.changed.notify_all();
+    }
+
+    /// Whether the members have met.
+    pub(super) fn has_begun(&self) -> bool {
+        matches!(self.state().arrival, Some(Ok(_)))
+    }
+
+    /// Whether the members can't meet any more.
+    pub(super) fn has_failed(&self) -> bool {
+        matches!(self.state().arrival, Some(Err(_)))
+    }
+
+    /// Waits until all members have arrived.
+    pub(super) fn wait_for_arrival(&self, until: Instant) -> Option<Result<Vec<Peer>, Fault>> {
+        self.wait_until(until, |state| state.arrival.clone())
+    }
+
+    /// Starts an operation: its number, under which [`wait`](Self::wait) finds its outcome.
+    pub(super) fn begin(&self) -> Result<u64, Fault> {
+        let mut state = self.state();
+        if let Some(fault) = &state.ended {
+            return Err(fault.clone());
+        }
+        let sequence = state.next_sequence;
+        state.next_sequence += 1;
+        state.slots.insert(sequence, Slot::default());
+        Ok(sequence)
+    }
+
+    /// Waits for the outcome of an operation.
+    ///
+    /// Rank 0 enforces the deadline, since it knows who is missing; `until` is later and only for the case that
+    /// rank 0 doesn't answer at all.
+    pub(super) fn wait(
+        &self,
+        sequence: u64,
+        name: &str,
+        begun: Instant,
+        until: Instant,
+    ) -> Result<Vec<Vec<u8>>, Fault> {
+        let outcome = self.wait_until(until, |state| {
+            state
+                .slots
+                .get_mut(&sequence)
+                .and_then(|slot| slot.outcome.take().map(|done| (done, std::mem::take(&mut slot.parts))))
+        });
+        self.state().slots.remove(&sequence);
+        match outcome {
+            Some((Ok(()), parts)) => Ok(parts),
+            Some((Err(fault), _)) => Err(fault),
+            None => {
+                let waited = begun.elapsed();
+                Err(Fault::timeout(
+                    waited,
+                    format!("{name} timed out after {}", seconds(waited)),
+                    "rank 0, which leads it, does not answer",
+                    "see what rank 0 is doing, or allow more time",
+                ))
+            }
+        }
+    }
+
+    /// Waits until `ready` gives something, or until the time comes.
+    fn wait_until<T>(&self, until: Instant, mut ready: impl FnMut(&mut State) -> Option<T>) -> Option<T> {
+        let mut state = self.state();
+        loop {
+            if let Some(value) = ready(&mut state) {
+                return Some(value);
+            }
+            let left = until.saturating_duration_since(Instant::now());
+            if left == Duration::ZERO {
+                return None;
+            }
+            state = self.changed.wait_timeout(state, left).unwrap_or_else(PoisonError::into_inner).0;
+        }
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl State {
+    fn end(&mut self, fault: &Fault) {
+        self.ended.get_or_insert_with(|| fault.clone());
+        for slot in self.slots.values_mut() {
+            slot.outcome.get_or_insert_with(|| Err(fault.clone()));
+        }
+    }
+}

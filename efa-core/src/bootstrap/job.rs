@@ -1,0 +1,265 @@
+//! Who is in the job, and where its members meet.
+
+use std::fmt;
+use std::net::{IpAddr, Ipv6Addr};
+use std::str::FromStr;
+use std::time::Duration;
+
+use super::environment;
+use super::key::JobKey;
+use super::{Control, ControlConfig};
+use crate::{Error, Result};
+
+/// The most ranks a job may have; a larger number is taken for a mistake.
+pub const MAX_RANKS: usize = 1 << 20;
+
+/// Who started this process as a member of a job.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Launcher {
+    /// `efa run`, or anything else that sets `EFA_RANK`.
+    Efa,
+    /// PyTorch's torchrun, or anything else that sets `RANK`, `WORLD_SIZE` and `MASTER_ADDR`.
+    Torchrun,
+    /// Slurm's `srun`.
+    Slurm,
+    /// Open MPI's `mpirun`.
+    OpenMpi,
+    /// MPICH's Hydra (`mpiexec`), also that of Intel MPI and MVAPICH.
+    Mpich,
+    /// Nobody: a job of one.
+    Alone,
+}
+
+impl fmt::Display for Launcher {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Efa => "efa run",
+            Self::Torchrun => "torchrun",
+            Self::Slurm => "Slurm",
+            Self::OpenMpi => "Open MPI",
+            Self::Mpich => "MPICH",
+            Self::Alone => "no launcher",
+        })
+    }
+}
+
+/// The TCP address at which rank 0 waits for the others.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Rendezvous {
+    /// A host name or an IPv4 or IPv6 address (without brackets).
+    pub host: String,
+    /// The port.
+    pub port: u16,
+    /// True when the launcher holds the port for rank 0 (see [`LaunchEnv`](super::LaunchEnv)), which then
+    /// shares it instead of demanding it for itself.
+    pub reserved: bool,
+}
+
+impl Rendezvous {
+    /// The address `host:port`, not held by a launcher.
+    pub fn new(host: impl Into<String>, port: u16) -> Self {
+        Self { host: host.into(), port, reserved: false }
+    }
+}
+
+impl FromStr for Rendezvous {
+    type Err = Error;
+
+    /// Reads `host:port`, `192.0.2.1:port` or `[2001:db8::1]:port`.
+    fn from_str(text: &str) -> Result<Self> {
+        let bad = |why: &str| {
+            Error::setting(
+                format!("cannot use the rendezvous address '{text}'"),
+                why,
+                "write it as host:port or [IPv6 address]:port",
+            )
+        };
+        let (host, port) = text.trim().rsplit_once(':').ok_or_else(|| bad("it has no port"))?;
+        let port = match port.parse() {
+            Ok(0) | Err(_) => return Err(bad("its port is not a number from 1 to 65535")),
+            Ok(port) => port,
+        };
+        let host = match host.strip_prefix('[').and_then(|inner| inner.strip_suffix(']')) {
+            Some(inner) if inner.parse::<Ipv6Addr>().is_ok() => inner,
+            Some(_) => return Err(bad("what is in brackets is no IPv6 address")),
+            None if host.contains(':') => return Err(bad("an IPv6 address needs brackets")),
+            None => host,
+        };
+        if host.is_empty() || host.contains(char::is_whitespace) {
+            return Err(bad("it has no host"));
+        }
+        Ok(Self::new(host, port))
+    }
+}
+
+impl fmt::Display for Rendezvous {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.host.contains(':') {
+            true => write!(f, "[{}]:{}", self.host, self.port),
+            false => write!(f, "{}:{}", self.host, self.port),
+        }
+    }
+}
+
+/// One member's view of the job: its own number, how many there are, and how they find one another.
+#[derive(Clone, Debug)]
+pub struct Job {
+    /// This process's number, from 0.
+    pub rank: usize,
+    /// How many processes the job has.
+    pub size: usize,
+    /// This process's number among those of its host, from 0.
+    pub local_rank: usize,
+    /// How many of the job's processes run on this host.
+    pub local_size: usize,
+    /// Who started it.
+    pub launcher: Launcher,
+    /// Where rank 0 waits for the others; needed for any job of more than one.
+    pub rendezvous: Option<Rendezvous>,
+    /// The secret of the job. Without one its members must all be on one host.
+    pub key: Option<JobKey>,
+    /// The launcher's name for this job; empty when it has none. Members with different ids don't mix.
+    pub id: String,
+    /// The name of this host.
+    pub host: String,
+}
+
+impl Job {
+    /// Finds out from the environment which member of which job this process is.
+    ///
+    /// The first launcher that is recognised counts:
+    ///
+    /// | launcher | recognised by | rank and size | default rendezvous |
+    /// |---|---|---|---|
+    /// | `efa run` | `EFA_RANK` or `EFA_WORLD_SIZE` | `EFA_RANK`, `EFA_WORLD_SIZE`, `EFA_LOCAL_RANK`, `EFA_LOCAL_WORLD_SIZE` | none: `EFA_RENDEZVOUS` |
+    /// | torchrun | `RANK` and one of `WORLD_SIZE`, `MASTER_ADDR`, `TORCHELASTIC_RUN_ID` | `RANK`, `WORLD_SIZE`, `LOCAL_RANK`, `LOCAL_WORLD_SIZE` | `MASTER_ADDR`, `MASTER_PORT` plus one (torchrun listens on `MASTER_PORT` itself) |
+    /// | Open MPI | `OMPI_COMM_WORLD_RANK` | `OMPI_COMM_WORLD_RANK`, `_SIZE`, `_LOCAL_RANK`, `_LOCAL_SIZE` | on one host loopback, port from `PMIX_NAMESPACE` or `OMPI_MCA_ess_base_jobid` |
+    /// | MPICH | `PMI_RANK` and `MPI_LOCALRANKID` | `PMI_RANK`, `PMI_SIZE`, `MPI_LOCALRANKID`, `MPI_LOCALNRANKS` | on one host loopback, port from `EFA_LAUNCHER_PID`, by default the parent process |
+    /// | Slurm | `SLURM_PROCID` and `SLURM_NTASKS` | those, `SLURM_LOCALID`, `SLURM_STEP_TASKS_PER_NODE` or `SLURM_TASKS_PER_NODE` | first host of `SLURM_STEP_NODELIST` or `SLURM_JOB_NODELIST`, port from the job and step ids |
+    /// | none | none of these | 0 of 1 | |
+    ///
+    /// `EFA_*` comes first because it says exactly what is meant. The others go from the inside out: torchrun and
+    /// `mpirun` are themselves often started by Slurm, whose variables then belong to the launcher.
+    ///
+    /// For every launcher `EFA_RENDEZVOUS=host:port` replaces the default rendezvous, `EFA_JOB_KEY` (64 hexadecimal
+    /// digits) or `EFA_JOB_KEY_FILE` (a file that holds them) gives the job key, and `EFA_JOB_ID` replaces the job's
+    /// id. If all ranks are on one host, the default rendezvous is on its loopback interface.
+    /// `EFA_RENDEZVOUS_RESERVED=1` says that the launcher holds the port; see [`LaunchEnv`](super::LaunchEnv).
+    ///
+    /// # Errors
+    /// [`Error::Setting`] naming the variable that is missing or makes no sense.
+    pub fn from_env() -> Result<Self> {
+        Self::from_vars(&|name| match std::env::var(name) {
+            Ok(value) => Some(value),
+            Err(_) if name == environment::LAUNCHER_PID => {
+                Some(std::os::unix::process::parent_id().to_string())
+            }
+            Err(_) => None,
+        })
+    }
+
+    /// The same from any source of variables; what [`from_env`](Self::from_env) does apart from asking the system.
+    ///
+    /// # Errors
+    /// As [`from_env`](Self::from_env).
+    pub fn from_vars(variable: &dyn Fn(&str) -> Option<String>) -> Result<Self> {
+        environment::recognise(variable)
+    }
+
+    /// A job of one, which needs no rendezvous.
+    pub fn alone() -> Self {
+        Self {
+            rank: 0,
+            size: 1,
+            local_rank: 0,
+            local_size: 1,
+            launcher: Launcher::Alone,
+            rendezvous: None,
+            key: None,
+            id: String::new(),
+            host: super::address::host_name(),
+        }
+    }
+
+    /// Meets the other members: returns when all have arrived, with this member's connection to them.
+    ///
+    /// Rank 0 listens at the rendezvous, the others connect to it and keep trying until `deadline` has passed. The
+    /// shortest deadline of any member counts for all.
+    ///
+    /// # Errors
+    /// - [`Error::Setting`]: no rendezvous, or one that isn't on the loopback interface and no job key.
+    /// - [`Error::System`]: rank 0 can't listen at the rendezvous, because another program does, say.
+    /// - [`Error::Timeout`]: rank 0 can't be reached, or some ranks never came; they are named, to everyone.
+    /// - [`Error::Rendezvous`]: wrong job key, two members with one rank, members that disagree about the size of
+    ///   the job, or different versions of this library.
+    /// - [`Error::PeerLost`]: a member went away before all had arrived.
+    pub fn connect(&self, config: &ControlConfig, deadline: Duration) -> Result<Control> {
+        Control::connect(self, config, deadline)
+    }
+
+    /// Checks that the numbers fit one another.
+    pub(super) fn validate(&self) -> Result<()> {
+        let bad = |what: String, why: String| {
+            Err(Error::setting(
+                what,
+                why,
+                "start every rank with the same size, and ranks from 0 to size - 1",
+            ))
+        };
+        if self.size == 0 || self.size > MAX_RANKS {
+            return bad(
+                format!("a job of {} ranks is not possible", self.size),
+                format!("it has 1 to {MAX_RANKS}"),
+            );
+        }
+        if self.rank >= self.size {
+            let why = format!("the job has {} ranks, counted from 0", self.size);
+            return bad(format!("there is no rank {}", self.rank), why);
+        }
+        Ok(())
+    }
+
+    /// The rendezvous address as an IP address, if it is written as one.
+    pub(super) fn literal_address(rendezvous: &Rendezvous) -> Option<IpAddr> {
+        rendezvous.host.parse().ok()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_rendezvous_is_read_and_printed_alike() {
+        for text in ["node-a:4711", "192.0.2.7:1", "[2001:db8::1]:65535", "localhost:29501"] {
+            assert_eq!(text.parse::<Rendezvous>().unwrap().to_string(), text);
+        }
+    }
+
+    #[test]
+    fn a_rendezvous_that_makes_no_sense_is_refused() {
+        for text in [
+            "",
+            "node-a",
+            ":1",
+            "node-a:",
+            "node-a:0",
+            "node-a:65536",
+            "node-a:x",
+            "2001:db8::1:5",
+            "[x]:1",
+            "a b:1",
+        ] {
+            let error = text.parse::<Rendezvous>().unwrap_err();
+            assert!(matches!(error, Error::Setting(_)), "{text}: {error}");
+        }
+    }
+
+    #[test]
+    fn a_job_does_not_print_its_key() {
+        let key = JobKey::from_hex("test", &"ab".repeat(32)).unwrap();
+        let job = Job { key: Some(key), ..Job::alone() };
+        assert!(!format!("{job:?}").contains("abab"));
+    }
+}

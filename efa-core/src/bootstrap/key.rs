@@ -1,0 +1,133 @@
+//! The job key: 32 random bytes that every member of a job holds and nobody else.
+
+use std::fmt;
+use std::path::Path;
+
+use sha2::{Digest, Sha256};
+use zeroize::{Zeroize, Zeroizing};
+
+use crate::{Error, Result};
+
+/// How long a job key is, in bytes.
+const KEY_BYTES: usize = 32;
+
+/// The secret that the members of a job share; the control connections are encrypted and authenticated with it.
+///
+/// It is wiped from memory when dropped and never printed by `Debug`.
+#[derive(Clone)]
+pub struct JobKey(Zeroizing<[u8; KEY_BYTES]>);
+
+impl JobKey {
+    /// A new random key.
+    ///
+    /// # Errors
+    /// [`Error::System`] if the system gives no random bytes.
+    pub fn generate() -> Result<Self> {
+        let mut bytes = Zeroizing::new([0; KEY_BYTES]);
+        getrandom::fill(bytes.as_mut_slice()).map_err(|error| {
+            Error::system(error.into(), "cannot make a job key", "make sure that /dev/urandom can be read")
+        })?;
+        Ok(Self(bytes))
+    }
+
+    /// Reads a key from 64 hexadecimal digits; white space around them is ignored.
+    ///
+    /// # Errors
+    /// [`Error::Setting`] naming `source` (a variable or a file) if it is anything else. The digits themselves
+    /// are not repeated in the message.
+    pub fn from_hex(source: &str, digits: &str) -> Result<Self> {
+        let digits = digits.trim();
+        let bad = |why: String| {
+            Error::setting(
+                format!("cannot use the job key in {source}"),
+                why,
+                "give 64 hexadecimal digits, as `openssl rand -hex 32` prints them",
+            )
+        };
+        if digits.len() != 2 * KEY_BYTES {
+            return Err(bad(format!("it has {} characters instead of 64", digits.chars().count())));
+        }
+        let mut bytes = Zeroizing::new([0; KEY_BYTES]);
+        for (byte, pair) in bytes.iter_mut().zip(digits.as_bytes().chunks_exact(2)) {
+            let digit = |c: u8| char::from(c).to_digit(16);
+            let (Some(high), Some(low)) = (digit(pair[0]), digit(pair[1])) else {
+                return Err(bad("it holds a character that is no hexadecimal digit".into()));
+            };
+            *byte = (high << 4 | low) as u8;
+        }
+        Ok(Self(bytes))
+    }
+
+    /// Reads a key from a file that holds 64 hexadecimal digits.
+    ///
+    /// # Errors
+    /// [`Error::System`] if the file can't be read, [`Error::Setting`] if it holds anything else.
+    pub fn from_file(path: &Path) -> Result<Self> {
+        let mut digits = std::fs::read_to_string(path).map_err(|error| Error::file(error, path))?;
+        let key = Self::from_hex(&path.display().to_string(), &digits);
+        digits.zeroize();
+        key
+    }
+
+    /// The key as 64 hexadecimal digits, for the environment of a rank.
+    pub fn to_hex(&self) -> String {
+        self.0.iter().map(|byte| format!("{byte:02x}")).collect()
+    }
+}
+
+impl fmt::Debug for JobKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("JobKey(secret)")
+    }
+}
+
+/// The pre-shared key of the Noise handshake.
+///
+/// Hashed with a purpose, so that the job key can serve other purposes too. Without a job key it is a constant
+/// that everyone knows: no protection at all, which is why such a job stays on the loopback interface.
+pub(super) fn pre_shared_key(key: Option<&JobKey>) -> Zeroizing<[u8; 32]> {
+    let mut hash = Sha256::new();
+    match key {
+        Some(key) => {
+            hash.update(b"efa control channel, job key: ");
+            hash.update(key.0.as_slice());
+        }
+        None => hash.update(b"efa control channel, no job key"),
+    }
+    Zeroizing::new(hash.finalize().into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_key_survives_the_way_through_the_environment() {
+        let key = JobKey::generate().unwrap();
+        let back = JobKey::from_hex("EFA_JOB_KEY", &format!(" {}\n", key.to_hex())).unwrap();
+        assert_eq!(key.0, back.0);
+        assert_ne!(key.0, JobKey::generate().unwrap().0);
+    }
+
+    #[test]
+    fn debug_does_not_show_the_key() {
+        let key = JobKey::from_hex("test", &"ab".repeat(32)).unwrap();
+        assert!(!format!("{key:?}").contains("ab"));
+    }
+
+    #[test]
+    fn a_bad_key_is_refused_without_repeating_it() {
+        for digits in ["", "abc", &"g0".repeat(32), &"ü".repeat(32), &"0".repeat(63)] {
+            let error = JobKey::from_hex("EFA_JOB_KEY", digits).unwrap_err();
+            assert!(matches!(error, Error::Setting(_)), "{error}");
+            assert!(error.to_string().contains("EFA_JOB_KEY"), "{error}");
+            assert!(digits.is_empty() || !error.to_string().contains(digits), "{error}");
+        }
+    }
+
+    #[test]
+    fn jobs_with_and_without_a_key_do_not_meet() {
+        let key = JobKey::from_hex("test", &"00".repeat(32)).unwrap();
+        assert_ne!(pre_shared_key(Some(&key)), pre_shared_key(None));
+    }
+}

@@ -1,0 +1,239 @@
+//! Who of the job is still there: a small table that the control connection fills and endpoints look at.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use super::message::Health;
+use crate::Peer;
+
+/// How a member of the job fares.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Status {
+    /// Nothing is known against it.
+    Alive,
+    /// It said goodbye and is gone in good order.
+    Left,
+    /// Its connection is open, but nothing has come for a while: it is stopped, or the network is broken.
+    Silent {
+        /// For how long.
+        quiet: Duration,
+    },
+    /// It is gone without a goodbye.
+    Dead {
+        /// How that is known.
+        reason: String,
+    },
+}
+
+impl Status {
+    /// Whether nothing can come from it any more.
+    pub fn is_gone(&self) -> bool {
+        matches!(self, Self::Left | Self::Dead { .. })
+    }
+}
+
+/// The table of who is still there, shared by the control connection and the endpoints of a process.
+///
+/// Looking for news costs one relaxed load: compare [`epoch`](Self::epoch) with the value seen before.
+#[derive(Debug)]
+pub struct Liveness {
+    epoch: AtomicU64,
+    table: Mutex<Table>,
+}
+
+#[derive(Debug)]
+struct Table {
+    peers: Vec<Peer>,
+    states: Vec<State>,
+    first_dead: Option<usize>,
+    aborted: Option<(Peer, String)>,
+}
+
+#[derive(Debug, PartialEq, Eq)]
+enum State {
+    Alive,
+    Left,
+    Silent { since: Instant },
+    Dead { reason: String },
+}
+
+impl Liveness {
+    /// A table of `size` members, all alive, that nothing but [`mark_dead`](Self::mark_dead) changes: for a job of
+    /// one, and for tests.
+    pub fn alone(size: usize) -> Self {
+        let nameless = |rank| Peer { rank, host: String::new(), address: String::new() };
+        Self::new((0..size).map(nameless).collect())
+    }
+
+    /// A table of these members, all alive.
+    pub(super) fn new(peers: Vec<Peer>) -> Self {
+        let states = peers.iter().map(|_| State::Alive).collect();
+        let table = Table { peers, states, first_dead: None, aborted: None };
+        Self { epoch: AtomicU64::new(0), table: Mutex::new(table) }
+    }
+
+    /// A number that changes whenever anything else here does.
+    #[inline]
+    pub fn epoch(&self) -> u64 {
+        self.epoch.load(Ordering::Relaxed)
+    }
+
+    /// How many members the job has.
+    pub fn size(&self) -> usize {
+        self.table().peers.len()
+    }
+
+    /// How `rank` fares. A rank outside the job is dead, and the reason says so.
+    pub fn status(&self, rank: usize) -> Status {
+        match self.table().states.get(rank) {
+            Some(State::Alive) => Status::Alive,
+            Some(State::Left) => Status::Left,
+            Some(State::Silent { since }) => Status::Silent { quiet: since.elapsed() },
+            Some(State::Dead { reason }) => Status::Dead { reason: reason.clone() },
+            None => Status::Dead { reason: format!("the job has no rank {rank}") },
+        }
+    }
+
+    /// The member that was the first to die, and why; the cause of what else went wrong, most likely.
+    pub fn first_dead(&self) -> Option<(Peer, String)> {
+        let table = self.table();
+        let rank = table.first_dead?;
+        match &table.states[rank] {
+            State::Dead { reason } => Some((table.peers[rank].clone(), reason.clone())),
+            _ => None,
+        }
+    }
+
+    /// Who called the job off, and why; the first one counts.
+    pub fn aborted(&self) -> Option<(Peer, String)> {
+        self.table().aborted.clone()
+    }
+
+    /// Notes that `rank` is dead as far as this process can tell: its fabric endpoint is unreachable, say. The others
+    /// are not told. Does nothing for a rank that is gone already or outside the job.
+    pub fn mark_dead(&self, rank: usize, reason: &str) {
+        self.set(rank, &Health::Dead { reason: reason.to_owned() });
+    }
+
+    /// Notes how `rank` fares. Being gone is final.
+    pub(super) fn set(&self, rank: usize, health: &Health) {
+        let mut guard = self.table();
+        let table = &mut *guard;
+        let Some(state) = table.states.get_mut(rank) else { return };
+        let next = match health {
+            Health::Alive => State::Alive,
+            Health::Left => State::Left,
+            Health::Silent { quiet } => {
+                State::Silent { since: Instant::now().checked_sub(*quiet).unwrap_or_else(Instant::now) }
+            }
+            Health::Dead { reason } => State::Dead { reason: reason.clone() },
+        };
+        if matches!(state, State::Left | State::Dead { .. }) || *state == next {
+            return;
+        }
+        if matches!(next, State::Dead { .. }) {
+            table.first_dead.get_or_insert(rank);
+        }
+        *state = next;
+        self.changed(guard);
+    }
+
+    /// Notes that `rank` called the job off.
+    pub(super) fn set_aborted(&self, rank: usize, reason: &str) {
+        let mut table = self.table();
+        if table.aborted.is_some() {
+            return;
+        }
+        let nameless = Peer { rank, host: String::new(), address: String::new() };
+        let by = table.peers.get(rank).cloned().unwrap_or(nameless);
+        table.aborted = Some((by, reason.to_owned()));
+        self.changed(table);
+    }
+
+    /// Learns the members' hosts and addresses. Both lists are as long as the job is large.
+    pub(super) fn set_peers(&self, peers: &[Peer]) {
+        let mut table = self.table();
+        if table.peers.len() == peers.len() {
+            table.peers.clone_from_slice(peers);
+            self.changed(table);
+        }
+    }
+
+    /// The members as far as they are known.
+    pub(super) fn peers(&self) -> Vec<Peer> {
+        self.table().peers.clone()
+    }
+
+    /// Bumps the epoch while the table is still locked, so that whoever sees the new number sees the new table.
+    fn changed(&self, table: MutexGuard<'_, Table>) {
+        self.epoch.fetch_add(1, Ordering::Relaxed);
+        drop(table);
+    }
+
+    fn table(&self) -> MutexGuard<'_, Table> {
+        self.table.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn everything_new_changes_the_epoch_and_nothing_else_does() {
+        let liveness = Liveness::alone(3);
+        let mut seen = liveness.epoch();
+        let mut changed = |expected: bool, what: &str| {
+            let now = liveness.epoch();
+            assert_eq!(now != seen, expected, "{what}");
+            seen = now;
+        };
+        changed(false, "nothing");
+        liveness.set(1, &Health::Silent { quiet: Duration::from_secs(31) });
+        changed(true, "silent");
+        liveness.set(1, &Health::Alive);
+        changed(true, "alive again");
+        liveness.mark_dead(1, "its endpoint is unreachable");
+        changed(true, "dead");
+        liveness.mark_dead(1, "twice");
+        liveness.mark_dead(7, "outside the job");
+        changed(false, "dead already, or nobody");
+        liveness.set_aborted(2, "enough");
+        changed(true, "aborted");
+        liveness.set_aborted(0, "me too");
+        changed(false, "aborted already");
+    }
+
+    #[test]
+    fn the_first_to_die_is_remembered() {
+        let liveness = Liveness::alone(3);
+        assert_eq!(liveness.first_dead(), None);
+        liveness.mark_dead(2, "first");
+        liveness.mark_dead(0, "second");
+        let (peer, reason) = liveness.first_dead().unwrap();
+        assert_eq!((peer.rank, reason.as_str()), (2, "first"));
+        assert!(liveness.status(0).is_gone() && !liveness.status(1).is_gone());
+    }
+
+    #[test]
+    fn whoever_left_is_not_dead_afterwards() {
+        let liveness = Liveness::alone(2);
+        liveness.set(1, &Health::Left);
+        liveness.mark_dead(1, "its connection closed");
+        assert_eq!(liveness.status(1), Status::Left);
+        assert_eq!(liveness.first_dead(), None);
+    }
+
+    #[test]
+    fn silence_is_counted_from_when_it_began() {
+        let liveness = Liveness::alone(2);
+        liveness.set(1, &Health::Silent { quiet: Duration::from_secs(30) });
+        assert!(matches!(liveness.status(1), Status::Silent { quiet } if quiet >= Duration::from_secs(30)));
+    }
+
+    #[test]
+    fn a_rank_outside_the_job_is_no_panic() {
+        assert!(matches!(Liveness::alone(1).status(5), Status::Dead { .. }));
+    }
+}

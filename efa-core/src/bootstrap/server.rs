@@ -1,0 +1,420 @@
+//! The background thread of rank 0: listens at the rendezvous and holds a connection to every other rank.
+//!
+//! One thread with non-blocking sockets serves all of them, since jobs of thousands of ranks are foreseen, where a
+//! thread for each would cost gigabytes of stacks. `mio` tells which sockets are ready: its interface is safe, and it
+//! brings nothing else along.
+
+use std::collections::HashMap;
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use mio::net::TcpListener;
+use mio::{Events, Interest, Poll, Token};
+use zeroize::Zeroizing;
+
+use super::ControlConfig;
+use super::address::{listen, require_loopback, resolve};
+use super::gather::deadline_after;
+use super::hub::{Hub, Output};
+use super::inbox::Inbox;
+use super::job::{Job, Rendezvous};
+use super::link::{Link, LinkError};
+use super::message::Message;
+use super::worker::{Clock, Command, Commands, WAKER, Worker};
+use crate::{Error, Result};
+
+/// The listener's token; connections have the numbers after it.
+const LISTENER: Token = Token(1);
+
+/// Connections that have not said who they are, beyond those that the job still expects.
+const SPARE_STRANGERS: usize = 256;
+
+/// How long a connection that was told to go may take to read the reason.
+const FAREWELL: Duration = Duration::from_secs(1);
+
+/// Listens at the rendezvous and starts the background thread.
+pub(super) fn start(
+    job: &Job,
+    rendezvous: &Rendezvous,
+    psk: &Zeroizing<[u8; 32]>,
+    config: &ControlConfig,
+    inbox: &Arc<Inbox>,
+    until: Instant,
+) -> Result<Worker> {
+    let now = Instant::now();
+    let patience = until.saturating_duration_since(now);
+    let addresses = resolve(rendezvous, patience).map_err(|error| {
+        let what = format!("rank 0 cannot find the address of the rendezvous {rendezvous}");
+        Error::system(error, what, "set EFA_RENDEZVOUS to an address of rank 0's host and a free port")
+    })?;
+    if job.key.is_none() {
+        require_loopback(rendezvous, &addresses)?;
+    }
+    let listener = listen(rendezvous, &addresses, job.key.is_some())?;
+    let setup = || -> io::Result<(Poll, TcpListener, Worker, Commands)> {
+        listener.set_nonblocking(true)?;
+        let poll = Poll::new()?;
+        let mut listener = TcpListener::from_std(listener);
+        poll.registry().register(&mut listener, LISTENER, Interest::READABLE)?;
+        let (worker, commands) = Commands::new(&poll)?;
+        Ok((poll, listener, worker, commands))
+    };
+    let failed =
+        |error| Error::system(error, "cannot set up the rendezvous", "raise the limit of open files");
+    let (poll, listener, mut worker, commands) = setup().map_err(failed)?;
+    let server = Server {
+        poll,
+        listener: Some(listener),
+        connections: HashMap::new(),
+        token_of: vec![None; job.size],
+        next_token: LISTENER.0 + 1,
+        hub: Hub::new(job, config, now, patience),
+        inbox: Arc::clone(inbox),
+        commands,
+        config: config.clone(),
+        psk: psk.clone(),
+        clock: Clock::new(config, now),
+        ending: None,
+    };
+    let thread = std::thread::Builder::new().name("efa-control-0".into()).spawn(|| server.run());
+    worker.thread = Some(thread.map_err(failed)?);
+    Ok(worker)
+}
+
+/// Who is at the other end of a connection.
+#[derive(Clone, Copy)]
+enum Party {
+    /// Not known yet, and must say so before the time comes.
+    Stranger {
+        until: Instant,
+    },
+    Member(usize),
+    /// Told to go: closed when it has read why, or when the time comes.
+    Leaving {
+        until: Instant,
+    },
+}
+
+struct Connection {
+    link: Link,
+    party: Party,
+    from: SocketAddr,
+}
+
+/// How rank 0 ends.
+#[derive(Clone, Copy)]
+enum Ending {
+    /// It has left and serves the others until they have left too, or until the time comes.
+    Lingering { until: Instant },
+    /// It sends what is queued and ends.
+    Draining { until: Instant },
+}
+
+struct Server {
+    poll: Poll,
+    /// Closed when the job ends, so that the next job's ranks don't knock here.
+    listener: Option<TcpListener>,
+    connections: HashMap<usize, Connection>,
+    /// The connection of each rank.
+    token_of: Vec<Option<usize>>,
+    next_token: usize,
+    hub: Hub,
+    inbox: Arc<Inbox>,
+    commands: Commands,
+    config: ControlConfig,
+    psk: Zeroizing<[u8; 32]>,
+    clock: Clock,
+    ending: Option<Ending>,
+}
+
+impl Server {
+    fn run(mut self) {
+        let mut events = Events::with_capacity(1024);
+        while !self.has_ended() {
+            let timeout = self.clock.sleep(Instant::now(), self.next_deadline());
+            if let Err(error) = self.poll.poll(&mut events, Some(timeout))
+                && error.kind() != io::ErrorKind::Interrupted
+            {
+                log::error!("the rendezvous ends because the system cannot wait for connections: {error}");
+                return;
+            }
+            for event in &events {
+                match event.token() {
+                    WAKER => {}
+                    LISTENER => self.accept(),
+                    Token(token) => self.serve(token),
+                }
+            }
+            self.take_commands();
+            let now = Instant::now();
+            if self.clock.is_tick(now) || self.hub.next_deadline().is_some_and(|deadline| now >= deadline) {
+                self.hub.tick(now);
+                self.deliver();
+                self.drop_overdue(now);
+                // A connection that could not be accepted for want of descriptors is not announced again.
+                self.accept();
+            }
+            if self.clock.is_heartbeat(now) {
+                self.send_heartbeats();
+            }
+            self.advance_ending(now);
+        }
+    }
+
+    /// Accepts whoever waits.
+    fn accept(&mut self) {
+        loop {
+            let Some(listener) = &self.listener else { return };
+            match listener.accept() {
+                Ok((stream, from)) => {
+                    if let Err(error) = self.welcome_stranger(stream, from) {
+                        log::warn!("rendezvous: cannot serve the connection from {from}: {error}");
+                    }
+                }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => {}
+                Err(error) => {
+                    log::warn!("rendezvous: cannot accept a connection: {error}");
+                    self.hub.accept_error = Some(error.to_string());
+                    return;
+                }
+            }
+        }
+    }
+
+    fn welcome_stranger(&mut self, mut stream: mio::net::TcpStream, from: SocketAddr) -> io::Result<()> {
+        if self.connections.len() > self.token_of.len() + SPARE_STRANGERS {
+            return Err(io::Error::other("too many connections whose owners have not said who they are"));
+        }
+        let token = self.next_token;
+        self.next_token += 1;
+        stream.set_nodelay(true)?;
+        self.poll.registry().register(&mut stream, Token(token), Interest::READABLE | Interest::WRITABLE)?;
+        let now = Instant::now();
+        let link = Link::responder(stream, &self.psk, now).map_err(io::Error::other)?;
+        let party = Party::Stranger { until: deadline_after(now, self.config.handshake_limit) };
+        self.connections.insert(token, Connection { link, party, from });
+        // What it has sent already is not announced again.
+        self.serve(token);
+        Ok(())
+    }
+
+    /// Reads from a connection, and writes what could not be written before.
+    fn serve(&mut self, token: usize) {
+        let Some(connection) = self.connections.get_mut(&token) else { return };
+        let mut messages = Vec::new();
+        let mut outcome = connection.link.receive(&mut messages);
+        for message in messages {
+            self.handle(token, &message);
+        }
+        if let Some(connection) = self.connections.get_mut(&token) {
+            if let Party::Member(rank) = connection.party {
+                self.hub.heard(rank, Instant::now());
+            }
+            outcome = outcome.and_then(|()| connection.link.flush());
+        }
+        if let Err(error) = outcome {
+            self.lost(token, &error);
+        }
+        self.deliver();
+    }
+
+    /// A whole message has come.
+    fn handle(&mut self, token: usize, bytes: &[u8]) {
+        let now = Instant::now();
+        let Some(connection) = self.connections.get_mut(&token) else { return };
+        match (connection.party, Message::decode(bytes)) {
+            (Party::Leaving { .. }, _) => {}
+            (Party::Member(rank), Ok(message)) => {
+                self.hub.message(rank, message, now);
+                self.deliver();
+            }
+            (Party::Member(rank), Err(_)) => {
+                self.hub.lost(rank, "it sent a message that makes no sense".into());
+                self.hub.outputs.push(Output::Disconnect(rank));
+                self.deliver();
+            }
+            (Party::Stranger { .. }, Ok(Message::Greeting(greeting))) => {
+                let to = connection.link.stream.local_addr().map_or(greeting.address, |address| address.ip());
+                match self.hub.greet(&greeting, connection.from, to, now) {
+                    Ok(rank) => {
+                        connection.link.trust();
+                        connection.party = Party::Member(rank);
+                        self.token_of[rank] = Some(token);
+                    }
+                    Err(fault) => {
+                        log::warn!("rendezvous: {} was refused: {}", connection.from, fault.text.why);
+                        connection.link.send(Arc::new(Message::Refused(fault).encode()));
+                        connection.party = Party::Leaving { until: now + FAREWELL };
+                    }
+                }
+                self.deliver();
+            }
+            (Party::Stranger { .. }, _) => {
+                log::warn!("rendezvous: {} holds the job key but did not greet", connection.from);
+                self.connections.remove(&token);
+            }
+        }
+    }
+
+    /// A connection has ended.
+    fn lost(&mut self, token: usize, error: &LinkError) {
+        let Some(connection) = self.connections.remove(&token) else { return };
+        match connection.party {
+            Party::Leaving { .. } => {}
+            Party::Stranger { .. } => log::warn!("rendezvous: sent {} away: {error}", connection.from),
+            Party::Member(rank) => {
+                self.token_of[rank] = None;
+                self.hub.lost(
+                    rank,
+                    match error {
+                        LinkError::Closed => "its control connection was closed without a goodbye".to_owned(),
+                        other => other.to_string(),
+                    },
+                );
+            }
+        }
+    }
+
+    /// Does what the hub wants done, until it wants nothing more.
+    fn deliver(&mut self) {
+        while !self.hub.outputs.is_empty() {
+            for output in std::mem::take(&mut self.hub.outputs) {
+                match output {
+                    Output::Send(0, message) => self.deliver_here(message),
+                    Output::Send(rank, message) => self.send(rank, &Arc::new(message.encode())),
+                    Output::SendAll(message) => {
+                        let bytes = Arc::new(message.encode());
+                        for rank in 1..self.token_of.len() {
+                            self.send(rank, &bytes);
+                        }
+                        self.deliver_here(message);
+                    }
+                    Output::Disconnect(rank) => self.disconnect(rank),
+                }
+            }
+        }
+    }
+
+    fn deliver_here(&self, message: Message) {
+        if !self.inbox.handle(message) {
+            log::error!("rank 0 sent itself a message that it cannot take");
+        }
+    }
+
+    /// Sends to a rank, if it is connected.
+    fn send(&mut self, rank: usize, bytes: &Arc<Vec<u8>>) {
+        let Some(token) = self.token_of[rank] else { return };
+        let Some(connection) = self.connections.get_mut(&token) else { return };
+        connection.link.send(Arc::clone(bytes));
+        if let Err(error) = connection.link.flush() {
+            self.lost(token, &error);
+        }
+    }
+
+    /// Closes a member's connection after what is still to be sent to it.
+    fn disconnect(&mut self, rank: usize) {
+        let Some(token) = self.token_of.get_mut(rank).and_then(Option::take) else { return };
+        if let Some(connection) = self.connections.get_mut(&token) {
+            connection.party = Party::Leaving { until: Instant::now() + FAREWELL };
+        }
+    }
+
+    fn send_heartbeats(&mut self) {
+        let heartbeat = Arc::new(Message::Heartbeat.encode());
+        for rank in 1..self.token_of.len() {
+            // Whoever does not read has enough to read.
+            let idle =
+                |token| self.connections.get(&token).is_some_and(|connection| connection.link.is_flushed());
+            if self.token_of[rank].is_some_and(idle) {
+                self.send(rank, &heartbeat);
+            }
+        }
+        self.deliver();
+    }
+
+    /// Closes connections whose time is up: strangers that did not say who they are, and those told to go.
+    fn drop_overdue(&mut self, now: Instant) {
+        self.connections.retain(|_, connection| match connection.party {
+            Party::Member(_) => true,
+            Party::Leaving { until } => now < until,
+            Party::Stranger { until } => {
+                if now >= until {
+                    log::warn!("rendezvous: {} did not say who it is in time", connection.from);
+                }
+                now < until
+            }
+        });
+    }
+
+    fn take_commands(&mut self) {
+        while !matches!(self.ending, Some(Ending::Draining { .. }))
+            && let Some(command) = self.commands.next_command()
+        {
+            let now = Instant::now();
+            match command {
+                Command::Send(message) => self.hub.message(0, message, now),
+                Command::Stop { goodbye, patience } => {
+                    let until = deadline_after(now, patience);
+                    self.ending = Some(match goodbye {
+                        Message::Leave => Ending::Lingering { until },
+                        _ => Ending::Draining { until },
+                    });
+                    self.hub.message(0, goodbye, now);
+                    self.listener = None;
+                }
+                Command::Flush(_) => {}
+            }
+            self.deliver();
+            if matches!(self.ending, Some(Ending::Lingering { .. })) {
+                break;
+            }
+        }
+        if self.connections.values().all(|connection| connection.link.is_flushed()) {
+            self.commands.answer_flushes();
+        }
+    }
+
+    /// Moves on to the end of the thread when it is time.
+    fn advance_ending(&mut self, now: Instant) {
+        match self.ending {
+            None if self.hub.has_failed() => {
+                self.listener = None;
+                self.ending = Some(Ending::Draining { until: now + FAREWELL });
+            }
+            Some(Ending::Lingering { until }) if self.hub.is_deserted() || now >= until => {
+                self.ending = Some(Ending::Draining { until: now + FAREWELL });
+            }
+            _ => {}
+        }
+        if let Some(Ending::Draining { until }) = self.ending {
+            self.connections.retain(|_, connection| !matches!(connection.party, Party::Stranger { .. }));
+            for connection in self.connections.values_mut() {
+                if matches!(connection.party, Party::Member(_)) {
+                    connection.party = Party::Leaving { until };
+                }
+            }
+        }
+        // Whoever is to go learns that no more comes, reads what there is and closes its end, which ends the connection.
+        for connection in self.connections.values_mut() {
+            if matches!(connection.party, Party::Leaving { .. }) && connection.link.is_flushed() {
+                connection.link.close_sending();
+            }
+        }
+    }
+
+    fn next_deadline(&self) -> Option<Instant> {
+        let ending = self.ending.map(|(Ending::Lingering { until } | Ending::Draining { until })| until);
+        self.hub.next_deadline().into_iter().chain(ending).min()
+    }
+
+    fn has_ended(&self) -> bool {
+        match self.ending {
+            Some(Ending::Draining { until }) => self.connections.is_empty() || Instant::now() >= until,
+            _ => false,
+        }
+    }
+}

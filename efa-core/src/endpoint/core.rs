@@ -1,0 +1,501 @@
+//! What the endpoint's lock protects: posting, polling, and the operations under way.
+
+use std::collections::{HashMap, VecDeque};
+use std::ffi::c_void;
+use std::sync::Arc;
+use std::task::Waker;
+use std::thread::Thread;
+
+use super::slot::{About, Ending, Kind, Notice, Outcome, SlotId, Slots};
+use crate::error::Code;
+use crate::ffi::{
+    AtomicCall, AtomicWidth, Batch, CompletionError, CompletionQueue, EndpointHandle, Entry, Polled, Posted,
+    RemotePlace, Segment,
+};
+
+/// What to ask of the device. The memory comes apart from it.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Call {
+    Send {
+        to: u64,
+        tag: u64,
+    },
+    /// A send that may be copied at once and forgotten.
+    Inject {
+        to: u64,
+        tag: u64,
+    },
+    Receive {
+        tag: u64,
+        ignore: u64,
+    },
+    Peek {
+        tag: u64,
+        ignore: u64,
+    },
+    Write {
+        to: u64,
+        place: RemotePlace,
+        immediate: Option<u32>,
+    },
+    Read {
+        from: u64,
+        place: RemotePlace,
+    },
+    Atomic {
+        at: u64,
+        place: RemotePlace,
+        call: AtomicCall,
+        width: AtomicWidth,
+    },
+}
+
+impl Call {
+    fn lane(&self) -> Lane {
+        match self {
+            Self::Receive { .. } | Self::Peek { .. } => Lane::In,
+            _ => Lane::Out,
+        }
+    }
+}
+
+/// Receives wait for room in another queue than everything else does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Lane {
+    Out = 0,
+    In = 1,
+}
+
+impl Lane {
+    fn of(kind: Kind) -> Self {
+        match kind {
+            Kind::Receive | Kind::Probe | Kind::Immediates | Kind::Group => Self::In,
+            Kind::Send | Kind::Read | Kind::Write | Kind::Atomic => Self::Out,
+        }
+    }
+}
+
+/// A call that the provider has no room for yet.
+struct Deferred {
+    id: SlotId,
+    call: Call,
+    memory: Memory,
+}
+
+enum Memory {
+    One(Segment),
+    Many(Box<[Segment]>),
+}
+
+impl Memory {
+    fn segments(&self) -> &[Segment] {
+        match self {
+            Self::One(segment) => std::slice::from_ref(segment),
+            Self::Many(segments) => segments,
+        }
+    }
+}
+
+/// Somebody who waits for `count` immediates of one value.
+struct Expectation {
+    id: SlotId,
+    value: u32,
+    count: u64,
+}
+
+pub(crate) struct Core {
+    // The order of these three is the order in which they close. After the queue is gone, so are all contexts.
+    endpoint: Option<EndpointHandle>,
+    queue: Arc<CompletionQueue>,
+    pub slots: Slots,
+    batch: Batch,
+    /// How many operations the provider holds, and may hold at most, per lane.
+    in_flight: [usize; 2],
+    room: [usize; 2],
+    deferred: [VecDeque<Deferred>; 2],
+    immediates: HashMap<u32, u64>,
+    expectations: Vec<Expectation>,
+    /// To be delivered by whoever holds the lock, after releasing it.
+    pub notices: Vec<Notice>,
+    /// Why the endpoint was closed, if it was.
+    pub closed: Option<String>,
+    /// A thread is polling for everybody.
+    pub led: bool,
+    /// Threads that wait for their operation, or for the lead.
+    pub followers: Vec<SlotId>,
+    /// How many operations have a task waiting.
+    pub tasks: usize,
+    /// How often the queue was polled: tells the progress thread whether it is needed.
+    pub polls: u64,
+}
+
+// SAFETY: the raw pointers in here are addresses of operations' memory, which the operations' owners keep valid
+// wherever they are; the handles may be used from any thread that holds the lock.
+unsafe impl Send for Core {}
+
+impl Core {
+    pub(crate) fn new(endpoint: EndpointHandle, queue: Arc<CompletionQueue>, room: [usize; 2]) -> Self {
+        Self {
+            endpoint: Some(endpoint),
+            queue,
+            slots: Slots::new(),
+            batch: Batch::new(),
+            in_flight: [0; 2],
+            room,
+            deferred: [VecDeque::new(), VecDeque::new()],
+            immediates: HashMap::new(),
+            expectations: Vec::new(),
+            notices: Vec::new(),
+            closed: None,
+            led: false,
+            followers: Vec::new(),
+            tasks: 0,
+            polls: 0,
+        }
+    }
+
+    /// Sends a message that is copied at once, if the provider has room for it now.
+    ///
+    /// # Safety
+    /// See [`EndpointHandle::inject`].
+    #[inline]
+    pub(crate) unsafe fn inject(&mut self, to: u64, tag: u64, start: *const u8, len: usize) -> Posted {
+        let Some(endpoint) = &mut self.endpoint else { return Posted::Again };
+        if !self.deferred[Lane::Out as usize].is_empty() {
+            return Posted::Again;
+        }
+        // SAFETY: passed on to the caller.
+        unsafe { endpoint.inject(to, tag, start, len) }
+    }
+
+    /// Starts an operation in a slot that was taken for it. How it ends, even at once, is noted in the slot.
+    ///
+    /// # Safety
+    /// Until the slot's outcome is there, the memory stays valid and is used by nobody else, as the call requires.
+    #[inline]
+    pub(crate) unsafe fn start(&mut self, id: SlotId, call: Call, memory: &[Segment]) {
+        let lane = call.lane() as usize;
+        if self.deferred[lane].is_empty() {
+            // SAFETY: passed on to the caller.
+            match unsafe { self.attempt(id, call, memory) } {
+                Posted::Yes => return,
+                Posted::Again => {}
+                Posted::Failed(code) => return self.refuse(id, code),
+            }
+        }
+        let memory = match memory {
+            [one] => Memory::One(*one),
+            many => Memory::Many(many.into()),
+        };
+        self.deferred[lane].push_back(Deferred { id, call, memory });
+    }
+
+    /// # Safety
+    /// As [`Core::start`].
+    #[inline]
+    unsafe fn attempt(&mut self, id: SlotId, call: Call, memory: &[Segment]) -> Posted {
+        let lane = call.lane() as usize;
+        let Some(endpoint) = &mut self.endpoint else {
+            self.finish(id, Outcome::Closed);
+            return Posted::Yes;
+        };
+        if self.in_flight[lane] >= self.room[lane] {
+            return Posted::Again;
+        }
+        let context = self.slots.context(id);
+        // SAFETY: the context lives as long as its slot, which is not released before the outcome is there; the
+        // caller vouches for the memory.
+        let posted = unsafe {
+            match call {
+                Call::Send { to, tag } => endpoint.send(to, tag, memory, context),
+                Call::Inject { to, tag } => {
+                    let posted = endpoint.inject(to, tag, memory[0].start, memory[0].len);
+                    if posted == Posted::Yes {
+                        // No completion comes of it.
+                        self.finish(id, Outcome::Done { bytes: memory[0].len, tag });
+                        return Posted::Yes;
+                    }
+                    posted
+                }
+                Call::Receive { tag, ignore } => endpoint.receive(tag, ignore, memory, context),
+                Call::Peek { tag, ignore } => endpoint.peek(tag, ignore, context),
+                Call::Write { to, place, immediate } => endpoint.write(to, place, memory, immediate, context),
+                Call::Read { from, place } => endpoint.read(from, place, memory, context),
+                Call::Atomic { at, place, call, width } => {
+                    let operands = self.slots.operands(id);
+                    let (operand, compare, result) = (
+                        &raw const (*operands).operand,
+                        &raw const (*operands).compare,
+                        &raw mut (*operands).result,
+                    );
+                    endpoint.atomic(
+                        call,
+                        width,
+                        at,
+                        place,
+                        operand.cast::<c_void>(),
+                        compare.cast(),
+                        result.cast(),
+                        context,
+                    )
+                }
+            }
+        };
+        if posted == Posted::Yes {
+            self.in_flight[lane] += 1;
+        }
+        posted
+    }
+
+    /// Reads what has completed, makes the provider progress, and posts what had no room before.
+    #[inline]
+    pub(crate) fn poll(&mut self) -> bool {
+        self.polls = self.polls.wrapping_add(1);
+        if self.endpoint.is_none() {
+            return false;
+        }
+        let active = match self.queue.read(&mut self.batch) {
+            Polled::Nothing => false,
+            Polled::Some(count) => {
+                for index in 0..count {
+                    let entry = self.batch.entry(index);
+                    self.complete(entry);
+                }
+                true
+            }
+            Polled::ErrorIsNext => {
+                self.fail_next();
+                true
+            }
+            Polled::Broken(code) => {
+                self.close(format!("its completion queue failed: {}", crate::ffi::describe(code)));
+                true
+            }
+        };
+        if !(self.deferred[0].is_empty() && self.deferred[1].is_empty()) {
+            self.retry();
+        }
+        active
+    }
+
+    #[inline]
+    fn complete(&mut self, entry: Entry) {
+        if let Some(value) = entry.immediate() {
+            return self.immediate(value as u32);
+        }
+        if entry.context().is_null() {
+            return;
+        }
+        // SAFETY: contexts that are not null are ours: every operation is posted with one of a slot.
+        if let Some(id) = unsafe { self.slots.find(entry.context()) } {
+            self.in_flight[Lane::of(self.slots.get(id).about.kind) as usize] -= 1;
+            self.finish(id, Outcome::Done { bytes: entry.len(), tag: entry.tag() });
+        }
+    }
+
+    #[cold]
+    fn fail_next(&mut self) {
+        let Some(error) = self.queue.read_error() else { return };
+        if error.context.is_null() {
+            log::warn!("an operation that nobody waits for failed: {}", error.text);
+            return;
+        }
+        // SAFETY: as in `complete`.
+        if let Some(id) = unsafe { self.slots.find(error.context) } {
+            self.in_flight[Lane::of(self.slots.get(id).about.kind) as usize] -= 1;
+            self.finish(id, Outcome::Failed(error));
+        }
+    }
+
+    /// Notes that the provider refused to post an operation.
+    #[cold]
+    fn refuse(&mut self, id: SlotId, code: Code) {
+        let context = std::ptr::null_mut();
+        let error = CompletionError { context, code, provider_code: 0, text: crate::ffi::describe(code) };
+        self.finish(id, Outcome::Failed(error));
+    }
+
+    #[inline]
+    fn finish(&mut self, id: SlotId, outcome: Outcome) {
+        if let Some(group) = self.slots.get(id).group {
+            self.leave_group(group);
+        }
+        match self.slots.finish(id, outcome) {
+            Notice::None => {}
+            notice => {
+                self.tasks -= usize::from(matches!(notice, Notice::Wake(_)));
+                self.notices.push(notice);
+            }
+        }
+    }
+
+    /// Opens a group: it is over when all operations that were put into it are, and it has been sealed.
+    pub(crate) fn open_group(&mut self, now: u32) -> SlotId {
+        let id = self.slots.take(About { kind: Kind::Group, peer: None, tag: 0, bytes: 0 }, now);
+        self.slots.get(id).members = 1;
+        id
+    }
+
+    /// Puts an operation into a group, unless it is over already.
+    pub(crate) fn join_group(&mut self, id: SlotId, group: SlotId) {
+        let record = self.slots.get(id);
+        if !record.is_over() {
+            record.group = Some(group);
+            self.slots.get(group).members += 1;
+        }
+    }
+
+    /// One less to wait for: an operation that is over, or the right to put more into it.
+    pub(crate) fn leave_group(&mut self, group: SlotId) {
+        let record = self.slots.get(group);
+        record.members -= 1;
+        if record.members == 0 {
+            self.finish(group, Outcome::Done { bytes: 0, tag: 0 });
+        }
+    }
+
+    /// Lets a task be woken when the operation is over; it replaces one that was to be woken before.
+    pub(crate) fn wake_when_over(&mut self, id: SlotId, waker: &Waker) {
+        match &mut self.slots.get(id).notice {
+            Notice::Wake(known) => known.clone_from(waker),
+            other => {
+                *other = Notice::Wake(waker.clone());
+                self.tasks += 1;
+            }
+        }
+    }
+
+    /// Lets a thread be unparked when the operation is over, or when it is its turn to poll.
+    pub(crate) fn unpark_when_over(&mut self, id: SlotId, thread: Thread) {
+        self.tell_nobody(id);
+        self.slots.get(id).notice = Notice::Unpark(thread);
+    }
+
+    /// Forgets who was to be told.
+    pub(crate) fn tell_nobody(&mut self, id: SlotId) {
+        let record = self.slots.get(id);
+        self.tasks -= usize::from(matches!(record.notice, Notice::Wake(_)));
+        record.notice = Notice::None;
+    }
+
+    /// Leaves an operation to itself. The buffer is kept until the device is done with it.
+    pub(crate) fn abandon(&mut self, id: SlotId, parked: Notice) {
+        self.tell_nobody(id);
+        if self.slots.get(id).is_over() {
+            self.slots.release(id);
+        } else {
+            self.slots.abandon(id, parked);
+        }
+    }
+
+    #[cold]
+    fn retry(&mut self) {
+        for lane in 0..2 {
+            while let Some(next) = self.deferred[lane].pop_front() {
+                // SAFETY: whoever started it vouched for the memory until the outcome is there, and it is not.
+                match unsafe { self.attempt(next.id, next.call, next.memory.segments()) } {
+                    Posted::Yes => {}
+                    Posted::Again => {
+                        self.deferred[lane].push_front(next);
+                        break;
+                    }
+                    Posted::Failed(code) => self.refuse(next.id, code),
+                }
+            }
+        }
+    }
+
+    /// Tries to end an operation before its time, and notes why. Returns false when only closing the endpoint can.
+    pub(crate) fn cancel(&mut self, id: SlotId, ending: Ending, now: u32) -> bool {
+        let record = self.slots.get(id);
+        let kind = record.about.kind;
+        let first = record.ending.is_none();
+        record.ending.get_or_insert((ending, now));
+        for lane in &mut self.deferred {
+            if let Some(place) = lane.iter().position(|deferred| deferred.id == id) {
+                lane.remove(place);
+                self.refuse(id, Code(libc::ECANCELED));
+                return true;
+            }
+        }
+        if kind == Kind::Immediates {
+            self.expectations.retain(|expectation| expectation.id != id);
+            self.refuse(id, Code(libc::ECANCELED));
+            return true;
+        }
+        if kind.can_cancel() && first {
+            let context = self.slots.context(id);
+            if let Some(endpoint) = &mut self.endpoint {
+                endpoint.cancel(context);
+            }
+        }
+        kind.can_cancel()
+    }
+
+    /// Waits for `count` writes that bring the immediate `value`; those that have come already count.
+    pub(crate) fn expect(&mut self, id: SlotId, value: u32, count: u64) {
+        if self.endpoint.is_none() {
+            return self.finish(id, Outcome::Closed);
+        }
+        self.expectations.push(Expectation { id, value, count });
+        self.settle(value);
+    }
+
+    fn immediate(&mut self, value: u32) {
+        *self.immediates.entry(value).or_default() += 1;
+        if !self.expectations.is_empty() {
+            self.settle(value);
+        }
+    }
+
+    /// Ends the waits that have got what they waited for, oldest first.
+    fn settle(&mut self, value: u32) {
+        while let Some(place) = self.expectations.iter().position(|expectation| expectation.value == value) {
+            let arrived = self.immediates.entry(value).or_default();
+            let Expectation { id, count, .. } = self.expectations[place];
+            if *arrived < count {
+                return;
+            }
+            *arrived -= count;
+            self.expectations.remove(place);
+            self.finish(id, Outcome::Done { bytes: 0, tag: 0 });
+        }
+    }
+
+    /// Closes the endpoint, after which the device touches no memory of ours, and ends everything under way.
+    pub(crate) fn close(&mut self, why: String) {
+        if self.endpoint.take().is_none() {
+            return;
+        }
+        self.closed = Some(why);
+        self.deferred.iter_mut().for_each(VecDeque::clear);
+        self.expectations.clear();
+        self.in_flight = [0; 2];
+        // Groups are not the device's: they end when the last of their operations does.
+        let unfinished: Vec<_> = self.slots.under_way().collect();
+        for id in unfinished {
+            if self.slots.get(id).about.kind != Kind::Group {
+                self.finish(id, Outcome::Closed);
+            }
+        }
+    }
+
+    pub(crate) fn is_open(&self) -> bool {
+        self.endpoint.is_some()
+    }
+
+    /// The queue, for sleeping on it without the lock.
+    pub(crate) fn queue(&self) -> &CompletionQueue {
+        &self.queue
+    }
+
+    /// The endpoint, while it is open.
+    pub(crate) fn endpoint(&self) -> Option<&EndpointHandle> {
+        self.endpoint.as_ref()
+    }
+
+    /// How many operations the provider holds.
+    pub(crate) fn in_flight(&self) -> usize {
+        self.in_flight.iter().sum()
+    }
+}

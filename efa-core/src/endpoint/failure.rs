@@ -1,0 +1,150 @@
+//! Turns a failed operation into an error that names the peer and says what to do.
+
+use super::shared::Shared;
+use super::slot::{About, Ending, Kind, Outcome};
+use crate::bootstrap::Status;
+use crate::error::{Code, Error, Explanation};
+use crate::fabric::Provider;
+use crate::ffi::CompletionError;
+
+/// `FI_ETRUNC`: a message was longer than the buffer.
+const TRUNCATED: Code = Code(265);
+/// `FI_ENOMSG`: a probe found nothing.
+pub(crate) const NO_MESSAGE: Code = Code(libc::ENOMSG);
+const CANCELLED: Code = Code(libc::ECANCELED);
+
+impl Shared {
+    /// The error of an operation that did not end as it should.
+    #[cold]
+    pub(crate) fn explain(
+        &self,
+        about: &About,
+        started: u32,
+        ending: Option<Ending>,
+        outcome: &Outcome,
+        closed: Option<&str>,
+    ) -> Error {
+        let elapsed = self.clock.since(started);
+        let what = format!("the {} failed after {elapsed:?}", self.describe(about));
+        match (ending, outcome) {
+            (Some(Ending::Cancelled), _) => {
+                let why = "it was cancelled before it took effect";
+                Error::Cancelled(Explanation::new(what, why, "post it again if it is still wanted"))
+            }
+            (Some(Ending::Overdue), _) => Error::timeout(
+                elapsed,
+                what,
+                format!("nothing came of it within {:?}{}", self.config.timeout, self.who_is_missing(about)),
+                "see what that rank is doing, or allow more time with EFA_TIMEOUT (seconds)",
+            ),
+            (Some(Ending::Aborted), _) => self.aborted(what),
+            (Some(Ending::PeerLost), _) => self.peer_lost(about, what, "the operation was ended"),
+            (None, Outcome::Failed(error)) => self.failed(about, what, error),
+            (None, _) => {
+                let why = format!("the endpoint was closed: {}", closed.unwrap_or("the program closed it"));
+                Error::Closed(Explanation::new(what, why, "look for the first error; that is the cause"))
+            }
+        }
+    }
+
+    /// An operation in words: what, with whom, how much.
+    pub(crate) fn describe(&self, about: &About) -> String {
+        let (kind, bytes) = (about.kind.name(), about.bytes);
+        let peer = match about.peer {
+            Some(rank) => self.peer_name(rank as usize),
+            None => "any rank".into(),
+        };
+        match about.kind {
+            Kind::Send => format!("{kind} of {bytes} bytes to {peer} with tag {}", about.tag),
+            Kind::Receive => format!("{kind} of up to {bytes} bytes from {peer} with tag {}", about.tag),
+            Kind::Probe => format!("{kind} for a message from {peer} with tag {}", about.tag),
+            Kind::Read => format!("{kind} of {bytes} bytes from {peer}"),
+            Kind::Write | Kind::Atomic => format!("{kind} of {bytes} bytes to {peer}"),
+            Kind::Immediates => format!("{kind} {}", about.tag),
+            Kind::Group => kind.into(),
+        }
+    }
+
+    fn peer_name(&self, rank: usize) -> String {
+        self.peers.get(rank).map_or_else(|| format!("rank {rank}"), |peer| peer.to_string())
+    }
+
+    fn failed(&self, about: &About, what: String, error: &CompletionError) -> Error {
+        let remedy_for_rma =
+            "check that the region is still open at its owner, and that it was exposed for this";
+        let remote = matches!(about.kind, Kind::Read | Kind::Write | Kind::Atomic);
+        match error.code {
+            TRUNCATED => {
+                let why = format!("the message is longer than the {} bytes posted for it", about.bytes);
+                let text = Explanation::new(what, why, "post a larger buffer; probe tells a message's size");
+                Error::Truncated { capacity: about.bytes, text }
+            }
+            CANCELLED if remote && !self.is_gone(about) => {
+                let why = "the target refused it and the provider reset the connection";
+                self.operation(error, what, why.into(), remedy_for_rma)
+            }
+            // Nobody here asked for it: the connection to the peer broke.
+            CANCELLED => self.peer_lost(about, what, "the connection to it broke"),
+            Code(
+                libc::ECONNRESET | libc::ECONNREFUSED | libc::ECONNABORTED | libc::EPIPE | libc::EHOSTDOWN,
+            ) => self.peer_lost(about, what, &crate::ffi::describe(error.code)),
+            code => {
+                let mut why = format!("{} ({code})", crate::ffi::describe(code));
+                if !error.text.is_empty() && self.config.provider == Provider::Efa {
+                    why = format!("{why}; the device says: {} ({})", error.text, error.provider_code);
+                }
+                let remedy =
+                    if remote { remedy_for_rma } else { "see the provider's log: FI_LOG_LEVEL=warn" };
+                self.operation(error, what, why, remedy)
+            }
+        }
+    }
+
+    fn operation(&self, error: &CompletionError, what: String, why: String, remedy: &str) -> Error {
+        let text = Explanation::new(what, why, remedy);
+        Error::Operation { code: error.code, provider_code: error.provider_code, text }
+    }
+
+    fn is_gone(&self, about: &About) -> bool {
+        about.peer.is_some_and(|rank| self.liveness.status(rank as usize).is_gone())
+    }
+
+    fn peer_lost(&self, about: &About, what: String, how: &str) -> Error {
+        let Some(peer) = about.peer.and_then(|rank| self.peers.get(rank as usize)) else {
+            return Error::Closed(Explanation::new(what, how, "look for the rank that ended first"));
+        };
+        let why = match self.liveness.status(peer.rank) {
+            Status::Dead { reason } => format!("{peer} is dead: {reason}"),
+            Status::Left => format!("{peer} has left the job"),
+            _ => format!("{peer} can't be reached: {how}"),
+        };
+        let remedy =
+            format!("look at the output of rank {}; start the job again when it is mended", peer.rank);
+        Error::PeerLost { peer: Box::new(peer.clone()), text: Explanation::new(what, why, remedy) }
+    }
+
+    fn aborted(&self, what: String) -> Error {
+        let (by, reason) = self
+            .liveness
+            .aborted()
+            .unwrap_or_else(|| (self.peers[self.me].clone(), "the reason is no longer known".into()));
+        let text =
+            Explanation::new(what, format!("{by} called the job off: {reason}"), "mend that and start again");
+        Error::Aborted { by: Box::new(by), text }
+    }
+
+    /// What is known against the ranks that an overdue operation waited for.
+    fn who_is_missing(&self, about: &About) -> String {
+        let ranks = match about.peer {
+            Some(rank) => rank as usize..rank as usize + 1,
+            None => 0..self.peers.len(),
+        };
+        let suspects = ranks.filter_map(|rank| match self.liveness.status(rank) {
+            Status::Alive => None,
+            Status::Left => Some(format!("; rank {rank} has left")),
+            Status::Silent { quiet } => Some(format!("; rank {rank} has been silent for {quiet:.0?}")),
+            Status::Dead { reason } => Some(format!("; rank {rank} is dead: {reason}")),
+        });
+        suspects.take(3).collect()
+    }
+}

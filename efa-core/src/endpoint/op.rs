@@ -1,0 +1,200 @@
+//! An operation under way: [`Op`].
+
+use std::fmt;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::{Duration, Instant};
+
+use super::core::Core;
+use super::shared::{Deadline, Shared};
+use super::slot::{Ending, Kind, Notice, Outcome, SlotId};
+use super::tag::{Tag, unpack};
+use crate::error::{Error, Result};
+
+/// What came of an operation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Completion {
+    /// The rank at the other end: of a receive, the one that sent.
+    pub peer: usize,
+    /// The message's tag; zero for remote reads, writes and atomics.
+    pub tag: Tag,
+    /// How many bytes were moved: of a receive, the message's length, which may be less than the buffer's.
+    pub bytes: usize,
+}
+
+/// An operation under way, with the buffer that the device is using.
+///
+/// It is a [`Future`] that works under any executor, and can be waited for without one. Either way the buffer comes
+/// back with the result, whether it is good or bad. Dropping it does not stop the operation: the buffer is kept until
+/// the device is done with it, and nobody learns how it went.
+#[must_use = "an operation's buffer and result come back when it is waited for"]
+pub struct Op<B: Send + 'static> {
+    shared: Arc<Shared>,
+    state: State,
+    /// Present until it is given back.
+    buffer: Option<B>,
+}
+
+enum State {
+    Posted(SlotId),
+    /// It never was, or it is over and the outcome has been taken.
+    Over(Option<Result<Completion>>),
+}
+
+impl<B: Send + 'static> Op<B> {
+    pub(crate) fn posted(shared: Arc<Shared>, id: Result<SlotId>, buffer: B) -> Self {
+        let state = match id {
+            Ok(id) => State::Posted(id),
+            Err(error) => State::Over(Some(Err(error))),
+        };
+        Self { shared, state, buffer: Some(buffer) }
+    }
+
+    /// Waits until it is over, and returns the result and the buffer. The endpoint's `timeout` bounds the wait.
+    pub fn wait(mut self) -> (Result<Completion>, B) {
+        if let State::Posted(id) = self.state {
+            self.shared.wait(id, Deadline::NONE);
+        }
+        let result = self.take().expect("the operation is over");
+        (result, self.buffer.take().expect("given back only once"))
+    }
+
+    /// Waits for a limited time. When that is not enough, the operation goes on and comes back as the error.
+    pub fn wait_deadline(mut self, at_most: Duration) -> Result<(Result<Completion>, B), Self> {
+        if let State::Posted(id) = self.state
+            && !self.shared.wait(id, Deadline(Instant::now().checked_add(at_most)))
+        {
+            return Err(self);
+        }
+        let result = self.take().expect("the operation is over");
+        Ok((result, self.buffer.take().expect("given back only once")))
+    }
+
+    /// Whether it is over. Polls the device once.
+    pub fn is_done(&self) -> bool {
+        match self.state {
+            State::Posted(id) => {
+                let mut core = self.shared.lock();
+                core.poll();
+                core.slots.get(id).is_over()
+            }
+            State::Over(_) => true,
+        }
+    }
+
+    /// Asks for it to be cancelled. Only a receive that no message has come for can be; for anything else this does
+    /// nothing. Wait for it as usual: the result tells what happened, [`Error::Cancelled`] or a completion.
+    pub fn cancel(&self) {
+        if let State::Posted(id) = self.state {
+            let mut core = self.shared.lock();
+            let record = core.slots.get(id);
+            if !record.is_over() && record.about.kind.can_cancel() {
+                let now = self.shared.clock.now();
+                core.cancel(id, Ending::Cancelled, now);
+            }
+        }
+    }
+
+    /// Takes the result, if it is there.
+    fn take(&mut self) -> Option<Result<Completion>> {
+        match &mut self.state {
+            State::Posted(id) => {
+                let id = *id;
+                let mut core = self.shared.lock();
+                if !core.slots.get(id).is_over() {
+                    return None;
+                }
+                let result = self.shared.take_result(&mut core, id);
+                drop(core);
+                self.state = State::Over(None);
+                Some(result)
+            }
+            State::Over(result) => result.take(),
+        }
+    }
+}
+
+impl Shared {
+    /// Takes the result of an operation that is over, and releases its slot.
+    #[inline]
+    pub(crate) fn take_result(&self, core: &mut Core, id: SlotId) -> Result<Completion> {
+        let record = core.slots.get(id);
+        let about = record.about;
+        let outcome = record.outcome.take().expect("the operation is over");
+        let result = match outcome {
+            Outcome::Done { bytes, tag } => Ok(match about.kind {
+                Kind::Receive | Kind::Probe => {
+                    let (peer, tag) = unpack(tag);
+                    Completion { peer, tag, bytes }
+                }
+                _ => Completion {
+                    peer: about.peer.map_or(self.me, |rank| rank as usize),
+                    tag: Tag::truncating(about.tag),
+                    bytes: about.bytes,
+                },
+            }),
+            outcome => {
+                let (started, ending) = (record.started, record.ending.map(|(ending, _)| ending));
+                Err(self.explain(&about, started, ending, &outcome, core.closed.as_deref()))
+            }
+        };
+        core.slots.release(id);
+        result
+    }
+}
+
+impl<B: Send + 'static> Future for Op<B> {
+    type Output = (Result<Completion>, B);
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        // `Op` is never pinned structurally: the device uses the buffer's memory, not the place of the handle.
+        let this = &mut *self;
+        if let State::Posted(id) = this.state {
+            let mut core = this.shared.lock();
+            if !core.slots.get(id).is_over() {
+                core.poll();
+            }
+            if !core.slots.get(id).is_over() {
+                core.wake_when_over(id, context.waker());
+                if !core.led {
+                    this.shared.wake_progress();
+                }
+                return Poll::Pending;
+            }
+        }
+        let result = this.take().expect("polled again after it was ready");
+        Poll::Ready((result, this.buffer.take().expect("given back only once")))
+    }
+}
+
+impl<B: Send + 'static> Unpin for Op<B> {}
+
+impl<B: Send + 'static> Drop for Op<B> {
+    fn drop(&mut self) {
+        let State::Posted(id) = self.state else { return };
+        let mut core = self.shared.lock();
+        // A buffer that the device is done with stays in `self`, and is dropped after the lock has been released.
+        let parked = match core.slots.get(id).is_over() {
+            true => Notice::None,
+            false => self.buffer.take().map_or(Notice::None, |buffer| Notice::Drop(Box::new(buffer))),
+        };
+        core.abandon(id, parked);
+    }
+}
+
+impl<B: Send + 'static> fmt::Debug for Op<B> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Op").field("posted", &matches!(self.state, State::Posted(_))).finish_non_exhaustive()
+    }
+}
+
+/// The error of something that only makes sense while an endpoint is open.
+pub(crate) fn closed(why: Option<&str>) -> Error {
+    Error::Closed(crate::error::Explanation::new(
+        "cannot use the endpoint",
+        format!("it was closed: {}", why.unwrap_or("the program closed it")),
+        "look for the first error; that is the cause",
+    ))
+}

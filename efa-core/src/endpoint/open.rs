@@ -1,0 +1,272 @@
+//! Opening, connecting and closing an endpoint.
+
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::thread::{self, JoinHandle};
+
+use super::config::EndpointConfig;
+use super::core::Core;
+use super::progress;
+use super::shared::Shared;
+use super::tag::MAX_RANKS;
+use crate::admission::Admission;
+use crate::bootstrap::Liveness;
+use crate::error::{Error, Peer, Result};
+use crate::fabric::{self, Limits, Provider};
+use crate::ffi::{AddressVector, CompletionQueue, Domain, EndpointHandle, Fabric};
+use crate::memory::{BufferPool, Pages, RegisteredBuf, Registry};
+
+/// An endpoint that is open and has an address, but does not know its peers yet.
+pub struct Unconnected {
+    handle: EndpointHandle,
+    queue: Arc<CompletionQueue>,
+    vector: Arc<AddressVector>,
+    domain: Arc<Domain>,
+    config: EndpointConfig,
+    limits: Limits,
+    members: usize,
+    address: Vec<u8>,
+}
+
+impl Unconnected {
+    /// The endpoint's own address: the other ranks need it.
+    pub fn address(&self) -> &[u8] {
+        &self.address
+    }
+
+    /// The address in printable form.
+    pub fn printable_address(&self) -> String {
+        self.vector.print(&self.address)
+    }
+
+    /// What all ranks must have in common, or they don't understand one another: provider, its protocol and version.
+    pub fn protocol(&self) -> String {
+        let info = self.domain.info();
+        let (protocol, version) = info.protocol();
+        format!("{} {} (protocol {protocol}.{version})", info.provider(), info.provider_version())
+    }
+
+    /// Tells the endpoint who its peers are, by rank, itself included, and makes it ready for traffic.
+    ///
+    /// # Errors
+    /// [`Error::Misuse`] when the peers are not as many as were admitted, or `me` is not among them;
+    /// [`Error::Fabric`] when an address is not of this provider.
+    pub fn connect(
+        self,
+        me: usize,
+        peers: Vec<(Peer, Vec<u8>)>,
+        liveness: Arc<Liveness>,
+    ) -> Result<Endpoint> {
+        let what = "cannot connect the endpoint";
+        if peers.len() != self.members {
+            return Err(Error::misuse(
+                what,
+                format!("there are {} peers, and {} members were admitted", peers.len(), self.members),
+                "let all members be judged together, and connect just those",
+            ));
+        }
+        if me >= peers.len() || peers.len() > MAX_RANKS {
+            let why = format!("rank {me} of {} ranks makes no sense; at most {MAX_RANKS} work", peers.len());
+            return Err(Error::misuse(what, why, "number the ranks from 0"));
+        }
+        let mut addresses = Vec::with_capacity(peers.len());
+        for (peer, address) in &peers {
+            // Lengths differ by provider; within one they are equal, but for names, which end in a zero.
+            let is_name = self.config.provider == Provider::Shm && address.last() == Some(&0);
+            if !is_name && address.len() != self.address.len() {
+                return Err(Error::misuse(
+                    what,
+                    format!("the address of {peer} has {} bytes, ours {}", address.len(), self.address.len()),
+                    "let all ranks use one provider",
+                ));
+            }
+            addresses.push(self.vector.insert(address)?);
+        }
+        let room = [self.limits.send_depth, self.limits.receive_depth]
+            .map(|depth| depth.clamp(1, self.config.depth));
+        let core = Core::new(self.handle, self.queue, room);
+        let peers = peers.into_iter().map(|(peer, _)| peer).collect();
+        let shared = Shared::new(core, self.domain, self.config, self.limits, me, addresses, peers, liveness);
+        Endpoint::start(Arc::new(shared))
+    }
+}
+
+impl fmt::Debug for Unconnected {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Unconnected").field("address", &self.printable_address()).finish_non_exhaustive()
+    }
+}
+
+/// An open, connected endpoint: the verbs are its methods.
+///
+/// It may be used from many threads at once. Dropping it closes it: the device lets go of all memory, and operations
+/// under way end with [`Error::Closed`].
+///
+/// No endpoint opens without an [`Admission`]:
+///
+/// ```compile_fail
+/// use efa_core::endpoint::{Endpoint, EndpointConfig};
+/// let endpoint = Endpoint::open(EndpointConfig::default());
+/// ```
+pub struct Endpoint {
+    pub(crate) shared: Arc<Shared>,
+    progress: Option<JoinHandle<()>>,
+}
+
+impl Endpoint {
+    /// Opens an endpoint for a member of an admitted job.
+    ///
+    /// # Errors
+    /// [`Error::Provider`] when the provider or the device is not there, with a list of what is;
+    /// [`Error::Refused`] when the admission does not cover the provider; [`Error::Fabric`] when libfabric refuses.
+    pub fn open(admission: &Admission, config: EndpointConfig) -> Result<Unconnected> {
+        config.check()?;
+        if config.provider == Provider::Efa && !admission.permits_efa() {
+            return Err(Error::misuse(
+                "cannot open an endpoint on efa",
+                "the job was not judged for it",
+                "evaluate the job with Policy::requires_efa(true)",
+            ));
+        }
+        if config.provider == Provider::Shm {
+            fabric::remove_stale();
+        }
+        let info = fabric::find(config.provider, config.device.as_deref(), config.source)?;
+        let limits = Limits::of(&info);
+        let domain = Domain::open(Fabric::open(&info)?, &info)?;
+        let vector = AddressVector::open(&domain, admission.members())?;
+        // Both lanes, and as much again for what peers do to us.
+        let queue = CompletionQueue::open(&domain, config.depth.saturating_mul(4))?;
+        let name = (config.provider == Provider::Shm).then(fabric::endpoint_name);
+        let handle = fabric::keeping_signal_handlers(|| {
+            EndpointHandle::open(&domain, vector.clone(), queue.clone(), name.as_deref())
+        })?;
+        let address = handle.address()?;
+        Ok(Unconnected {
+            handle,
+            queue,
+            vector,
+            domain,
+            config,
+            limits,
+            members: admission.members(),
+            address,
+        })
+    }
+
+    /// Opens an endpoint whose only peer is itself: for programs of one process, and for trying things out.
+    ///
+    /// # Errors
+    /// As [`Endpoint::open`].
+    pub fn alone(admission: &Admission, config: EndpointConfig) -> Result<Self> {
+        let endpoint = Self::open(admission, config)?;
+        let peer = Peer { rank: 0, host: String::new(), address: endpoint.printable_address() };
+        let address = endpoint.address().to_vec();
+        endpoint.connect(0, vec![(peer, address)], Arc::new(Liveness::alone(1)))
+    }
+
+    fn start(shared: Arc<Shared>) -> Result<Self> {
+        let thread = {
+            let shared = shared.clone();
+            thread::Builder::new().name("efa-progress".into()).spawn(move || progress::run(&shared))
+        };
+        let thread = thread.map_err(|source| {
+            Error::system(
+                source,
+                "cannot start the progress thread",
+                "raise the limit on threads (ulimit -u)",
+            )
+        })?;
+        let _ = shared.progress_thread.set(thread.thread().clone());
+        Ok(Self { shared, progress: Some(thread) })
+    }
+
+    /// The rank of this process.
+    pub fn rank(&self) -> usize {
+        self.shared.me
+    }
+
+    /// How many ranks the job has.
+    pub fn size(&self) -> usize {
+        self.shared.peers.len()
+    }
+
+    /// Who the ranks are.
+    pub fn peers(&self) -> &[Peer] {
+        &self.shared.peers
+    }
+
+    /// The provider that carries the traffic.
+    pub fn provider(&self) -> Provider {
+        self.shared.config.provider
+    }
+
+    /// What the provider can do at most.
+    pub fn limits(&self) -> &Limits {
+        &self.shared.limits
+    }
+
+    /// How the endpoint was configured.
+    pub fn config(&self) -> &EndpointConfig {
+        &self.shared.config
+    }
+
+    /// `len` elements of memory, zeroed, page-aligned, and registered where the device wants that.
+    ///
+    /// # Errors
+    /// [`Error::System`] when there is no memory; [`Error::Fabric`] when the device can't register it.
+    pub fn allocate<T: bytemuck::Pod>(&self, len: usize) -> Result<RegisteredBuf<T>> {
+        self.allocate_pages(len, Pages::Ordinary)
+    }
+
+    /// [`Endpoint::allocate`] with a choice of pages.
+    ///
+    /// # Errors
+    /// As [`Endpoint::allocate`]; also when there are no huge pages.
+    pub fn allocate_pages<T: bytemuck::Pod>(&self, len: usize, pages: Pages) -> Result<RegisteredBuf<T>> {
+        let registry: Registry = self.shared.clone();
+        RegisteredBuf::new(&registry, len, pages)
+    }
+
+    /// `count` buffers of `size` bytes, registered once, that are taken and given back without allocation.
+    ///
+    /// # Errors
+    /// As [`Endpoint::allocate`].
+    pub fn pool(&self, size: usize, count: usize) -> Result<BufferPool> {
+        BufferPool::new(size, count, |bytes| self.allocate(bytes))
+    }
+
+    /// Whether the endpoint is still open. It closes by itself only to get memory back from a device that won't let
+    /// go of it: a peer died, or a deadline passed.
+    pub fn is_open(&self) -> bool {
+        self.shared.lock().is_open()
+    }
+
+    /// Closes the endpoint. Operations under way end with [`Error::Closed`].
+    pub fn close(self) {
+        drop(self);
+    }
+}
+
+impl Drop for Endpoint {
+    fn drop(&mut self) {
+        self.shared.lock().close("the program closed it".into());
+        self.shared.stop.store(true, Ordering::Release);
+        if let Some(thread) = self.progress.take() {
+            thread.thread().unpark();
+            // It ends within a nap, and a panic of its own has been reported by itself.
+            let _ = thread.join();
+        }
+    }
+}
+
+impl fmt::Debug for Endpoint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Endpoint")
+            .field("provider", &self.provider())
+            .field("rank", &self.rank())
+            .field("size", &self.size())
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,153 @@
+//! The progress thread: it polls when nobody else does, and ends what takes too long.
+//!
+//! Every provider here needs the target of an operation to poll now and then. A program that computes for a while
+//! must not stop its peers for as long, so this thread takes over; while callers poll it only looks at the clock.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::thread;
+use std::time::Duration;
+
+use super::clock::Clock;
+use super::core::Core;
+use super::shared::{Deadline, Shared};
+use super::slot::{Ending, Kind, SlotId};
+use crate::bootstrap::Status;
+
+/// The first and the longest nap of an idle thread without a descriptor to sleep on. The longest bounds how late a
+/// peer's remote read is answered while this rank computes.
+const FIRST_NAP: Duration = Duration::from_micros(50);
+const LONGEST_NAP: Duration = Duration::from_millis(2);
+/// How often the operations under way are looked through.
+const WATCH_EVERY: u32 = 5;
+/// How long an operation that is to be ended may take to end by itself, in ticks.
+const GRACE: u32 = 100;
+/// How long messages of a rank that has left in good order may still be on their way, in ticks.
+const FAREWELL: u32 = 200;
+
+/// Runs until the endpoint is closed.
+pub(super) fn run(shared: &Arc<Shared>) {
+    let mut seen = 0;
+    let mut nap = FIRST_NAP;
+    let mut watched = 0;
+    let mut watch = Watch::default();
+    while !shared.stop.load(Ordering::Acquire) {
+        let now = shared.clock.advance();
+        let mut core = shared.lock();
+        if now.wrapping_sub(watched) >= WATCH_EVERY {
+            watched = now;
+            watch.look(shared, &mut core, now);
+        }
+        if core.led || (core.polls != seen && core.tasks == 0) {
+            seen = core.polls;
+            nap = FIRST_NAP;
+            drop(core);
+            thread::park_timeout(Clock::TICK);
+            continue;
+        }
+        if core.tasks > 0 {
+            // Nobody leads and tasks wait: lead for them, until the next look at the clock is due.
+            core.led = true;
+            let turn = std::time::Instant::now() + Clock::TICK;
+            let stop = |core: &mut Core| core.tasks == 0 || shared.stop.load(Ordering::Relaxed);
+            let (mut core, _) = shared.lead(core, Deadline(Some(turn)), stop);
+            core.led = false;
+            seen = core.polls;
+            shared.hand_over_to_threads(&mut core);
+            continue;
+        }
+        let active = core.poll();
+        seen = core.polls;
+        if active {
+            nap = FIRST_NAP;
+        } else if core.queue().wait_fd().is_some() {
+            shared.sleep(core, &mut nap, Deadline::NONE);
+        } else {
+            drop(core);
+            thread::park_timeout(nap);
+            nap = (nap * 2).min(LONGEST_NAP);
+        }
+    }
+}
+
+impl Shared {
+    fn hand_over_to_threads(&self, core: &mut Core) {
+        if !core.followers.is_empty() {
+            self.hand_over(core);
+        }
+    }
+}
+
+/// Ends operations whose time is over, whose peer is gone, or whose job has been called off.
+#[derive(Default)]
+struct Watch {
+    epoch: Option<u64>,
+    /// Since when each rank is known to be gone: its last messages get some time to arrive.
+    gone: Vec<(usize, u32, bool)>,
+    aborted: bool,
+}
+
+impl Watch {
+    fn look(&mut self, shared: &Shared, core: &mut Core, now: u32) {
+        let epoch = shared.liveness.epoch();
+        if self.epoch != Some(epoch) {
+            self.epoch = Some(epoch);
+            self.aborted = shared.liveness.aborted().is_some();
+            for rank in 0..shared.peers.len() {
+                let status = shared.liveness.status(rank);
+                if status.is_gone() && !self.gone.iter().any(|gone| gone.0 == rank) {
+                    self.gone.push((rank, now, status == Status::Left));
+                }
+            }
+        }
+        if core.slots.used() == 0 {
+            return;
+        }
+        // What has arrived already counts, whoever is gone by now.
+        core.poll();
+        let limit = Clock::ticks(shared.config.timeout);
+        let under_way: Vec<SlotId> = core.slots.under_way().collect();
+        for id in under_way {
+            let record = core.slots.get(id);
+            if record.about.kind == Kind::Group {
+                continue;
+            }
+            if let Some((ending, since)) = record.ending {
+                if ending != Ending::Cancelled && now.wrapping_sub(since) > GRACE {
+                    let name = record.about.kind.name();
+                    core.close(format!("a {name} could not be ended otherwise ({})", ending.reason()));
+                    return;
+                }
+                continue;
+            }
+            let peer = record.about.peer.map(|rank| rank as usize);
+            let ending = if self.aborted {
+                Ending::Aborted
+            } else if peer.is_some_and(|rank| self.is_lost(rank, now)) {
+                Ending::PeerLost
+            } else if now.wrapping_sub(record.started) > limit {
+                Ending::Overdue
+            } else {
+                continue;
+            };
+            core.cancel(id, ending, now);
+        }
+    }
+
+    fn is_lost(&self, rank: usize, now: u32) -> bool {
+        self.gone
+            .iter()
+            .any(|&(gone, since, left)| gone == rank && (!left || now.wrapping_sub(since) > FAREWELL))
+    }
+}
+
+impl Ending {
+    fn reason(self) -> &'static str {
+        match self {
+            Self::Cancelled => "it was cancelled",
+            Self::Overdue => "its time was over",
+            Self::PeerLost => "its peer is gone",
+            Self::Aborted => "the job was called off",
+        }
+    }
+}

@@ -1,0 +1,276 @@
+//! What an endpoint, its operations and its progress thread share.
+
+use std::mem::ManuallyDrop;
+use std::ops::{Deref, DerefMut};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::thread::Thread;
+use std::time::Instant;
+
+use super::clock::Clock;
+use super::config::EndpointConfig;
+use super::core::{Call, Core};
+use super::slot::{About, Operands, SlotId};
+use crate::bootstrap::Liveness;
+use crate::error::{Error, Peer, Result};
+use crate::fabric::Limits;
+use crate::ffi::{AccessFlags, Domain, Registered, Segment};
+use crate::memory::Registrar;
+
+/// Everything about an endpoint that more than one thread uses.
+pub(crate) struct Shared {
+    core: Mutex<Core>,
+    /// How many threads want the lock and haven't got it.
+    queued: AtomicU32,
+    pub domain: Arc<Domain>,
+    pub config: EndpointConfig,
+    pub limits: Limits,
+    pub me: usize,
+    /// Where to post to, by rank.
+    pub addresses: Vec<u64>,
+    /// Who they are, by rank.
+    pub peers: Vec<Peer>,
+    pub liveness: Arc<Liveness>,
+    pub clock: Clock,
+    /// How long waits spin just now, in microseconds: see `wait`.
+    pub spin_now: AtomicU32,
+    pub oversubscribed: bool,
+    next_key: AtomicU64,
+    pub stop: AtomicBool,
+    pub progress_thread: OnceLock<Thread>,
+}
+
+impl Shared {
+    #[expect(clippy::too_many_arguments)]
+    pub(super) fn new(
+        core: Core,
+        domain: Arc<Domain>,
+        config: EndpointConfig,
+        limits: Limits,
+        me: usize,
+        addresses: Vec<u64>,
+        peers: Vec<Peer>,
+        liveness: Arc<Liveness>,
+    ) -> Self {
+        let cores = std::thread::available_parallelism().map_or(1, usize::from);
+        Self {
+            core: Mutex::new(core),
+            queued: AtomicU32::new(0),
+            domain,
+            limits,
+            me,
+            addresses,
+            peers,
+            liveness,
+            clock: Clock::start(),
+            spin_now: AtomicU32::new(u32::try_from(config.spin.as_micros()).unwrap_or(u32::MAX)),
+            oversubscribed: config.local_ranks > cores,
+            // Keys of one run must not fit memory of another that had the same address.
+            next_key: AtomicU64::new(u64::from(std::process::id()) << 20 | 1),
+            config,
+            stop: AtomicBool::new(false),
+            progress_thread: OnceLock::new(),
+        }
+    }
+
+    /// Takes the endpoint's lock.
+    #[inline]
+    pub(crate) fn lock(&self) -> Locked<'_> {
+        let guard = match self.core.try_lock() {
+            Ok(guard) => guard,
+            Err(_) => self.lock_slowly(),
+        };
+        Locked { guard: ManuallyDrop::new(guard), shared: self }
+    }
+
+    #[cold]
+    fn lock_slowly(&self) -> MutexGuard<'_, Core> {
+        self.queued.fetch_add(1, Ordering::Relaxed);
+        // A panic can't leave the core half changed in a way that matters more than going on does.
+        let guard = self.core.lock().unwrap_or_else(PoisonError::into_inner);
+        self.queued.fetch_sub(1, Ordering::Relaxed);
+        guard
+    }
+
+    /// Whether another thread waits for the lock.
+    #[inline]
+    pub(crate) fn is_contended(&self) -> bool {
+        self.queued.load(Ordering::Relaxed) > 0
+    }
+
+    /// The fabric address of a rank.
+    #[inline]
+    pub(crate) fn address(&self, rank: usize) -> Result<u64> {
+        match self.addresses.get(rank) {
+            Some(&address) => Ok(address),
+            None => Err(self.no_such_rank(rank)),
+        }
+    }
+
+    #[cold]
+    fn no_such_rank(&self, rank: usize) -> Error {
+        Error::misuse(
+            format!("cannot reach rank {rank}"),
+            format!("the job has {} ranks, numbered from 0", self.peers.len()),
+            "use a rank of the job",
+        )
+    }
+
+    /// Starts an operation and returns its slot.
+    ///
+    /// # Safety
+    /// As [`Core::start`].
+    #[inline]
+    pub(crate) unsafe fn start(&self, about: About, call: Call, memory: &mut [Segment]) -> Result<SlotId> {
+        let mut core = self.lock();
+        // SAFETY: passed on to the caller.
+        unsafe { self.start_locked(&mut core, about, call, memory) }
+    }
+
+    /// [`Shared::start`] for whoever has the lock already.
+    ///
+    /// # Safety
+    /// As [`Core::start`].
+    #[inline]
+    pub(crate) unsafe fn start_locked(
+        &self,
+        core: &mut Core,
+        about: About,
+        call: Call,
+        memory: &mut [Segment],
+    ) -> Result<SlotId> {
+        let id = core.slots.take(about, self.clock.now());
+        if self.limits.local_registration && !matches!(call, Call::Inject { .. }) {
+            // SAFETY: passed on to the caller.
+            if let Err(error) = unsafe { self.register_for_call(core, id, memory) } {
+                core.slots.release(id);
+                return Err(error);
+            }
+        }
+        // SAFETY: passed on to the caller.
+        unsafe { core.start(id, call, memory) };
+        Ok(id)
+    }
+
+    /// Starts an atomic operation, whose operands are kept in its slot.
+    pub(crate) fn start_atomic(
+        &self,
+        core: &mut Core,
+        about: About,
+        call: Call,
+        operands: Operands,
+    ) -> SlotId {
+        let id = core.slots.take(about, self.clock.now());
+        core.slots.set_operands(id, operands);
+        // SAFETY: the operands are in the slot, which is not released before the operation is over.
+        unsafe { core.start(id, call, &[]) };
+        id
+    }
+
+    /// Registers what is not registered for the time of one operation.
+    ///
+    /// # Safety
+    /// As [`Core::start`].
+    #[cold]
+    unsafe fn register_for_call(&self, core: &mut Core, id: SlotId, memory: &mut [Segment]) -> Result<()> {
+        for segment in memory.iter_mut().filter(|segment| segment.descriptor.is_null() && segment.len > 0) {
+            let key = self.next_key.fetch_add(1, Ordering::Relaxed);
+            // SAFETY: the caller keeps the memory until the outcome is there, and the slot ends the registration
+            // when it is released, which is after that.
+            let registered =
+                unsafe { self.domain.register(segment.start, segment.len, AccessFlags::LOCAL, key)? };
+            segment.descriptor = registered.descriptor();
+            core.slots.get(id).registered.push(registered);
+        }
+        Ok(())
+    }
+
+    /// Wakes the progress thread, if it is there yet.
+    pub(crate) fn wake_progress(&self) {
+        if let Some(thread) = self.progress_thread.get() {
+            thread.unpark();
+        }
+    }
+}
+
+impl Registrar for Shared {
+    unsafe fn register(&self, start: *mut u8, len: usize, access: AccessFlags) -> Result<Registered> {
+        let key = self.next_key.fetch_add(1, Ordering::Relaxed);
+        let _lock = self.lock();
+        // SAFETY: passed on to the caller.
+        unsafe { self.domain.register(start, len, access, key) }
+    }
+
+    fn deregister(&self, registered: Registered) {
+        let _lock = self.lock();
+        drop(registered);
+    }
+
+    fn wants_local_registration(&self) -> bool {
+        self.limits.local_registration
+    }
+
+    fn rank(&self) -> usize {
+        self.me
+    }
+}
+
+/// The core, locked. Notices that came up meanwhile are delivered when the lock has been released.
+pub(crate) struct Locked<'a> {
+    guard: ManuallyDrop<MutexGuard<'a, Core>>,
+    shared: &'a Shared,
+}
+
+impl Deref for Locked<'_> {
+    type Target = Core;
+
+    #[inline]
+    fn deref(&self) -> &Core {
+        &self.guard
+    }
+}
+
+impl DerefMut for Locked<'_> {
+    #[inline]
+    fn deref_mut(&mut self) -> &mut Core {
+        &mut self.guard
+    }
+}
+
+impl Drop for Locked<'_> {
+    #[inline]
+    fn drop(&mut self) {
+        let notices = match self.guard.notices.is_empty() {
+            true => Vec::new(),
+            false => std::mem::take(&mut self.guard.notices),
+        };
+        // SAFETY: dropped here and nowhere else.
+        unsafe { ManuallyDrop::drop(&mut self.guard) };
+        if !notices.is_empty() {
+            deliver(self.shared, notices);
+        }
+    }
+}
+
+#[cold]
+fn deliver(shared: &Shared, mut notices: Vec<super::slot::Notice>) {
+    notices.drain(..).for_each(super::slot::Notice::deliver);
+    // Give the empty list back, so that the next notice needs no allocation.
+    if let Ok(mut core) = shared.core.try_lock()
+        && core.notices.capacity() == 0
+    {
+        core.notices = notices;
+    }
+}
+
+/// When a wait by a caller must end at the latest.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Deadline(pub Option<Instant>);
+
+impl Deadline {
+    pub(crate) const NONE: Deadline = Deadline(None);
+
+    pub(crate) fn passed(self) -> bool {
+        self.0.is_some_and(|deadline| Instant::now() >= deadline)
+    }
+}

@@ -1,0 +1,201 @@
+//! Waiting: whoever waits polls.
+//!
+//! With several waiters one leads and polls for all; the others park, and are woken when their operation is over or
+//! when the leader leaves. A leader spins for a short time, then yields its core, then sleeps: on the completion
+//! queue's descriptor where the provider has one, else in short growing naps.
+
+use std::sync::atomic::Ordering;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use super::core::Core;
+use super::shared::{Deadline, Locked, Shared};
+use super::slot::{Notice, SlotId};
+
+/// Polls between two looks at the clock and at who else wants the lock.
+const POLLS_PER_ROUND: usize = 16;
+/// How long a waiter yields before it sleeps. Long, since a nap costs far more than a few turns of the scheduler.
+const YIELD: Duration = Duration::from_millis(1);
+/// The same where there are more ranks than cores, and yielding is what lets the others answer.
+const YIELD_OVERSUBSCRIBED: Duration = Duration::from_millis(10);
+const FIRST_NAP: Duration = Duration::from_micros(20);
+const LONGEST_NAP: Duration = Duration::from_millis(1);
+/// The longest sleep on a descriptor: the time after which a change that made no event is noticed.
+const LONGEST_SLEEP: Duration = Duration::from_millis(10);
+/// A parked thread looks up this often, should a wake-up ever be missed.
+const LONGEST_PARK: Duration = Duration::from_millis(100);
+
+impl Shared {
+    /// Waits until the operation is over. False: the deadline passed first.
+    #[inline]
+    pub(crate) fn wait(&self, id: SlotId, deadline: Deadline) -> bool {
+        let core = self.lock();
+        self.wait_locked(core, id, deadline).1
+    }
+
+    /// [`Shared::wait`] for whoever has the lock already, and wants it back.
+    #[inline]
+    pub(crate) fn wait_locked<'a>(
+        &'a self,
+        mut core: Locked<'a>,
+        id: SlotId,
+        deadline: Deadline,
+    ) -> (Locked<'a>, bool) {
+        loop {
+            if core.slots.get(id).is_over() {
+                return (core, true);
+            }
+            if !core.led {
+                core.led = true;
+                let (mut core, over) = self.lead(core, deadline, |core| core.slots.get(id).is_over());
+                core.led = false;
+                self.hand_over(&mut core);
+                return (core, over);
+            }
+            core = self.follow(core, id, deadline);
+            if deadline.passed() && !core.slots.get(id).is_over() {
+                return (core, false);
+            }
+        }
+    }
+
+    /// Polls for everybody until `done` says so. False: the deadline passed first.
+    #[inline]
+    pub(super) fn lead<'a>(
+        &'a self,
+        mut core: Locked<'a>,
+        deadline: Deadline,
+        mut done: impl FnMut(&mut Core) -> bool,
+    ) -> (Locked<'a>, bool) {
+        let mut patience = None;
+        loop {
+            for _ in 0..POLLS_PER_ROUND {
+                core.poll();
+                if done(&mut core) {
+                    if let Some(patience) = patience {
+                        self.learn(&patience);
+                    }
+                    return (core, true);
+                }
+                if self.oversubscribed {
+                    break;
+                }
+            }
+            if deadline.passed() {
+                return (core, false);
+            }
+            core = self.pause(core, patience.get_or_insert_with(|| self.patience()), deadline);
+        }
+    }
+
+    fn patience(&self) -> Patience {
+        let spin = match self.oversubscribed {
+            true => Duration::ZERO,
+            false => Duration::from_micros(self.spin_now.load(Ordering::Relaxed).into()),
+        };
+        Patience { since: Instant::now(), spin, nap: FIRST_NAP, slept: false }
+    }
+
+    /// Spins, yields or sleeps, whichever it is time for.
+    fn pause<'a>(&'a self, core: Locked<'a>, patience: &mut Patience, deadline: Deadline) -> Locked<'a> {
+        let waited = patience.since.elapsed();
+        if waited < patience.spin {
+            if core.notices.is_empty() && !self.is_contended() {
+                return core;
+            }
+            drop(core);
+            // The standard lock is not fair: without a turn of the scheduler we would take it again at once.
+            if self.is_contended() {
+                thread::yield_now();
+            }
+        } else if waited < patience.spin + self.yield_time() {
+            drop(core);
+            thread::yield_now();
+        } else {
+            patience.slept = true;
+            self.sleep(core, &mut patience.nap, deadline);
+        }
+        self.lock()
+    }
+
+    fn yield_time(&self) -> Duration {
+        if self.oversubscribed { YIELD_OVERSUBSCRIBED } else { YIELD }
+    }
+
+    /// Sleeps until there may be something to poll for.
+    pub(super) fn sleep(&self, core: Locked<'_>, nap: &mut Duration, deadline: Deadline) {
+        let left =
+            deadline.0.map_or(LONGEST_SLEEP, |deadline| deadline.saturating_duration_since(Instant::now()));
+        match core.queue().wait_fd() {
+            Some(_) if !core.is_open() => drop(core),
+            Some(fd) => {
+                if core.queue().may_sleep() {
+                    drop(core);
+                    wait_readable(fd, left.min(LONGEST_SLEEP));
+                }
+            }
+            None => {
+                drop(core);
+                thread::sleep((*nap).min(left));
+                *nap = (*nap * 2).min(LONGEST_NAP);
+            }
+        }
+    }
+
+    /// A wait that had to sleep was one for which spinning was wasted; one that did not can spin again.
+    fn learn(&self, patience: &Patience) {
+        let most = u32::try_from(self.config.spin.as_micros()).unwrap_or(u32::MAX);
+        let now = self.spin_now.load(Ordering::Relaxed);
+        let next =
+            if patience.slept { (now / 2).max(most / 16) } else { now.saturating_mul(2).clamp(1, most) };
+        if next != now {
+            self.spin_now.store(next, Ordering::Relaxed);
+        }
+    }
+
+    /// Parks while another thread leads, for those who wait for more than this operation.
+    pub(super) fn wait_briefly<'a>(&'a self, core: Locked<'a>, id: SlotId) -> Locked<'a> {
+        self.follow(core, id, Deadline(Some(Instant::now() + LONGEST_NAP)))
+    }
+
+    /// Parks until the operation is over or the leader has left.
+    fn follow<'a>(&'a self, mut core: Locked<'a>, id: SlotId, deadline: Deadline) -> Locked<'a> {
+        core.unpark_when_over(id, thread::current());
+        core.followers.push(id);
+        drop(core);
+        let left =
+            deadline.0.map_or(LONGEST_PARK, |deadline| deadline.saturating_duration_since(Instant::now()));
+        thread::park_timeout(left.min(LONGEST_PARK));
+        let mut core = self.lock();
+        core.followers.retain(|follower| *follower != id);
+        core.tell_nobody(id);
+        core
+    }
+
+    /// Lets somebody else poll, now that the leader leaves.
+    #[inline]
+    pub(super) fn hand_over(&self, core: &mut Core) {
+        if let Some(&next) = core.followers.last() {
+            let notice = std::mem::replace(&mut core.slots.get(next).notice, Notice::None);
+            core.notices.push(notice);
+        } else if core.tasks > 0 {
+            self.wake_progress();
+        }
+    }
+}
+
+/// How far a waiter has got from spinning to sleeping.
+struct Patience {
+    since: Instant,
+    spin: Duration,
+    nap: Duration,
+    slept: bool,
+}
+
+/// Waits until the descriptor can be read, or the time is over.
+fn wait_readable(fd: std::os::fd::RawFd, at_most: Duration) {
+    let mut poll = libc::pollfd { fd, events: libc::POLLIN, revents: 0 };
+    let milliseconds = at_most.as_millis().clamp(1, i32::MAX as u128) as i32;
+    // SAFETY: one structure, ours. A descriptor closed meanwhile makes poll return at once.
+    unsafe { libc::poll(&mut poll, 1, milliseconds) };
+}

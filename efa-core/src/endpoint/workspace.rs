@@ -1,0 +1,254 @@
+//! Memory that a collective works on: [`Workspace`].
+//!
+//! A collective sends one part of a buffer while it receives into another and adds up a third. The borrow checker
+//! can't follow that, so the parts that the device is using are kept in a list, and each use is checked against it.
+
+use std::ops::Range;
+
+use super::core::Call;
+use super::shared::{Deadline, Shared};
+use super::slot::{About, Ending, Kind, Notice, Outcome, SlotId};
+use super::tag::{self, Space, Tag};
+use super::{Endpoint, Source};
+use crate::error::{Error, Result};
+use crate::ffi::{Posted, Segment};
+use crate::memory::Registration;
+
+/// Which of the workspace's buffers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Place {
+    Input = 0,
+    Output = 1,
+    Scratch = 2,
+}
+
+/// What a workspace keeps from one collective to the next, so that it needs no allocation.
+#[derive(Debug, Default)]
+pub(crate) struct WorkspaceState {
+    flights: Vec<Flight>,
+}
+
+/// A part of a buffer that the device is using.
+#[derive(Debug)]
+struct Flight {
+    id: SlotId,
+    place: Place,
+    range: Range<usize>,
+    /// The device writes it.
+    writes: bool,
+    ticket: u32,
+}
+
+#[derive(Clone, Copy)]
+struct Memory<'a> {
+    start: *mut u8,
+    len: usize,
+    registration: Option<&'a Registration>,
+}
+
+/// Three buffers, borrowed until all operations on them are over: an input that is only read, an output, a scratch.
+pub(crate) struct Workspace<'a> {
+    shared: &'a Shared,
+    state: &'a mut WorkspaceState,
+    memory: [Memory<'a>; 3],
+}
+
+impl<'a> Workspace<'a> {
+    pub(crate) fn new(
+        endpoint: &'a Endpoint,
+        state: &'a mut WorkspaceState,
+        input: &'a [u8],
+        output: &'a mut [u8],
+        scratch: &'a mut [u8],
+        scratch_registration: Option<&'a Registration>,
+    ) -> Self {
+        debug_assert!(state.flights.is_empty());
+        let memory = [
+            Memory { start: input.as_ptr().cast_mut(), len: input.len(), registration: None },
+            Memory { start: output.as_mut_ptr(), len: output.len(), registration: None },
+            Memory { start: scratch.as_mut_ptr(), len: scratch.len(), registration: scratch_registration },
+        ];
+        Self { shared: &endpoint.shared, state, memory }
+    }
+
+    /// Starts to send a part of a buffer. True: it is over already, and no ticket comes of it.
+    #[inline]
+    pub(crate) fn send(
+        &mut self,
+        to: usize,
+        tag: Tag,
+        place: Place,
+        range: Range<usize>,
+        ticket: u32,
+    ) -> Result<bool> {
+        let segment = self.segment(place, &range, false)?;
+        let shared = self.shared;
+        let address = shared.address(to)?;
+        let fabric_tag = tag::pack(Space::Collective, shared.me, tag);
+        let mut core = shared.lock();
+        if segment.len <= shared.limits.inject_size {
+            // SAFETY: `segment` checked the range, and the bytes are copied before the call returns.
+            match unsafe { core.inject(address, fabric_tag, segment.start, segment.len) } {
+                Posted::Yes => return Ok(true),
+                Posted::Again | Posted::Failed(_) => {}
+            }
+        }
+        let about = About { kind: Kind::Send, peer: Some(to as u32), tag: tag.value(), bytes: segment.len };
+        let call = Call::Send { to: address, tag: fabric_tag };
+        // SAFETY: `segment` checked that nobody writes the range, and the flight keeps it so until it is over.
+        let id = unsafe { shared.start_locked(&mut core, about, call, &mut [segment])? };
+        drop(core);
+        self.state.flights.push(Flight { id, place, range, writes: false, ticket });
+        Ok(false)
+    }
+
+    /// Starts to receive into a part of a buffer.
+    #[inline]
+    pub(crate) fn receive(
+        &mut self,
+        from: usize,
+        tag: Tag,
+        place: Place,
+        range: Range<usize>,
+        ticket: u32,
+    ) -> Result<()> {
+        let segment = self.segment(place, &range, true)?;
+        let shared = self.shared;
+        shared.address(from)?;
+        let (fabric_tag, ignore) = tag::pack_match(Space::Collective, Source::Rank(from), tag.into());
+        let about =
+            About { kind: Kind::Receive, peer: Some(from as u32), tag: tag.value(), bytes: segment.len };
+        let call = Call::Receive { tag: fabric_tag, ignore };
+        // SAFETY: `segment` checked that nobody uses the range, and the flight keeps it so until it is over.
+        let id = unsafe { shared.start(about, call, &mut [segment])? };
+        self.state.flights.push(Flight { id, place, range, writes: true, ticket });
+        Ok(())
+    }
+
+    /// Waits until an operation is over, and returns its ticket.
+    #[inline]
+    pub(crate) fn wait_any(&mut self) -> Result<u32> {
+        let flights = &mut self.state.flights;
+        let Some(first) = flights.first() else {
+            return Err(Error::misuse(
+                "cannot wait",
+                "nothing is under way",
+                "this is a defect: please report it",
+            ));
+        };
+        let first = first.id;
+        let mut core = self.shared.lock();
+        loop {
+            let over = flights.iter().position(|flight| core.slots.get(flight.id).is_over());
+            if let Some(place) = over {
+                let flight = flights.swap_remove(place);
+                return match core.slots.get(flight.id).outcome {
+                    // A message that is shorter than its place would leave old bytes there.
+                    Some(Outcome::Done { bytes, .. }) if flight.writes && bytes != flight.range.len() => {
+                        core.slots.release(flight.id);
+                        Err(wrong_length(bytes, flight.range.len()))
+                    }
+                    _ => self.shared.take_result(&mut core, flight.id).map(|_| flight.ticket),
+                };
+            }
+            if core.led {
+                // Another thread polls: park until the first is over or the lead is free, then look at all again.
+                core = self.shared.wait_briefly(core, first);
+            } else {
+                core.led = true;
+                let any = |core: &mut super::core::Core| {
+                    flights.iter().any(|flight| core.slots.get(flight.id).is_over())
+                };
+                let (locked, _) = self.shared.lead(core, Deadline::NONE, any);
+                core = locked;
+                core.led = false;
+                self.shared.hand_over(&mut core);
+            }
+        }
+    }
+
+    /// How many operations are under way.
+    pub(crate) fn under_way(&self) -> usize {
+        self.state.flights.len()
+    }
+
+    /// A part to write and a part to read, neither of them in the device's hands, for arithmetic and copying.
+    #[inline]
+    pub(crate) fn parts(
+        &mut self,
+        into: (Place, Range<usize>),
+        from: (Place, Range<usize>),
+    ) -> Result<(&mut [u8], &[u8])> {
+        let target = self.segment(into.0, &into.1, true)?;
+        let source = self.segment(from.0, &from.1, false)?;
+        if into.0 == from.0 && overlap(&into.1, &from.1) {
+            return Err(in_use(into.0, &into.1));
+        }
+        // SAFETY: both ranges are within their buffers, which we borrow; they don't overlap each other nor anything
+        // that the device writes, and the target nothing that it reads. `&mut self` keeps new operations away.
+        unsafe {
+            Ok((
+                std::slice::from_raw_parts_mut(target.start, target.len),
+                std::slice::from_raw_parts(source.start, source.len),
+            ))
+        }
+    }
+
+    /// The memory of a part, if it may be used in this way now.
+    #[inline]
+    fn segment(&self, place: Place, range: &Range<usize>, write: bool) -> Result<Segment> {
+        let memory = &self.memory[place as usize];
+        if range.start > range.end || range.end > memory.len || (write && place == Place::Input) {
+            return Err(in_use(place, range));
+        }
+        let conflict =
+            self.state.flights.iter().any(|flight| {
+                flight.place == place && (write || flight.writes) && overlap(&flight.range, range)
+            });
+        if conflict {
+            return Err(in_use(place, range));
+        }
+        Ok(Segment {
+            // SAFETY: the range is within the buffer.
+            start: unsafe { memory.start.add(range.start) },
+            len: range.len(),
+            descriptor: memory.registration.map_or(std::ptr::null_mut(), Registration::descriptor),
+        })
+    }
+}
+
+impl Drop for Workspace<'_> {
+    /// Gets the memory back: cancels what can be, waits for the rest.
+    fn drop(&mut self) {
+        for flight in self.state.flights.drain(..) {
+            let mut core = self.shared.lock();
+            if !core.slots.get(flight.id).is_over() {
+                core.cancel(flight.id, Ending::Cancelled, self.shared.clock.now());
+            }
+            let (mut core, _) = self.shared.wait_locked(core, flight.id, Deadline::NONE);
+            core.abandon(flight.id, Notice::None);
+        }
+    }
+}
+
+fn overlap(one: &Range<usize>, other: &Range<usize>) -> bool {
+    one.start < other.end && other.start < one.end
+}
+
+#[cold]
+fn in_use(place: Place, range: &Range<usize>) -> Error {
+    Error::misuse(
+        format!("cannot use bytes {} to {} of a collective's {place:?}", range.start, range.end),
+        "they are outside of it, or in use",
+        "this is a defect of the schedule: please report it",
+    )
+}
+
+#[cold]
+fn wrong_length(got: usize, wanted: usize) -> Error {
+    Error::misuse(
+        format!("a collective received {got} bytes where {wanted} were due"),
+        "the ranks called it with different counts, types or algorithms",
+        "call the collective alike on all ranks",
+    )
+}

@@ -1,0 +1,12 @@
+//! What the machine offers: libfabric, its providers, their devices and limits.
+
+mod offer;
+mod provider;
+mod shm;
+mod signals;
+
+pub use offer::{Limits, Offer, library, offers};
+pub(crate) use offer::{find, requested};
+pub use provider::{Library, Provider, ProviderChoice};
+pub(crate) use shm::{endpoint_name, remove_stale};
+pub(crate) use signals::keeping_signal_handlers;

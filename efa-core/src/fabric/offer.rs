@@ -1,0 +1,208 @@
+//! What libfabric offers, and taking the right offer.
+
+use std::net::IpAddr;
+
+use serde::Serialize;
+
+use super::{Library, Provider};
+use crate::error::{Code, Error, Explanation, Result};
+use crate::ffi::{self, Capabilities, Info, MemoryModes, Version, Wanted};
+
+/// A device that a provider can use.
+#[derive(Clone, Debug, Serialize)]
+pub struct Offer {
+    /// The provider.
+    pub provider: Provider,
+    /// The provider's version.
+    pub provider_version: String,
+    /// The device, by libfabric's domain name.
+    pub device: String,
+    /// The fabric that the device is on.
+    pub fabric: String,
+    /// The device's PCI address, where it has one.
+    pub pci_address: Option<String>,
+    /// The link's speed in bits per second, where the device tells.
+    pub link_speed: Option<u64>,
+    /// What the provider can do at most.
+    pub limits: Limits,
+}
+
+/// What a provider can do at most.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct Limits {
+    /// The longest message, in bytes.
+    pub max_message_size: usize,
+    /// Up to how many bytes a send is copied at once, so that it is over when it returns.
+    pub inject_size: usize,
+    /// From how many pieces a message can be gathered.
+    pub send_segments: usize,
+    /// Over how many pieces a message can be scattered.
+    pub receive_segments: usize,
+    /// How many sends, remote reads and writes the device holds at a time.
+    pub send_depth: usize,
+    /// How many receives the device holds at a time.
+    pub receive_depth: usize,
+    /// How many bytes of immediate data a remote write carries.
+    pub immediate_size: usize,
+    /// Whether there are remote atomics.
+    pub atomics: bool,
+    /// Whether memory must be registered for local use, too.
+    pub local_registration: bool,
+}
+
+impl Limits {
+    pub(crate) fn of(info: &Info) -> Self {
+        let (send_segments, receive_segments) = info.segments();
+        Self {
+            max_message_size: info.max_message_size(),
+            inject_size: info.inject_size(),
+            send_segments: send_segments.clamp(1, ffi::MAX_SEGMENTS),
+            receive_segments: receive_segments.clamp(1, ffi::MAX_SEGMENTS),
+            send_depth: info.transmit_size(),
+            receive_depth: info.receive_size(),
+            immediate_size: info.immediate_size(),
+            atomics: info.capabilities() & Capabilities::ATOMIC != 0,
+            local_registration: info.wants_local_registration(),
+        }
+    }
+}
+
+/// Which libfabric this program uses.
+pub fn library() -> Library {
+    let (origin, path) = ffi::origin();
+    Library { version: Version::loaded().to_string(), origin: origin.into(), path: path.into() }
+}
+
+/// Every device that one of our providers can use on this machine, the fastest provider first.
+///
+/// # Errors
+/// [`Error::Fabric`] when libfabric itself fails; a provider that has nothing to offer is just absent.
+pub fn offers() -> Result<Vec<Offer>> {
+    check_version()?;
+    let mut offers = Vec::new();
+    for provider in Provider::ALL {
+        for info in ask(provider, None, None).unwrap_or_default() {
+            offers.push(Offer {
+                provider,
+                provider_version: info.provider_version().to_string(),
+                device: info.domain(),
+                fabric: info.fabric_name(),
+                pci_address: info.pci_address(),
+                link_speed: info.link_speed(),
+                limits: Limits::of(&info),
+            });
+        }
+    }
+    Ok(offers)
+}
+
+/// Finds the offer to open an endpoint from.
+pub(crate) fn find(provider: Provider, device: Option<&str>, source: Option<IpAddr>) -> Result<Info> {
+    check_version()?;
+    let source = source.filter(|_| provider.uses_ip());
+    let found = ask(provider, device, source);
+    let why = match found {
+        Ok(mut infos) if !infos.is_empty() => return Ok(infos.swap_remove(0)),
+        Ok(_) => missing(provider, device, source),
+        Err(code) if code == Code(libc::ENOSPC) && provider == Provider::Shm => {
+            "/dev/shm has too little space left for it (16 MiB per rank)".into()
+        }
+        Err(code) => format!("fi_getinfo: {} ({code})", ffi::describe(code)),
+    };
+    let remedy = match provider {
+        Provider::Shm => {
+            "free space in /dev/shm or make it larger (docker run --shm-size), or use tcp".into()
+        }
+        Provider::Efa => format!(
+            "run where there is an EFA and libfabric has its provider; here there are: {}",
+            available()
+        ),
+        _ => format!("use one of those here: {}", available()),
+    };
+    Err(Error::Provider(Explanation::new(format!("cannot use provider {provider}"), why, remedy)))
+}
+
+/// Whether a provider has anything to offer here.
+pub(crate) fn requested(provider: Provider) -> bool {
+    ask(provider, None, None).is_ok_and(|infos| !infos.is_empty())
+}
+
+fn missing(provider: Provider, device: Option<&str>, source: Option<IpAddr>) -> String {
+    match (device, source) {
+        (Some(device), _) => format!("it has no device '{device}'"),
+        (None, Some(source)) => format!("it has no device with address {source}"),
+        (None, None) if provider == Provider::Efa => {
+            "there is no EFA here, or this libfabric lacks the provider".into()
+        }
+        (None, None) => "it has nothing to offer on this machine".into(),
+    }
+}
+
+/// The names of the providers that have something to offer.
+fn available() -> String {
+    let names: Vec<_> =
+        Provider::ALL.into_iter().filter(|provider| requested(*provider)).map(Provider::name).collect();
+    if names.is_empty() { "none".into() } else { names.join(", ") }
+}
+
+/// Asks for a provider's devices, with atomics where it has them.
+///
+/// Only an exact name counts: asking for atomics makes libfabric offer `tcp;ofi_rxm` in place of `tcp`, and newer
+/// ones offer it besides; the two don't understand each other.
+fn ask(provider: Provider, device: Option<&str>, source: Option<IpAddr>) -> Result<Vec<Info>, Code> {
+    let base = Capabilities::MESSAGING;
+    let mut answer = Ok(Vec::new());
+    for capabilities in [base | Capabilities::ATOMIC, base] {
+        let wanted = Wanted {
+            provider: Some(provider.name()),
+            domain: device,
+            capabilities,
+            memory_modes: if provider == Provider::Efa { MemoryModes::DEVICE } else { MemoryModes::NONE },
+            message_order: Capabilities::SENDS_IN_ORDER,
+            source,
+        };
+        answer = ffi::getinfo(Some(&wanted)).map(|infos| {
+            let exact = |info: &Info| info.provider() == provider.name() && info.is_reliable_datagram();
+            infos.into_iter().filter(exact).collect()
+        });
+        if answer.as_ref().is_ok_and(|infos: &Vec<Info>| !infos.is_empty()) {
+            break;
+        }
+    }
+    answer
+}
+
+fn check_version() -> Result<()> {
+    let (version, floor) = (Version::loaded(), Version::FLOOR);
+    if version >= floor {
+        return Ok(());
+    }
+    let text = Explanation::new(
+        "cannot use this libfabric",
+        format!("it is version {version}, and {floor} is the oldest that works"),
+        "install a newer one, or build with the feature `vendored`",
+    );
+    Err(Error::Fabric { code: Code(libc::ENOSYS), text })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tcp_and_shm_are_on_every_machine() {
+        let offers = offers().unwrap();
+        for provider in [Provider::Tcp, Provider::Shm] {
+            let offer = offers.iter().find(|offer| offer.provider == provider).unwrap();
+            assert!(offer.limits.inject_size > 0);
+            assert!(offer.limits.max_message_size >= 1 << 30);
+        }
+    }
+
+    #[test]
+    fn a_provider_without_a_device_is_an_error_that_lists_the_others() {
+        let error = find(Provider::Tcp, Some("no-such-device"), None).err().unwrap();
+        let text = error.to_string();
+        assert!(text.contains("no-such-device") && text.contains("shm"), "{text}");
+    }
+}

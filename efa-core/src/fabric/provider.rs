@@ -1,0 +1,116 @@
+//! The providers we use, by name.
+
+use std::fmt;
+use std::str::FromStr;
+
+use serde::{Deserialize, Serialize};
+
+use crate::error::{Error, Result};
+
+/// Which part of libfabric carries the traffic.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Provider {
+    /// An Elastic Fabric Adapter.
+    Efa,
+    /// Shared memory, between processes of one machine.
+    Shm,
+    /// TCP sockets.
+    Tcp,
+    /// TCP sockets as libfabric did them before: slower, for comparison.
+    Sockets,
+}
+
+impl Provider {
+    /// All of them, the fastest first.
+    pub const ALL: [Provider; 4] = [Provider::Efa, Provider::Shm, Provider::Tcp, Provider::Sockets];
+
+    /// Its name in libfabric, the same that `--provider` takes.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Efa => "efa",
+            Self::Shm => "shm",
+            Self::Tcp => "tcp",
+            Self::Sockets => "sockets",
+        }
+    }
+
+    /// Whether its endpoints have an IP address to be bound to.
+    pub(crate) fn uses_ip(self) -> bool {
+        matches!(self, Self::Tcp | Self::Sockets)
+    }
+}
+
+impl fmt::Display for Provider {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.name())
+    }
+}
+
+impl FromStr for Provider {
+    type Err = Error;
+
+    fn from_str(name: &str) -> Result<Self> {
+        Self::ALL.into_iter().find(|provider| provider.name() == name).ok_or_else(|| {
+            Error::setting(
+                format!("cannot use provider '{name}'"),
+                "it is not one of those this library works with",
+                "choose efa, shm, tcp or sockets; `efa info` lists what is here",
+            )
+        })
+    }
+}
+
+/// A provider by name, or the best there is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum ProviderChoice {
+    /// efa where every rank has one; else shm when all ranks are on one host; else tcp.
+    #[default]
+    Auto,
+    /// This one and no other.
+    Only(Provider),
+}
+
+impl ProviderChoice {
+    /// The choice in the environment variable `EFA_PROVIDER`, or [`ProviderChoice::Auto`].
+    ///
+    /// # Errors
+    /// [`Error::Setting`] when the variable names no provider.
+    pub fn from_env() -> Result<Self> {
+        match std::env::var("EFA_PROVIDER") {
+            Ok(name) => name.parse(),
+            Err(_) => Ok(Self::Auto),
+        }
+    }
+}
+
+impl fmt::Display for ProviderChoice {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Auto => f.pad("auto"),
+            Self::Only(provider) => provider.fmt(f),
+        }
+    }
+}
+
+impl FromStr for ProviderChoice {
+    type Err = Error;
+
+    fn from_str(name: &str) -> Result<Self> {
+        match name {
+            "auto" => Ok(Self::Auto),
+            name => name.parse().map(Self::Only),
+        }
+    }
+}
+
+/// Which libfabric a program uses.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Library {
+    /// Its version, such as `1.22`.
+    pub version: String,
+    /// How the build found it: `vendored`, `/opt/amazon/efa`, `pkg-config`, or the folder in `LIBFABRIC_DIR`.
+    pub origin: String,
+    /// The folder it was linked from.
+    pub path: String,
+}

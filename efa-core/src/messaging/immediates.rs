@@ -1,0 +1,28 @@
+//! Waiting for what peers' writes leave behind.
+
+use crate::endpoint::slot::{About, Kind};
+use crate::endpoint::{Endpoint, Op};
+use crate::error::Result;
+
+impl Endpoint {
+    /// Waits until `count` writes with the immediate `value` have come, from whichever ranks, and uses them up. Those
+    /// that came before count. When it is over, the bytes of these writes are in place.
+    ///
+    /// So one number says "all parts of layer 3 are here", however many ranks wrote them and in whatever order.
+    pub fn immediates(&self, value: u32, count: u64) -> Op<()> {
+        let about = About { kind: Kind::Immediates, peer: None, tag: value.into(), bytes: 0 };
+        let mut core = self.shared.lock();
+        let id = core.slots.take(about, self.shared.clock.now());
+        core.expect(id, value, count);
+        drop(core);
+        Op::posted(self.shared.clone(), Ok(id), ())
+    }
+
+    /// [`Endpoint::immediates`], and waits for it.
+    ///
+    /// # Errors
+    /// [`Error::Timeout`](crate::Error::Timeout) when they don't come; [`Error::Closed`](crate::Error::Closed).
+    pub fn wait_immediates(&self, value: u32, count: u64) -> Result<()> {
+        self.immediates(value, count).wait().0.map(drop)
+    }
+}

@@ -1,0 +1,59 @@
+//! Remote reads.
+
+use bytemuck::Pod;
+
+use super::recv::segment_mut;
+use crate::endpoint::core::Call;
+use crate::endpoint::slot::{About, Kind, SlotId};
+use crate::endpoint::{Endpoint, Op};
+use crate::error::Result;
+use crate::ffi::RemotePlace;
+use crate::memory::{BufMut, RemoteRegion};
+
+impl Endpoint {
+    /// Reads a peer's region into `buf`, from `offset` bytes after its start. The peer is not told.
+    pub fn read<B: BufMut + Send + 'static>(
+        &self,
+        region: &RemoteRegion,
+        offset: usize,
+        mut buf: B,
+    ) -> Op<B> {
+        // SAFETY: `Op` keeps the buffer, or parks it, until the operation is over.
+        let id = unsafe { self.post_read(region, offset, &mut buf) };
+        Op::posted(self.shared.clone(), id, buf)
+    }
+
+    /// Reads a peer's region into `data` and returns when it is there.
+    ///
+    /// # Errors
+    /// As [`Endpoint::write_blocking`].
+    pub fn read_blocking<T: Pod>(
+        &self,
+        region: &RemoteRegion,
+        offset: usize,
+        mut data: &mut [T],
+    ) -> Result<()> {
+        // SAFETY: the memory is borrowed until the wait is over, which it is only when the operation is.
+        let id = unsafe { self.post_read(region, offset, &mut data)? };
+        self.finish(id).map(drop)
+    }
+
+    /// # Safety
+    /// The buffer's memory stays valid and is used by nobody else until the operation is over.
+    pub(crate) unsafe fn post_read(
+        &self,
+        region: &RemoteRegion,
+        offset: usize,
+        buf: &mut impl BufMut,
+    ) -> Result<SlotId> {
+        let bytes = buf.byte_len();
+        region.check("read from", true, false)?;
+        self.check_length("read", bytes)?;
+        let (address, key) = region.locate("read", offset, bytes)?;
+        let from = self.shared.address(region.rank())?;
+        let about = About { kind: Kind::Read, peer: Some(region.rank() as u32), tag: 0, bytes };
+        let call = Call::Read { from, place: RemotePlace { address, key } };
+        // SAFETY: passed on to the caller.
+        unsafe { self.shared.start(about, call, &mut [segment_mut(buf)]) }
+    }
+}

@@ -1,0 +1,119 @@
+//! Receiving messages.
+
+use bytemuck::Pod;
+
+use super::{check_segments, segment};
+use crate::endpoint::core::Call;
+use crate::endpoint::slot::{About, Kind, SlotId};
+use crate::endpoint::tag::{self, Space};
+use crate::endpoint::{Completion, Endpoint, Op, Source, TagMatch};
+use crate::error::Result;
+use crate::ffi::Segment;
+use crate::memory::BufMut;
+
+impl Endpoint {
+    /// Receives a message into `buf`: one that comes from `from`, a rank or [`Source::Any`], and whose tag agrees with
+    /// `tag`. Messages of one sender with one tag are received in the order in which they were sent.
+    ///
+    /// The result tells who sent it, with which tag, and how long it is. A message that is longer than the buffer is
+    /// [`Error::Truncated`](crate::Error::Truncated).
+    pub fn recv<B: BufMut + Send + 'static>(
+        &self,
+        from: impl Into<Source>,
+        tag: impl Into<TagMatch>,
+        mut buf: B,
+    ) -> Op<B> {
+        // SAFETY: `Op` keeps the buffer, or parks it, until the operation is over.
+        let id = unsafe { self.post_recv(from.into(), tag.into(), &mut buf) };
+        Op::posted(self.shared.clone(), id, buf)
+    }
+
+    /// Receives a message into `data` and returns when it is there.
+    ///
+    /// # Errors
+    /// As [`Endpoint::send_blocking`]; [`Error::Truncated`](crate::Error::Truncated) when the message is longer than
+    /// `data`.
+    #[inline]
+    pub fn recv_blocking<T: Pod>(
+        &self,
+        from: impl Into<Source>,
+        tag: impl Into<TagMatch>,
+        mut data: &mut [T],
+    ) -> Result<Completion> {
+        self.recv_in(Space::User, from.into(), tag.into(), &mut data)
+    }
+
+    #[inline]
+    pub(crate) fn recv_in(
+        &self,
+        space: Space,
+        from: Source,
+        tag: TagMatch,
+        buf: &mut impl BufMut,
+    ) -> Result<Completion> {
+        let shared = &*self.shared;
+        let (about, call) = self.receive_call(space, from, tag, buf.byte_len())?;
+        let mut core = shared.lock();
+        // SAFETY: the memory is borrowed until the wait below is over, which it is only when the operation is.
+        let id = unsafe { shared.start_locked(&mut core, about, call, &mut [segment_mut(buf)])? };
+        let (mut core, _) = shared.wait_locked(core, id, Default::default());
+        shared.take_result(&mut core, id)
+    }
+
+    /// Receives one message scattered over several pieces; at most
+    /// [`Limits::receive_segments`](crate::fabric::Limits). They are filled one after the other.
+    ///
+    /// # Errors
+    /// As [`Endpoint::recv_blocking`]; [`Error::Misuse`](crate::Error::Misuse) for more pieces than the provider takes.
+    pub fn recv_scattered<T: Pod>(
+        &self,
+        from: impl Into<Source>,
+        tag: impl Into<TagMatch>,
+        pieces: &mut [&mut [T]],
+    ) -> Result<Completion> {
+        check_segments("receive", pieces.len(), self.shared.limits.receive_segments)?;
+        let mut segments: [Segment; crate::ffi::MAX_SEGMENTS] = [segment(&&[0u8; 0][..]); _];
+        for (slot, piece) in segments.iter_mut().zip(pieces.iter_mut()) {
+            *slot = segment_mut(piece);
+        }
+        let segments = &mut segments[..pieces.len()];
+        let bytes = segments.iter().map(|segment| segment.len).sum();
+        let (about, call) = self.receive_call(Space::User, from.into(), tag.into(), bytes)?;
+        // SAFETY: as in `recv_in`.
+        let id = unsafe { self.shared.start(about, call, segments)? };
+        self.finish(id)
+    }
+
+    /// # Safety
+    /// The buffer's memory stays valid and is used by nobody else until the operation is over.
+    #[inline]
+    pub(crate) unsafe fn post_recv(
+        &self,
+        from: Source,
+        tag: TagMatch,
+        buf: &mut impl BufMut,
+    ) -> Result<SlotId> {
+        let (about, call) = self.receive_call(Space::User, from, tag, buf.byte_len())?;
+        // SAFETY: passed on to the caller.
+        unsafe { self.shared.start(about, call, &mut [segment_mut(buf)]) }
+    }
+
+    #[inline]
+    fn receive_call(&self, space: Space, from: Source, tag: TagMatch, bytes: usize) -> Result<(About, Call)> {
+        let peer = match from {
+            Source::Rank(rank) => {
+                self.shared.address(rank)?;
+                Some(rank as u32)
+            }
+            Source::Any => None,
+        };
+        let (fabric_tag, ignore) = tag::pack_match(space, from, tag);
+        let about = About { kind: Kind::Receive, peer, tag: tag.tag().value(), bytes };
+        Ok((about, Call::Receive { tag: fabric_tag, ignore }))
+    }
+}
+
+#[inline]
+pub(super) fn segment_mut(buf: &mut impl BufMut) -> Segment {
+    Segment { start: buf.as_mut_ptr(), ..segment(buf) }
+}

@@ -1,0 +1,133 @@
+//! Sending messages.
+
+use bytemuck::Pod;
+
+use super::{check_segments, segment};
+use crate::endpoint::core::Call;
+use crate::endpoint::slot::{About, Kind, SlotId};
+use crate::endpoint::tag::{self, Space};
+use crate::endpoint::{Completion, Endpoint, Op, Tag};
+use crate::error::{Error, Result};
+use crate::ffi::{Posted, Segment};
+use crate::memory::Buf;
+
+impl Endpoint {
+    /// Sends `buf` to rank `to`, labelled `tag`. It is over when the buffer may be used again; whether the message has
+    /// been received by then is the provider's business.
+    ///
+    /// ```no_run
+    /// # fn example(endpoint: &efa_core::Endpoint) -> efa_core::Result<()> {
+    /// let op = endpoint.send(1, 7u32, vec![1.0f32; 1024]);
+    /// let (result, buffer) = op.wait();
+    /// assert_eq!(result?.bytes, 4096);
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// Elements are plain data ([`bytemuck::Pod`]); pointers, for one, are not:
+    ///
+    /// ```compile_fail
+    /// # fn example(endpoint: &efa_core::Endpoint) {
+    /// let op = endpoint.send(1, 7u32, vec![String::new()]);
+    /// # }
+    /// ```
+    pub fn send<B: Buf + Send + 'static>(&self, to: usize, tag: impl Into<Tag>, buf: B) -> Op<B> {
+        // SAFETY: `Op` keeps the buffer, or parks it, until the operation is over.
+        let id = unsafe { self.post_send(to, tag.into(), &buf) };
+        Op::posted(self.shared.clone(), id, buf)
+    }
+
+    /// Sends `data` and returns when it may be used again.
+    ///
+    /// # Errors
+    /// [`Error::PeerLost`], [`Error::Timeout`], [`Error::Operation`] or [`Error::Closed`], and [`Error::Misuse`] for a
+    /// rank outside the job or a message that is longer than the provider's longest.
+    #[inline]
+    pub fn send_blocking<T: Pod>(&self, to: usize, tag: impl Into<Tag>, data: &[T]) -> Result<()> {
+        self.send_in(Space::User, to, tag.into(), &data)
+    }
+
+    #[inline]
+    pub(crate) fn send_in(&self, space: Space, to: usize, tag: Tag, buf: &impl Buf) -> Result<()> {
+        let shared = &*self.shared;
+        let address = shared.address(to)?;
+        let bytes = buf.byte_len();
+        let fabric_tag = tag::pack(space, shared.me, tag);
+        let mut core = shared.lock();
+        let mut call = Call::Send { to: address, tag: fabric_tag };
+        if bytes <= shared.limits.inject_size {
+            // SAFETY: the bytes are copied before the call returns.
+            if unsafe { core.inject(address, fabric_tag, buf.as_ptr(), bytes) } == Posted::Yes {
+                return Ok(());
+            }
+            call = Call::Inject { to: address, tag: fabric_tag };
+        }
+        self.check_length("send", bytes)?;
+        let about = About { kind: Kind::Send, peer: Some(to as u32), tag: tag.value(), bytes };
+        // SAFETY: the memory is borrowed until the wait below is over, which it is only when the operation is.
+        let id = unsafe { shared.start_locked(&mut core, about, call, &mut [segment(buf)])? };
+        let (mut core, _) = shared.wait_locked(core, id, Default::default());
+        shared.take_result(&mut core, id).map(drop)
+    }
+
+    /// Sends one message gathered from several pieces; at most [`Limits::send_segments`](crate::fabric::Limits).
+    ///
+    /// # Errors
+    /// As [`Endpoint::send_blocking`]; [`Error::Misuse`] for more pieces than the provider takes.
+    pub fn send_gathered<T: Pod>(&self, to: usize, tag: impl Into<Tag>, pieces: &[&[T]]) -> Result<()> {
+        let (shared, tag) = (&*self.shared, tag.into());
+        check_segments("send", pieces.len(), shared.limits.send_segments)?;
+        let address = shared.address(to)?;
+        let mut segments: [Segment; crate::ffi::MAX_SEGMENTS] = [segment(&pieces[0]); _];
+        for (slot, piece) in segments.iter_mut().zip(pieces) {
+            *slot = segment(piece);
+        }
+        let segments = &mut segments[..pieces.len()];
+        let bytes = segments.iter().map(|segment| segment.len).sum();
+        self.check_length("send", bytes)?;
+        let about = About { kind: Kind::Send, peer: Some(to as u32), tag: tag.value(), bytes };
+        let call = Call::Send { to: address, tag: tag::pack(Space::User, shared.me, tag) };
+        // SAFETY: as in `send_in`.
+        let id = unsafe { shared.start(about, call, segments)? };
+        self.finish(id).map(drop)
+    }
+
+    /// # Safety
+    /// The buffer's memory stays valid and unchanged until the operation is over.
+    #[inline]
+    pub(crate) unsafe fn post_send(&self, to: usize, tag: Tag, buf: &impl Buf) -> Result<SlotId> {
+        let shared = &*self.shared;
+        let address = shared.address(to)?;
+        let bytes = buf.byte_len();
+        self.check_length("send", bytes)?;
+        let fabric_tag = tag::pack(Space::User, shared.me, tag);
+        let call = match bytes <= shared.limits.inject_size {
+            true => Call::Inject { to: address, tag: fabric_tag },
+            false => Call::Send { to: address, tag: fabric_tag },
+        };
+        let about = About { kind: Kind::Send, peer: Some(to as u32), tag: tag.value(), bytes };
+        // SAFETY: passed on to the caller.
+        unsafe { shared.start(about, call, &mut [segment(buf)]) }
+    }
+
+    /// Waits for an operation and takes its result.
+    #[inline]
+    pub(crate) fn finish(&self, id: SlotId) -> Result<Completion> {
+        let core = self.shared.lock();
+        let (mut core, _) = self.shared.wait_locked(core, id, Default::default());
+        self.shared.take_result(&mut core, id)
+    }
+
+    #[inline]
+    pub(super) fn check_length(&self, verb: &str, bytes: usize) -> Result<()> {
+        let longest = self.shared.limits.max_message_size;
+        if bytes <= longest {
+            return Ok(());
+        }
+        Err(Error::misuse(
+            format!("cannot {verb} {bytes} bytes at once"),
+            format!("the provider's longest message has {longest}"),
+            "do it in parts",
+        ))
+    }
+}

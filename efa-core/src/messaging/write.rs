@@ -1,0 +1,84 @@
+//! Remote writes.
+
+use bytemuck::Pod;
+
+use super::segment;
+use crate::endpoint::core::Call;
+use crate::endpoint::slot::{About, Kind, SlotId};
+use crate::endpoint::{Endpoint, Op};
+use crate::error::Result;
+use crate::ffi::RemotePlace;
+use crate::memory::{Buf, RemoteRegion};
+
+impl Endpoint {
+    /// Writes `buf` into a peer's region, `offset` bytes from its start. It is over when the bytes are in place there;
+    /// the peer is not told. Writes are not ordered among each other nor with sends: let one complete before the next
+    /// thing depends on it.
+    pub fn write<B: Buf + Send + 'static>(&self, region: &RemoteRegion, offset: usize, buf: B) -> Op<B> {
+        // SAFETY: `Op` keeps the buffer, or parks it, until the operation is over.
+        let id = unsafe { self.post_write(region, offset, &buf, None) };
+        Op::posted(self.shared.clone(), id, buf)
+    }
+
+    /// [`Endpoint::write`] that leaves an immediate at the peer when the bytes are in place: see
+    /// [`Endpoint::immediates`].
+    pub fn write_immediate<B: Buf + Send + 'static>(
+        &self,
+        region: &RemoteRegion,
+        offset: usize,
+        buf: B,
+        immediate: u32,
+    ) -> Op<B> {
+        // SAFETY: as in `write`.
+        let id = unsafe { self.post_write(region, offset, &buf, Some(immediate)) };
+        Op::posted(self.shared.clone(), id, buf)
+    }
+
+    /// Writes `data` into a peer's region and returns when it is in place.
+    ///
+    /// # Errors
+    /// [`Error::Misuse`](crate::Error::Misuse) when the region ends before that or is not open for writing;
+    /// [`Error::Operation`](crate::Error::Operation) when its owner has closed it; else as
+    /// [`Endpoint::send_blocking`].
+    pub fn write_blocking<T: Pod>(&self, region: &RemoteRegion, offset: usize, data: &[T]) -> Result<()> {
+        // SAFETY: the memory is borrowed until the wait is over, which it is only when the operation is.
+        let id = unsafe { self.post_write(region, offset, &data, None)? };
+        self.finish(id).map(drop)
+    }
+
+    /// [`Endpoint::write_blocking`] that leaves an immediate at the peer.
+    ///
+    /// # Errors
+    /// As [`Endpoint::write_blocking`].
+    pub fn write_immediate_blocking<T: Pod>(
+        &self,
+        region: &RemoteRegion,
+        offset: usize,
+        data: &[T],
+        immediate: u32,
+    ) -> Result<()> {
+        // SAFETY: as in `write_blocking`.
+        let id = unsafe { self.post_write(region, offset, &data, Some(immediate))? };
+        self.finish(id).map(drop)
+    }
+
+    /// # Safety
+    /// The buffer's memory stays valid and unchanged until the operation is over.
+    pub(crate) unsafe fn post_write(
+        &self,
+        region: &RemoteRegion,
+        offset: usize,
+        buf: &impl Buf,
+        immediate: Option<u32>,
+    ) -> Result<SlotId> {
+        let bytes = buf.byte_len();
+        region.check("write to", false, true)?;
+        self.check_length("write", bytes)?;
+        let (address, key) = region.locate("write", offset, bytes)?;
+        let to = self.shared.address(region.rank())?;
+        let about = About { kind: Kind::Write, peer: Some(region.rank() as u32), tag: 0, bytes };
+        let call = Call::Write { to, place: RemotePlace { address, key }, immediate };
+        // SAFETY: passed on to the caller.
+        unsafe { self.shared.start(about, call, &mut [segment(buf)]) }
+    }
+}

@@ -1,0 +1,203 @@
+//! Every algorithm at many sizes, proved on paper: right contributions in every element, no deadlock even with one
+//! send and one receive at a time that end only when the other side is there, no two unordered steps in conflict.
+
+use efa_core::collective::simulate::{self, Profile};
+use efa_core::collective::{
+    Algorithm, Call, Collective, MAX_RANKS, Options, Placement, Schedule, algorithms,
+};
+use proptest::prelude::*;
+
+const PLACEMENTS: [Placement; 2] = [Placement::InPlace, Placement::OutOfPlace];
+
+/// Nothing is buffered and one message of each kind is under way: whoever waits in a circle, waits for ever.
+fn strictest() -> Profile {
+    Profile { eager_bytes: 0, in_flight: 1, ..Profile::named("tcp").unwrap() }
+}
+
+/// Everything is buffered and any number of messages are under way.
+fn loosest() -> Profile {
+    Profile {
+        eager_bytes: usize::MAX,
+        in_flight: usize::MAX,
+        ranks_per_node: 3,
+        ..Profile::named("efa-100g").unwrap()
+    }
+}
+
+fn check(algorithm: Algorithm, call: &Call, segment: usize) {
+    let schedules: Vec<Schedule> = (0..call.size)
+        .map(|rank| algorithms::build(algorithm, &call.at_rank(rank), segment).unwrap())
+        .collect();
+    let with = |reason| format!("{algorithm}, segments of {segment}, {call:?}: {reason}");
+    for schedule in &schedules {
+        schedule.validate().map_err(with).unwrap();
+    }
+    for profile in [strictest(), loosest()] {
+        simulate::prove(&schedules, 4, &profile).map_err(with).unwrap();
+    }
+}
+
+fn check_all(call: &Call, segment: usize) {
+    for &algorithm in Algorithm::of(call.collective) {
+        for placement in PLACEMENTS {
+            check(algorithm, &call.with_placement(placement), segment);
+        }
+    }
+}
+
+#[test]
+fn all_are_right_at_every_size_up_to_33() {
+    for collective in Collective::ALL {
+        for size in 1..=33 {
+            for elements in [0, 1, 2, 3, 5, size - 1, size, size + 1, 1000] {
+                check_all(&Call::new(collective, 0, size, elements).with_root(size / 2), 16);
+            }
+        }
+    }
+}
+
+#[test]
+fn broadcasts_are_right_from_every_root() {
+    for size in 1..=12 {
+        for root in 0..size {
+            for elements in [1, size, 3 * size + 1] {
+                check_all(&Call::new(Collective::Broadcast, 0, size, elements).with_root(root), 2);
+            }
+        }
+    }
+}
+
+#[test]
+fn all_are_right_at_large_sizes() {
+    for collective in Collective::ALL {
+        for size in [64, 100, 127] {
+            check_all(&Call::new(collective, 0, size, 777).with_root(size - 1), 5);
+        }
+    }
+    for collective in [Collective::Barrier, Collective::Broadcast] {
+        check_all(&Call::new(collective, 0, 512, 1000).with_root(3), 100);
+    }
+    for size in [511, 512] {
+        check(Algorithm::RecursiveDoubling, &Call::new(Collective::AllReduce, 0, size, 1000), 1);
+    }
+}
+
+#[test]
+fn a_ring_of_256_is_right() {
+    check(Algorithm::Ring, &Call::new(Collective::AllReduce, 0, 256, 1000), 2);
+}
+
+#[test]
+fn large_blocks_in_many_pieces_are_right() {
+    for collective in Collective::ALL {
+        for size in [2, 3, 5, 8] {
+            for segment in [1, 7, 64, 1000, usize::MAX] {
+                check_all(&Call::new(collective, 0, size, 1500), segment);
+            }
+        }
+    }
+}
+
+proptest! {
+    #[test]
+    fn any_collective_is_right(
+        collective in prop::sample::select(&Collective::ALL),
+        size in 1usize..40, root in 0usize..40, elements in 0usize..3000, segment in 1usize..600,
+    ) {
+        let longest_schedule = 20_000 / size;
+        let segment = segment.max(elements / longest_schedule);
+        check_all(&Call::new(collective, 0, size, elements).with_root(root % size), segment);
+    }
+
+    #[test]
+    fn any_mix_of_placements_is_right(size in 1usize..20, elements in 0usize..200, in_place: u32, segment in 1usize..50) {
+        for collective in Collective::ALL {
+            for &algorithm in Algorithm::of(collective) {
+                let schedules: Vec<Schedule> = (0..size)
+                    .map(|rank| {
+                        let placement = PLACEMENTS[(in_place >> rank & 1) as usize];
+                        let call = Call::new(collective, rank, size, elements).with_placement(placement);
+                        algorithms::build(algorithm, &call, segment).unwrap()
+                    })
+                    .collect();
+                prop_assert!(simulate::prove(&schedules, 8, &strictest()).is_ok());
+            }
+        }
+    }
+
+    #[test]
+    fn bad_calls_are_refused_and_never_panic(
+        collective in prop::sample::select(&Collective::ALL),
+        rank: usize, root: usize, size in prop_oneof![0usize..4, MAX_RANKS - 1..usize::MAX],
+        elements in prop_oneof![0usize..9, (usize::MAX - 9)..],
+    ) {
+        let call = Call::new(collective, rank, size, elements).with_root(root);
+        let sensible = size > 0 && size <= MAX_RANKS && rank < size && elements < 9
+            && (root < size || collective != Collective::Broadcast);
+        for &algorithm in Algorithm::of(collective) {
+            // A ring of a million ranks is sensible and takes a million steps: too many for a test.
+            if !sensible || size < 4 {
+                prop_assert_eq!(algorithms::build(algorithm, &call, 1).is_ok(), sensible);
+            }
+        }
+    }
+}
+
+#[test]
+fn schedules_of_different_collectives_do_not_run_together() {
+    let of = |call: &Call| simulate::schedules(call, 4, &Options::default()).unwrap();
+    let call = Call::new(Collective::AllReduce, 0, 4, 10);
+    let profile = strictest();
+    assert!(simulate::prove(&of(&call), 4, &profile).is_ok());
+    assert!(simulate::prove(&[], 4, &profile).is_err());
+    assert!(simulate::prove(&of(&call)[..3], 4, &profile).is_err());
+    let mut mixed = of(&call);
+    mixed[2] = of(&Call { elements: 11, ..call }).swap_remove(2);
+    assert!(simulate::prove(&mixed, 4, &profile).is_err());
+    let mut swapped = of(&call);
+    swapped.swap(0, 1);
+    assert!(simulate::prove(&swapped, 4, &profile).is_err());
+}
+
+#[test]
+fn predictions_follow_the_costs_of_the_algorithms() {
+    let profile = Profile::named("efa-100g").unwrap();
+    let time = |algorithm, size, bytes: usize| {
+        let call = Call::new(Collective::AllReduce, 0, size, bytes / 4);
+        let options = Options { algorithm, ..Options::default() };
+        let schedules = simulate::schedules(&call, 4, &options).unwrap();
+        simulate::predict(&schedules, 4, &profile).unwrap().time().as_secs_f64() * 1e6
+    };
+    // Six rounds of one latency each, and little else.
+    let doubling = time(Algorithm::RecursiveDoubling, 64, 8);
+    assert!((6.0 * 15.0..6.0 * 17.0).contains(&doubling), "{doubling}");
+    let ring = time(Algorithm::Ring, 64, 8);
+    assert!((60.0 * 15.0..140.0 * 17.0).contains(&ring), "{ring}");
+    // Two times 7/8 of the bytes at 12.5 GB/s, and little else.
+    let bytes = 64 << 20;
+    let least = 2.0 * 7.0 / 8.0 * bytes as f64 / 12.5e3;
+    let ring = time(Algorithm::Ring, 8, bytes);
+    assert!((least..1.25 * least).contains(&ring), "{ring}, at least {least}");
+    assert!(time(Algorithm::RecursiveDoubling, 8, bytes) > 1.5 * ring);
+}
+
+#[test]
+fn a_prediction_repeats_and_counts_its_messages() {
+    let call = Call::new(Collective::AllReduce, 0, 12, 1 << 20);
+    let predict = || {
+        let schedules = simulate::schedules(&call, 2, &Options::default()).unwrap();
+        simulate::predict(&schedules, 2, &Profile::named("efa-3200g").unwrap()).unwrap()
+    };
+    let prediction = predict();
+    assert_eq!(prediction, predict());
+    assert_eq!(prediction.finish.len(), 12);
+    // Every rank sends eleven twelfths of two megabytes, twice.
+    assert_eq!(prediction.bytes, 2 * 11 * (2 << 20));
+}
+
+#[test]
+fn more_than_memory_holds_is_refused_before_it_is_made() {
+    let call = Call::new(Collective::AllReduce, 0, 100_000, 1 << 30);
+    let error = simulate::schedules(&call, 4, &Options::default()).unwrap_err();
+    assert!(matches!(error, efa_core::Error::Unsupported(_)), "{error}");
+}

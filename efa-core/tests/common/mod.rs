@@ -1,0 +1,84 @@
+//! What the integration tests share: ranks as threads of one process, each with its own endpoint.
+#![allow(dead_code, unreachable_pub, reason = "each test program uses a part of it")]
+
+use std::sync::{Arc, Barrier, Mutex};
+use std::thread;
+use std::time::Duration;
+
+use efa_core::admission::{self, Admission, Policy, SecurityGroups, source};
+use efa_core::bootstrap::Liveness;
+use efa_core::fabric::Provider;
+use efa_core::{Endpoint, EndpointConfig, Peer};
+
+/// The provider under test: `EFA_TEST_PROVIDER`, else tcp.
+pub fn provider() -> Provider {
+    let name = std::env::var("EFA_TEST_PROVIDER").unwrap_or_else(|_| "tcp".into());
+    name.parse().expect("EFA_TEST_PROVIDER names a provider")
+}
+
+/// A configuration that lets a test fail rather than hang.
+pub fn config() -> EndpointConfig {
+    let mut config =
+        EndpointConfig::default().provider(provider()).timeout(Duration::from_secs(30)).local_ranks(4);
+    if matches!(config.provider, Provider::Tcp | Provider::Sockets) {
+        config.source = Some([127, 0, 0, 1].into());
+    }
+    config
+}
+
+/// Admission of `members` ranks on this host.
+pub fn admission(members: usize) -> Admission {
+    let facts: Vec<_> =
+        (0..members).map(|rank| source::host::facts(rank, Some([127, 0, 0, 1].into())).unwrap()).collect();
+    let policy = Policy::strict().requires_efa(provider() == Provider::Efa);
+    admission::evaluate(&facts, &SecurityGroups::none(), &policy).admit().unwrap()
+}
+
+/// Opens `count` connected endpoints in this process.
+pub fn endpoints(count: usize, config: EndpointConfig) -> (Vec<Endpoint>, Arc<Liveness>) {
+    let admission = admission(count);
+    let open: Vec<_> = (0..count).map(|_| Endpoint::open(&admission, config.clone()).unwrap()).collect();
+    let peers: Vec<_> = open
+        .iter()
+        .enumerate()
+        .map(|(rank, endpoint)| {
+            let peer = Peer { rank, host: format!("node-{rank}"), address: endpoint.printable_address() };
+            (peer, endpoint.address().to_vec())
+        })
+        .collect();
+    let liveness = Arc::new(Liveness::alone(count));
+    let connect = |(rank, endpoint): (usize, efa_core::endpoint::Unconnected)| {
+        endpoint.connect(rank, peers.clone(), liveness.clone()).unwrap()
+    };
+    (open.into_iter().enumerate().map(connect).collect(), liveness)
+}
+
+/// Runs `body` as `count` ranks, each on a thread with an endpoint, and leaves when all are done.
+pub fn ranks(count: usize, body: impl Fn(Endpoint) + Sync) {
+    ranks_with(count, config(), |endpoint, _| body(endpoint));
+}
+
+/// [`ranks`] with a configuration of the test's own, and the table of who is alive.
+pub fn ranks_with(count: usize, config: EndpointConfig, body: impl Fn(Endpoint, &Liveness) + Sync) {
+    let (endpoints, liveness) = endpoints(count, config);
+    let done = Barrier::new(count);
+    let first_panic = Mutex::new(None);
+    thread::scope(|scope| {
+        for endpoint in endpoints {
+            let (body, done, liveness, first_panic) = (&body, &done, &liveness, &first_panic);
+            scope.spawn(move || {
+                let rank = endpoint.rank();
+                let run = std::panic::AssertUnwindSafe(|| body(endpoint, liveness));
+                if let Err(panic) = std::panic::catch_unwind(run) {
+                    // The others must not wait for one that failed.
+                    liveness.mark_dead(rank, "its test failed");
+                    first_panic.lock().unwrap().get_or_insert(panic);
+                }
+                done.wait();
+            });
+        }
+    });
+    if let Some(panic) = first_panic.into_inner().unwrap() {
+        std::panic::resume_unwind(panic);
+    }
+}
