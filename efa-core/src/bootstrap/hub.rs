@@ -411,3 +411,7 @@ impl Hub {
         Peer { address: self.members[rank].from.clone(), ..self.peers[rank].clone() }
     }
 }
+
+#[cfg(test)]
+#[path = "hub_tests.rs"]
+mod tests;

@@ -233,7 +233,7 @@ impl Server {
                 self.deliver();
             }
             (Party::Member(rank), Err(_)) => {
-                self.hub.lost(rank, "it sent a message that makes no sense".into());
+                self.hub.lost(rank, LinkError::Nonsense.to_string());
                 self.hub.outputs.push(Output::Disconnect(rank));
                 self.deliver();
             }
@@ -421,3 +421,7 @@ impl Server {
         }
     }
 }
+
+#[cfg(test)]
+#[path = "server_tests.rs"]
+mod tests;

@@ -114,8 +114,8 @@ fn a_wrong_or_missing_key_is_told_promptly_and_the_others_are_served() {
             assert!(error.to_string().contains("wrong or missing job key"), "{error}");
 
             let one = members[1].connect(&ControlConfig::default(), DEADLINE).unwrap();
-            zero.join().unwrap().unwrap().leave();
             one.leave();
+            zero.join().unwrap().unwrap().leave();
         });
     }
 }
@@ -176,8 +176,8 @@ fn a_member_of_another_job_is_sent_away_and_the_job_goes_on() {
         let error = stray.connect(&ControlConfig::default(), DEADLINE).unwrap_err();
         assert!(error.to_string().contains("'another'") && error.to_string().contains("'test'"), "{error}");
         let one = members[1].connect(&ControlConfig::default(), DEADLINE).unwrap();
-        zero.join().unwrap().unwrap().leave();
         one.leave();
+        zero.join().unwrap().unwrap().leave();
     });
 }
 
