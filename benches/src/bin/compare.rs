@@ -2,16 +2,17 @@
 
 use std::process::ExitCode;
 
-use clap::Parser;
+use clap::{Parser, ValueEnum};
 use efa_benches::artifacts::Artifacts;
 use efa_benches::case::{Better, Case, Target, WINDOW};
 use efa_benches::peers::fabtests::Fabtests;
+use efa_benches::peers::mpi::{Implementation, Mpi};
 use efa_benches::peers::raw::Raw;
 use efa_benches::rounds::{Comparison, Contender};
 use efa_benches::{machine, ours, report};
-use efa_core::Result;
+use efa_core::{Error, Result};
 
-/// Compares the efa command with fabtests, and with bare sockets and bare shared memory as the limit.
+/// Compares the efa command with fabtests, with MPI, and with bare sockets and bare shared memory as the limit.
 ///
 /// Ours and the peers run in turn, round after round, with the same sizes, iterations, warm-up, window and
 /// processors. Prints medians, the ratio of ours to theirs, and between what the middle half of the rounds' ratios
@@ -28,12 +29,33 @@ struct Options {
     /// libfabric's providers to compare on
     #[arg(long, value_name = "LIST", value_delimiter = ',', default_value = "tcp,shm")]
     providers: Vec<String>,
+    /// Whom to compare with; an MPI that isn't installed is left out
+    #[arg(long, value_name = "LIST", value_delimiter = ',', default_value = "fabtests,raw,mpi")]
+    peers: Vec<Peer>,
     /// One line of JSON per case and peer
     #[arg(long)]
     json: bool,
     /// Leave the choice of processors to the scheduler; otherwise each rank has one of its own
     #[arg(long)]
     unpinned: bool,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Peer {
+    /// libfabric's own benchmarks, on the same libfabric
+    Fabtests,
+    /// Bare sockets and bare shared memory: the limit
+    Raw,
+    /// Open MPI and MPICH
+    Mpi,
+}
+
+/// The peers that were chosen and could be built.
+struct Peers {
+    fabtests: Option<Fabtests>,
+    /// The limit of each provider, in the order of the options.
+    limits: Vec<Option<Raw>>,
+    mpi: Vec<Mpi>,
 }
 
 fn main() -> ExitCode {
@@ -56,17 +78,11 @@ fn compare(options: &Options) -> Result<bool> {
         eprintln!("# {line}");
     }
     let mut complete = true;
-    let mut contenders = Vec::new();
-    let fabtests = built("fabtests", Fabtests::build(&artifacts), &mut complete);
-    for provider in &options.providers {
-        let raw = built("the limit", Raw::build(&artifacts, provider), &mut complete);
-        contenders.push((provider.as_str(), raw));
-    }
-
+    let peers = build_peers(options, &artifacts, &mut complete);
     let mut comparisons = Vec::new();
-    for (provider, raw) in &contenders {
+    for (provider, limit) in options.providers.iter().zip(&peers.limits) {
         for case in Case::on(provider) {
-            comparisons.push(between_two_ranks(&artifacts, case, cpus, fabtests.as_ref(), raw.as_ref()));
+            comparisons.push(between_two_ranks(&artifacts, case, cpus, &peers, limit.as_ref()));
         }
         comparisons.push(more_ranks_than_processors(&artifacts, provider));
     }
@@ -96,24 +112,29 @@ fn compare(options: &Options) -> Result<bool> {
     Ok(complete)
 }
 
-/// Two ranks, one message size: ours, fabtests and the limit.
+/// Two ranks, one message size: ours and all peers.
 fn between_two_ranks<'a>(
     artifacts: &'a Artifacts,
     case: Case,
     cpus: [Option<usize>; 2],
-    fabtests: Option<&'a Fabtests>,
-    raw: Option<&'a Raw>,
+    peers: &'a Peers,
+    limit: Option<&'a Raw>,
 ) -> Comparison<'a> {
     let mut contenders = Vec::new();
-    if let Some(fabtests) = fabtests {
+    if let Some(fabtests) = &peers.fabtests {
         let (case, target) = (case.clone(), case.target);
         let measure = Box::new(move || fabtests.measure(&case, cpus));
         contenders.push(Contender { name: "fabtests".into(), measure, target: Some(target) });
     }
-    if let Some(raw) = raw {
+    for mpi in &peers.mpi {
         let case = case.clone();
-        let measure = Box::new(move || raw.measure(&case, cpus));
-        contenders.push(Contender { name: raw.name.into(), measure, target: None });
+        let measure = Box::new(move || mpi.measure(&case, cpus));
+        contenders.push(Contender { name: mpi.implementation.name().into(), measure, target: None });
+    }
+    if let Some(limit) = limit {
+        let case = case.clone();
+        let measure = Box::new(move || limit.measure(&case, cpus));
+        contenders.push(Contender { name: limit.name.into(), measure, target: None });
     }
     Comparison {
         name: case.name(),
@@ -140,14 +161,27 @@ fn more_ranks_than_processors<'a>(artifacts: &'a Artifacts, provider: &'a str) -
     }
 }
 
-/// A peer that can't be built is left out and named; the rest goes on.
-fn built<T>(name: &str, result: Result<T>, complete: &mut bool) -> Option<T> {
-    result
-        .inspect_err(|error| {
-            eprintln!("error: {name} is left out: {error}");
-            *complete = false;
-        })
-        .ok()
+/// Builds the chosen peers. One that can't be built is left out and named, and the rest goes on; `complete` becomes
+/// false unless it is an MPI, which only some machines have.
+fn build_peers(options: &Options, artifacts: &Artifacts, complete: &mut bool) -> Peers {
+    let chosen = |peer| options.peers.contains(&peer);
+    let mut required = |name: &str, error: &Error| {
+        eprintln!("error: {name} is left out: {error}");
+        *complete = false;
+    };
+    let fabtests =
+        chosen(Peer::Fabtests).then(|| Fabtests::build(artifacts).inspect_err(|it| required("fabtests", it)));
+    let limits = options.providers.iter().map(|provider| {
+        let limit = chosen(Peer::Raw).then(|| Raw::build(artifacts, provider));
+        limit.and_then(|limit| limit.inspect_err(|error| required("the limit", error)).ok())
+    });
+    let limits = limits.collect();
+    let wanted = if chosen(Peer::Mpi) { &Implementation::ALL[..] } else { &[] };
+    let built = wanted.iter().map(|implementation| (implementation, Mpi::build(artifacts, *implementation)));
+    let mpi = built.filter_map(|(implementation, mpi)| {
+        mpi.inspect_err(|error| eprintln!("# {} is left out: {error}", implementation.name())).ok()
+    });
+    Peers { fabtests: fabtests.and_then(Result::ok), limits, mpi: mpi.collect() }
 }
 
 /// A processor for each of two ranks, where there are two.
