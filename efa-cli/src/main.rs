@@ -2,9 +2,11 @@
 
 #![forbid(unsafe_code)]
 
+mod bytes;
 mod cli;
 mod doctor;
 mod failure;
+mod info;
 mod run;
 mod stdout;
 
@@ -33,6 +35,7 @@ fn main() -> ExitCode {
         Err(error) => return failure::usage(&error),
     };
     let outcome = match cli.command {
+        Command::Info(args) => info::info(&args),
         Command::Doctor(args) => doctor::doctor(&args),
         Command::Run(args) => run::run(&args),
         Command::Guard => run::guard::main(),

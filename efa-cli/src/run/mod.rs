@@ -19,11 +19,12 @@ use std::time::{Duration, Instant};
 
 use efa_core::Error;
 use efa_core::bootstrap::LaunchEnv;
+use efa_core::fabric::ProviderChoice;
 use rustix::process::{Signal, getpgrp};
 use rustix::termios::tcgetpgrp;
 use signal_hook::consts::signal::{SIGCHLD, SIGPIPE, SIGTSTP};
 
-use crate::cli::{Provider, RunArgs};
+use crate::cli::RunArgs;
 use crate::failure::{EXIT_FAILED, Failure, colourful};
 use guard::Guard;
 use lines::{Decoration, Sink};
@@ -49,7 +50,7 @@ pub(crate) struct Launch<'a> {
     /// The program and its arguments; at least one element.
     pub(crate) program: &'a [OsString],
     /// Handed to the ranks, if given.
-    pub(crate) provider: Option<Provider>,
+    pub(crate) provider: Option<ProviderChoice>,
     /// Whether to put the rank before each line.
     pub(crate) prefix: bool,
     /// From SIGTERM to SIGKILL.
