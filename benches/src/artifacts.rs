@@ -11,6 +11,8 @@ use serde_json::Value;
 pub struct Artifacts {
     /// Our command.
     pub efa: PathBuf,
+    /// The program whose instructions are counted.
+    pub instructions: PathBuf,
     /// The linker's arguments for the libfabric that `efa` was linked to.
     pub libfabric: Vec<String>,
     /// The root of libfabric's sources, with fabtests beside them; not there in a build without them.
@@ -33,6 +35,7 @@ impl Artifacts {
         })?;
         Ok(Self {
             efa: executable(&messages, "efa")?,
+            instructions: executable(&messages, "instructions")?,
             libfabric: linker_arguments(&messages),
             sources: sources(&metadata),
             folder,

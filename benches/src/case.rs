@@ -64,24 +64,27 @@ impl fmt::Display for Better {
     }
 }
 
-/// What the ratio of ours to theirs is meant to stay within.
+/// What is aimed at.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Target {
-    /// At most this: latencies and counts.
+    /// A ratio of ours to theirs of at most this: latencies.
     AtMost(f64),
-    /// At least this: rates.
+    /// A ratio of at least this: rates.
     AtLeast(f64),
-    /// Less than this.
+    /// A ratio below this.
     Below(f64),
+    /// Ours at most this, whatever theirs: counts.
+    OursAtMost(f64),
 }
 
 impl Target {
-    /// Whether the ratio is within the target.
-    pub fn is_met_by(self, ratio: f64) -> bool {
+    /// Whether figures with this ratio meet it.
+    pub fn is_met_by(self, ours: f64, ratio: f64) -> bool {
         match self {
             Self::AtMost(limit) => ratio <= limit,
             Self::AtLeast(limit) => ratio >= limit,
             Self::Below(limit) => ratio < limit,
+            Self::OursAtMost(limit) => ours <= limit,
         }
     }
 }
@@ -92,6 +95,7 @@ impl fmt::Display for Target {
             Self::AtMost(limit) => write!(f, "<= {limit}"),
             Self::AtLeast(limit) => write!(f, ">= {limit}"),
             Self::Below(limit) => write!(f, "< {limit}"),
+            Self::OursAtMost(limit) => write!(f, "ours <= {limit}"),
         }
     }
 }
@@ -158,8 +162,12 @@ mod tests {
 
     #[test]
     fn a_target_is_met_up_to_its_limit() {
-        assert!(Target::AtMost(1.05).is_met_by(1.05) && !Target::AtMost(1.05).is_met_by(1.06));
-        assert!(Target::AtLeast(0.95).is_met_by(0.95) && !Target::AtLeast(0.95).is_met_by(0.94));
-        assert!(!Target::Below(10.0).is_met_by(10.0));
+        assert!(Target::AtMost(1.05).is_met_by(2.1, 1.05) && !Target::AtMost(1.05).is_met_by(2.12, 1.06));
+        assert!(Target::AtLeast(0.95).is_met_by(95.0, 0.95) && !Target::AtLeast(0.95).is_met_by(94.0, 0.94));
+        assert!(!Target::Below(10.0).is_met_by(5.0, 10.0));
+        assert!(
+            Target::OursAtMost(250.0).is_met_by(250.0, 3.0)
+                && !Target::OursAtMost(250.0).is_met_by(251.0, 0.1)
+        );
     }
 }
