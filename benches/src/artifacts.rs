@@ -89,17 +89,10 @@ fn cargo() -> Command {
 
 fn cargo_build() -> Result<Vec<Value>> {
     let mut command = cargo();
-    command.args([
-        "build",
-        "--release",
-        "-p",
-        "efa-cli",
-        "--bin",
-        "efa",
-        "--message-format=json-render-diagnostics",
-    ]);
+    command.args(["build", "--release", "-p", "efa-cli", "--bin", "efa", "-p", "efa-benches"]);
+    command.args(["--bin", "instructions", "--message-format=json-render-diagnostics"]);
     same_libfabric(&mut command);
-    messages_of(&mut command, "build the efa command")
+    messages_of(&mut command, "build our programs")
 }
 
 /// Has cargo build with the libfabric that this program has: features of the same names.
