@@ -44,7 +44,7 @@ pub fn outcomes(artifacts: &Artifacts, provider: &str, chosen: &str) -> Result<V
             ours: count.ours,
             peer: "libfabric itself".into(),
             theirs: count.libfabric,
-            unit: "instr.",
+            unit: "instructions",
             ratio,
             spread: (ratio, ratio),
             better: Better::Lower,

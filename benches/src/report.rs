@@ -7,7 +7,7 @@ use crate::rounds::Outcome;
 /// The table's head, to match [`row`].
 pub fn head() -> String {
     format!(
-        "{:<28} {:>12} {:<20} {:>12} {:<10} {:>7}  {:<15} {}",
+        "{:<36} {:>12} {:<18} {:>12} {:<12} {:>7}  {:<15} {}",
         "case", "ours", "peer", "theirs", "unit", "ratio", "middle half", "target"
     )
 }
@@ -20,7 +20,7 @@ pub fn row(outcome: &Outcome) -> String {
         format!("{target}: {}", if target.is_met_by(*ours, *ratio) { "met" } else { "missed" })
     });
     let (ours, theirs) = (figure(*ours), figure(*theirs));
-    format!("{case:<28} {ours:>12} {peer:<20} {theirs:>12} {unit:<10} {ratio:>7.3}  {spread:<15} {aim}")
+    format!("{case:<36} {ours:>12} {peer:<18} {theirs:>12} {unit:<12} {ratio:>7.3}  {spread:<15} {aim}")
         .trim_end()
         .to_owned()
 }
