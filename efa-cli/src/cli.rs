@@ -2,6 +2,7 @@
 
 use std::ffi::OsString;
 use std::fmt;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
@@ -17,7 +18,8 @@ pub(crate) const MAX_RANKS: usize = 1024;
     disable_help_subcommand = true,
     after_help = "\
 Examples:
-  efa run -n 4 -- ./my-program --its-own-flags     four ranks on this machine
+  efa doctor --members job.json --security-groups sg.json   judge a job before it is launched
+  efa run -n 4 -- ./my-program --its-own-flags              four ranks on this machine
 
 Results go to stdout, progress and errors to stderr. Exit status: 0 good, 1 failed, 2 usage.
 'efa COMMAND --help' shows the options of a command."
@@ -29,11 +31,54 @@ pub(crate) struct Cli {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
+    /// Judge this host, or a job that files describe, before anything is launched
+    Doctor(DoctorArgs),
     /// Start N ranks of a program on this machine
     Run(RunArgs),
     /// Ends the ranks when the launcher dies; started by `efa run`, never by hand
     #[command(name = "__guard", hide = true)]
     Guard,
+}
+
+/// The options of `efa doctor`.
+#[derive(Debug, Args)]
+#[command(
+    override_usage = "efa doctor [--members FILE] [--security-groups FILE] [--policy P] [--provider P] [--json]",
+    after_help = "\
+Without --members it judges this host. The members file lists each member's rank, instance_id and interfaces;
+the security groups file is what 'aws ec2 describe-security-groups --output json' prints.
+
+Exit status: 0 admitted; 1 refused, a rule is broken; 3 no rule is known to be broken, but something could
+not be determined; 2 for a wrong command line or a file that cannot be read.
+
+Examples:
+  efa doctor
+  efa doctor --provider efa --json
+  efa doctor --members job.json --security-groups sg.json --policy same-zone"
+)]
+pub(crate) struct DoctorArgs {
+    /// The members of the job, as JSON
+    #[arg(long, value_name = "FILE")]
+    pub(crate) members: Option<PathBuf>,
+    /// The rules of their security groups, as the AWS command line prints them
+    #[arg(long, value_name = "FILE")]
+    pub(crate) security_groups: Option<PathBuf>,
+    /// How far apart members may be: in one subnet, or in one zone of one VPC
+    #[arg(long, value_name = "P", default_value = "strict")]
+    pub(crate) policy: PolicyName,
+    /// What the job will use; 'efa' is judged more closely
+    #[arg(long, value_name = "P", default_value = "auto")]
+    pub(crate) provider: Provider,
+    /// One JSON object instead of a table
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// A policy of admission, by name: one subnet, or one zone of one VPC.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum PolicyName {
+    Strict,
+    SameZone,
 }
 
 /// The options of `efa run`.

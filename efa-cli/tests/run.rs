@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{Ipv4Addr, TcpListener};
 use std::os::unix::process::ExitStatusExt;
 use std::process::{Child, Command, Output, Stdio};
 use std::thread::sleep;
@@ -127,21 +128,27 @@ fn ranks_find_their_place_in_the_environment() {
 }
 
 #[test]
-fn only_rank_zero_inherits_the_rendezvous_socket() {
-    let script = r#"case $(readlink /proc/self/fd/${EFA_RENDEZVOUS_FD:-none}) in socket:*) echo has;; *) echo none;; esac
-        ls -l /proc/$$/fd | grep -c socket: || true"#;
-    let output = output_of(&["-n", "3"], script);
-    assert_eq!(lines(&output.stdout), set(["[0] has", "[0] 1", "[1] none", "[1] 0", "[2] none", "[2] 0"]));
+fn the_rendezvous_port_is_reserved_while_the_job_runs() {
+    let mut child =
+        efa_run(&["-n", "1"], "echo ${EFA_RENDEZVOUS#*:}; sleep 1000").spawn().expect("efa starts");
+    let port = u16::try_from(read_numbers(&mut child, 1)[0]).expect("a port");
+    assert!(TcpListener::bind((Ipv4Addr::LOCALHOST, port)).is_err(), "nobody else may take it");
+    signal(&child, Signal::TERM);
+    child.wait().expect("ends");
+    assert!(TcpListener::bind((Ipv4Addr::LOCALHOST, port)).is_ok(), "free again");
 }
 
 #[test]
-fn a_job_in_a_job_does_not_inherit_the_outer_socket() {
-    let inner = format!(
-        "{} run -n 2 --no-prefix -- sh -c 'echo ${{EFA_RENDEZVOUS_FD:-none}}'",
+fn a_job_in_a_job_is_a_job_of_its_own() {
+    let show = "echo $EFA_WORLD_SIZE $EFA_JOB_ID ${EFA_JOB_KEY_FILE:-none}";
+    let script = format!(
+        "{show}; EFA_JOB_KEY_FILE=x {} run -n 2 --no-prefix -- sh -c '{show}'",
         env!("CARGO_BIN_EXE_efa")
     );
-    let output = output_of(&["-n", "1", "--no-prefix"], &inner);
-    assert!(lines(&output.stdout).contains("none"), "{}", text(&output.stderr));
+    let output = output_of(&["-n", "1", "--no-prefix"], &script);
+    let jobs = lines(&output.stdout);
+    assert_eq!(jobs.len(), 2, "{jobs:?} {}", text(&output.stderr));
+    assert!(jobs.iter().all(|job| job.ends_with(" none")), "{jobs:?}");
 }
 
 #[test]

@@ -7,9 +7,12 @@ pub mod endpoint;
 mod error;
 pub mod fabric;
 mod ffi;
+mod init;
 pub mod memory;
 pub mod messaging;
 pub mod tensor;
 
+pub use collective::Communicator;
 pub use endpoint::{Completion, Endpoint, EndpointConfig, Op, Source, Tag, TagMatch};
 pub use error::{Code, Error, Explanation, Peer, Result};
+pub use init::{Init, init};

@@ -1,5 +1,6 @@
 //! Generates the bindings with bindgen: the items that this workspace uses, and what they refer to.
 
+use std::fs;
 use std::path::Path;
 
 use bindgen::callbacks::{ItemInfo, ParseCallbacks};
@@ -125,7 +126,12 @@ pub(crate) fn generate(include_dir: &Path, target: &Path) -> Result<(), String> 
         .parse_callbacks(Box::new(Unprefixed))
         .generate()
         .map_err(|error| format!("bindgen failed on the headers in {}: {error}", include_dir.display()))?;
-    bindings.write_to_file(target).map_err(|error| format!("cannot write {}: {error}", target.display()))
+    let text = bindings.to_string();
+    // Since 2.0 the progress model is in a union of two names; `fi_domain_attr::progress` looks there.
+    if text.contains("pub union fi_domain_attr__bindgen_ty_1") {
+        println!("cargo::rustc-cfg=progress_union");
+    }
+    fs::write(target, text).map_err(|error| format!("cannot write {}: {error}", target.display()))
 }
 
 /// The includes, and a typed C constant for each of [`CONSTANTS`].

@@ -1,4 +1,5 @@
-//! The `config.h` that autoconf would write for a release build on a current Linux. What is not named counts as off.
+//! The `config.h` that autoconf would write for a release build on a current Linux. What is not named counts
+//! as off.
 
 use std::fmt::Write;
 
@@ -32,8 +33,8 @@ const PACKAGE: &[Setting] = &[
     ("ENABLE_DEBUG", "0"),
 ];
 
-/// Every gcc and clang since 2014 has these. Without them libfabric falls back to locks around its counters and
-/// queues. The 128-bit atomics would need libatomic at link time, for data types that nobody sends.
+/// Every gcc and clang since 2014 has these. Without them libfabric falls back to locks around its counters
+/// and queues. The 128-bit atomics would need libatomic at link time, for data types that nobody sends.
 const LANGUAGE: &[Setting] = &[
     ("HAVE_ATOMICS", "1"),
     ("HAVE_ATOMICS_LEAST_TYPES", "1"),
@@ -60,9 +61,10 @@ const SYSTEM: &[Setting] = &[
 const PROVIDERS: &[Setting] =
     &[("HAVE_TCP", "1"), ("HAVE_SHM", "1"), ("HAVE_RXM", "1"), ("HAVE_SOCKETS", "1")];
 
-/// Tested with `#if`, so they are spelt out. `HAVE_LIBDL` (tested with `#ifdef`) stays undefined: it makes libfabric
-/// load providers from the system's folders, which would bring a second libfabric into the process.
-/// The memory monitors patch `munmap` and its like for the registration cache; we ask for FI_MR_LOCAL instead.
+/// Tested with `#if`, so they are spelt out. `HAVE_LIBDL` (tested with `#ifdef`) stays undefined: it makes
+/// libfabric load providers from the system's folders, which would bring a second libfabric into the process.
+/// The memory monitors patch `munmap` and its like for the registration cache; we ask for FI_MR_LOCAL
+/// instead.
 const LEFT_OUT: &[Setting] = &[
     ("HAVE_MEMHOOKS_MONITOR", "0"),
     ("ENABLE_MEMHOOKS_MONITOR", "0"),

@@ -1,5 +1,5 @@
-//! Decides which libfabric to use, and reads its version. The standard library only, and no cargo directives, so
-//! that `tests/locate.rs` can include this file and test it.
+//! Decides which libfabric to use, and reads its version. The standard library only, and no cargo directives,
+//! so that `tests/locate.rs` can include this file and test it.
 
 use std::fmt;
 use std::fs;
@@ -67,8 +67,8 @@ pub(crate) enum Choice {
     PkgConfig,
 }
 
-/// The first of the four ways that applies. A way that applies and then fails is an error, not a reason to try the
-/// next: a program must not end up on another libfabric than its author meant.
+/// The first of the four ways that applies. A way that applies and then fails is an error, not a reason to
+/// try the next: a program must not end up on another libfabric than its author meant.
 pub(crate) fn choose(surroundings: &Surroundings) -> Choice {
     if let Some(dir) = surroundings.libfabric_dir.as_ref().filter(|dir| !dir.as_os_str().is_empty()) {
         return Choice::Named(dir.clone());
@@ -87,8 +87,8 @@ pub(crate) struct Installation {
     pub(crate) version: Version,
 }
 
-/// Looks into a folder that has `include/rdma/fabric.h` and a shared library. `arch` is cargo's name for the target's
-/// processor, which Debian's library folders carry in their name.
+/// Looks into a folder that has `include/rdma/fabric.h` and a shared library. `arch` is cargo's name for the
+/// target's processor, which Debian's library folders carry in their name.
 pub(crate) fn inspect(dir: &Path, arch: &str) -> Result<Installation, String> {
     let header = header_in(dir);
     let text =
@@ -137,10 +137,10 @@ pub(crate) fn explain(problem: &str) -> String {
         "{problem}\n\
          efa-sys needs libfabric {}.{} or newer. It takes the first of these that is there:\n\
          1. the folder that the environment variable {DIR_VARIABLE} names, with include/ and lib/ or lib64/;\n\
-         2. AWS's EFA software in {AWS_DIR}, from the EFA installer, 1.34 or newer;\n\
-         3. the feature `vendored`, which compiles libfabric and needs a C compiler only: cargo build --features vendored;\n\
+         2. AWS's EFA software in {AWS_DIR}, as a current EFA installer puts it there;\n\
+         3. the feature `vendored`, which compiles libfabric and needs only a C compiler;\n\
          4. what pkg-config finds under the name libfabric (check with: pkg-config --modversion libfabric).\n\
-         Mend the one named above, or point {DIR_VARIABLE} at another; it comes before all others.",
+         {DIR_VARIABLE} comes before all others: pointing it at a newer libfabric always helps.",
         FLOOR.major, FLOOR.minor
     )
 }

@@ -5,7 +5,7 @@ mod bindings;
 #[cfg(feature = "vendored")]
 mod config_header;
 mod locate;
-#[cfg(feature = "vendored-efa")]
+#[cfg(feature = "vendored")]
 mod rdma_core;
 #[cfg(feature = "vendored")]
 mod vendored;
@@ -26,6 +26,7 @@ struct Library {
 
 fn main() {
     println!("cargo::rerun-if-changed=build");
+    println!("cargo::rustc-check-cfg=cfg(progress_union)");
     println!("cargo::rerun-if-env-changed={}", locate::DIR_VARIABLE);
     match provide() {
         Ok(library) => announce(&library),
@@ -35,6 +36,7 @@ fn main() {
 
 /// Carries out whichever of the four ways applies.
 fn provide() -> Result<Library, String> {
+    let out_dir = PathBuf::from(cargo("OUT_DIR"));
     let surroundings = Surroundings {
         libfabric_dir: env::var_os(locate::DIR_VARIABLE).map(PathBuf::from),
         aws_dir: locate::AWS_DIR.into(),
@@ -42,11 +44,11 @@ fn provide() -> Result<Library, String> {
     };
     let library = match locate::choose(&surroundings) {
         Choice::Named(dir) | Choice::Aws(dir) => installed(&dir),
-        Choice::Vendored => compile(),
+        Choice::Vendored => compile(&out_dir),
         Choice::PkgConfig => ask_pkg_config(),
     }?;
     #[cfg(feature = "buildtime_bindgen")]
-    bindings::generate(&library.include_dir, &out_dir().join("bindings.rs"))?;
+    bindings::generate(&library.include_dir, &out_dir.join("bindings.rs"))?;
     Ok(library)
 }
 
@@ -54,22 +56,24 @@ fn installed(dir: &Path) -> Result<Library, String> {
     let Installation { include_dir, library_dir, version } =
         locate::inspect(dir, &cargo("CARGO_CFG_TARGET_ARCH")).map_err(|problem| locate::explain(&problem))?;
     println!("cargo::rerun-if-changed={}", include_dir.join("rdma/fabric.h").display());
-    link_shared(&[library_dir.clone()]);
+    link_shared(std::slice::from_ref(&library_dir));
     Ok(Library { origin: dir.display().to_string(), version, include_dir, library_dir })
 }
 
 #[cfg(feature = "vendored")]
-fn compile() -> Result<Library, String> {
-    let include_dir = vendored::compile(&out_dir())?;
-    Ok(Library { origin: "vendored".into(), version: vendored::VERSION, include_dir, library_dir: out_dir() })
+fn compile(out_dir: &Path) -> Result<Library, String> {
+    let include_dir = vendored::compile(out_dir)?;
+    let library_dir = out_dir.to_owned();
+    Ok(Library { origin: "vendored".into(), version: vendored::VERSION, include_dir, library_dir })
 }
 
 #[cfg(not(feature = "vendored"))]
-fn compile() -> Result<Library, String> {
+fn compile(_out_dir: &Path) -> Result<Library, String> {
     unreachable!("chosen only when the feature is on")
 }
 
-/// The first include and library folders are what matters; a libfabric in the system's own folders lists none.
+/// The first include and library folders are what matters; a libfabric in the system's own folders lists
+/// none.
 fn ask_pkg_config() -> Result<Library, String> {
     let found = pkg_config::Config::new()
         .cargo_metadata(false)
@@ -77,9 +81,13 @@ fn ask_pkg_config() -> Result<Library, String> {
         .print_system_cflags(true)
         .probe("libfabric")
         .map_err(|error| {
-            let reason = error.to_string();
-            let reason = reason.lines().find(|line| !line.trim().is_empty()).unwrap_or("no reason given");
-            locate::explain(&format!("no libfabric found, and pkg-config has none either: {reason}"))
+            let reason = match error {
+                pkg_config::Error::Failure { .. } | pkg_config::Error::ProbeFailure { .. } => {
+                    "pkg-config knows none".into()
+                }
+                other => other.to_string().replace('\n', " "),
+            };
+            locate::explain(&format!("no libfabric found: {reason}"))
         })?;
     let version: Version = found.version.parse().map_err(|problem: String| locate::explain(&problem))?;
     let library_dir = found.link_paths.first().cloned().unwrap_or_else(|| "/usr/lib".into());
@@ -112,10 +120,6 @@ fn announce(library: &Library) {
         println!("cargo::metadata={name}={value}");
         println!("cargo::rustc-env=EFA_SYS_{name}={value}");
     }
-}
-
-fn out_dir() -> PathBuf {
-    cargo("OUT_DIR").into()
 }
 
 /// A variable that cargo always sets for build scripts.

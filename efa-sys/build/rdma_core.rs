@@ -1,11 +1,12 @@
-//! The efa provider, and what it needs from rdma-core: which of the optional parts the headers at hand declare is found
-//! out by compiling a few lines for each, as libfabric's own `prov/efa/configure.m4` does.
+//! The efa provider, and what it needs from rdma-core: which of the optional parts the headers at hand
+//! declare is found out by compiling a few lines for each, as libfabric's own `prov/efa/configure.m4` does.
 
 use std::fs;
 use std::path::Path;
 use std::process::Stdio;
 
 use crate::config_header::Setting;
+use crate::vendored::Plan;
 
 /// Where the provider's C files are, and its headers with them.
 const FOLDERS: [&str; 3] = ["prov/efa/src", "prov/efa/src/dgram", "prov/efa/src/rdm"];
@@ -41,20 +42,15 @@ const MISSING: &str = "\
     Without an EFA device there is no need for it: the feature `vendored` alone has tcp and shm.";
 
 /// Adds the provider's folders, and the settings that its code tests.
-pub(crate) fn add_provider(
-    out_dir: &Path,
-    folders: &mut Vec<&str>,
-    include_folders: &mut Vec<&str>,
-    settings: &mut Vec<Setting>,
-) -> Result<(), String> {
+pub(crate) fn add_provider(out_dir: &Path, plan: &mut Plan) -> Result<(), String> {
     if !builds(out_dir, "(void) efadv_query_ah(0, 0, 0);", &["-lefa", "-libverbs"])? {
         return Err(MISSING.into());
     }
-    folders.extend(FOLDERS);
-    include_folders.extend(FOLDERS);
-    settings.extend(FIXED);
+    plan.folders.extend(FOLDERS);
+    plan.include_folders.extend(FOLDERS);
+    plan.settings.extend(FIXED);
     for (name, lines) in PROBES {
-        settings.push((name, if builds(out_dir, lines, &["-c"])? { "1" } else { "0" }));
+        plan.settings.push((name, if builds(out_dir, lines, &["-c"])? { "1" } else { "0" }));
     }
     Ok(())
 }

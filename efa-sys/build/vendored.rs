@@ -1,10 +1,12 @@
-//! Compiles libfabric's sources into a static library: the core and the providers that need nothing but Linux.
+//! Compiles libfabric's sources into a static library: the core and the providers that need nothing but
+//! Linux.
 
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use crate::config_header;
+use crate::config_header::{self, Setting};
 use crate::locate::Version;
+use crate::rdma_core;
 
 /// The version whose sources `lamellar-libfabric-src` carries.
 pub(crate) const VERSION: Version = Version { major: 1, minor: 22, revision: 0 };
@@ -30,6 +32,14 @@ const SINGLE_FILES: [&str; 1] = ["src/linux/osd.c"];
 
 const INCLUDE_FOLDERS: [&str; 4] = ["include", "prov/hook/include", "prov/sockets/include", "prov/sockets"];
 
+/// What goes into the library.
+pub(crate) struct Plan {
+    /// Folders whose C files are compiled.
+    pub(crate) folders: Vec<&'static str>,
+    pub(crate) include_folders: Vec<&'static str>,
+    pub(crate) settings: Vec<Setting>,
+}
+
 /// Leaves `libfabric.a` in `out_dir`, tells cargo to link it, and returns the folder of its headers.
 pub(crate) fn compile(out_dir: &Path) -> Result<PathBuf, String> {
     let arch = supported_arch()?;
@@ -42,24 +52,27 @@ pub(crate) fn compile(out_dir: &Path) -> Result<PathBuf, String> {
         ));
     }
 
-    let (mut folders, mut include_folders) = (FOLDERS.to_vec(), INCLUDE_FOLDERS.to_vec());
-    #[cfg_attr(not(feature = "vendored-efa"), expect(unused_mut))]
-    let mut settings = config_header::settings(&arch);
-    #[cfg(feature = "vendored-efa")]
-    crate::rdma_core::add_provider(out_dir, &mut folders, &mut include_folders, &mut settings)?;
-
-    fs::write(out_dir.join("config.h"), config_header::render(&settings))
+    let mut plan = Plan {
+        folders: FOLDERS.to_vec(),
+        include_folders: INCLUDE_FOLDERS.to_vec(),
+        settings: config_header::settings(&arch),
+    };
+    if cfg!(feature = "vendored-efa") {
+        rdma_core::add_provider(out_dir, &mut plan)?;
+    }
+    fs::write(out_dir.join("config.h"), config_header::render(&plan.settings))
         .map_err(|error| format!("cannot write config.h to {}: {error}", out_dir.display()))?;
 
     let mut build = cc::Build::new();
     build
         .include(out_dir)
-        .includes(include_folders.drain(..).map(|folder| sources.join(folder)))
+        .includes(plan.include_folders.iter().map(|folder| sources.join(folder)))
         .define("HAVE_CONFIG_H", None)
         .define("_GNU_SOURCE", None)
         .define("__USE_XOPEN2K8", None)
         .define("NDEBUG", None)
-        // Paths that only matter to providers loaded at run time and to the psm family; neither is part of this build.
+        // Paths that only matter to providers loaded at run time and to the psm family; neither is part of
+        // this build.
         .define("SYSCONFDIR", "\"/etc\"")
         .define("RDMADIR", "\"/etc/rdma\"")
         .define("PROVDLDIR", "\"/usr/lib/libfabric\"")
@@ -67,20 +80,27 @@ pub(crate) fn compile(out_dir: &Path) -> Result<PathBuf, String> {
         .flag("-fvisibility=hidden")
         .flag("-w")
         .warnings(false)
-        // As libfabric's own release build, whatever the profile: a debug build of a program still measures the fabric.
+        // As libfabric's own release build, whatever the profile: a debug build of a program still measures
+        // the fabric.
         .opt_level(2)
         .debug(false)
         .force_frame_pointer(false);
-    for folder in folders.drain(..) {
+    for folder in plan.folders {
         build.files(c_files(&sources, folder)?);
     }
     build.files(SINGLE_FILES.map(|file| sources.join(file)));
-    build.try_compile("fabric").map_err(|error| format!("compiling libfabric failed: {error}"))?;
+    build.try_compile("fabric").map_err(|error| {
+        format!(
+            "compiling libfabric failed: {error}\n\
+             It takes gcc or clang, and the headers of the C library (Debian, Ubuntu: apt-get install gcc libc6-dev)."
+        )
+    })?;
     for library in ["pthread", "dl", "rt", "m"] {
         println!("cargo::rustc-link-lib=dylib={library}");
     }
-    #[cfg(feature = "vendored-efa")]
-    crate::rdma_core::link();
+    if cfg!(feature = "vendored-efa") {
+        rdma_core::link();
+    }
     Ok(sources.join("include"))
 }
 

@@ -1,20 +1,21 @@
 //! Raw bindings to libfabric, with no policy.
 //!
 //! Three things are here: the structures, constants and functions of libfabric 1.22 as bindgen sees them; in
-//! [`inline`], the calls that C has as `static inline` functions over tables of function pointers; and what is known
-//! about the library this was linked with ([`ORIGIN`], [`BUILT_VERSION`], [`LIBRARY_DIR`], [`INCLUDE_DIR`]). Names are
-//! those of C, so libfabric's man pages are the documentation: `fi_tsend` is in `fi_tagged(3)`.
+//! [`inline`], the calls that C has as `static inline` functions over tables of function pointers; and what
+//! is known about the library this was linked with ([`ORIGIN`], [`BUILT_VERSION`], [`LIBRARY_DIR`],
+//! [`INCLUDE_DIR`]). Names are those of C, so libfabric's man pages are the documentation: `fi_tsend` is in
+//! `fi_tagged(3)`.
 //!
 //! # Which libfabric
 //!
-//! The build script takes the first of these that is there. Whichever it is must be 1.22 or newer; if it is not, the
-//! build fails and says what to do, rather than going on to the next.
+//! The build script takes the first of these that is there. Whichever it is must be 1.22 or newer; if it is
+//! not, the build fails and says what to do, rather than going on to the next.
 //!
 //! 1. The folder named by the environment variable `LIBFABRIC_DIR`, with `include/` and `lib/` or `lib64/`.
 //! 2. AWS's installation in `/opt/amazon/efa`.
-//! 3. With the feature `vendored`: libfabric 1.22, compiled from source with the providers tcp, shm, rxm and sockets and
-//!    linked statically. Needs a C compiler and nothing else; Linux on x86_64 and aarch64. The feature `vendored-efa`
-//!    adds the efa provider, and needs rdma-core's headers and libraries.
+//! 3. With the feature `vendored`: libfabric 1.22, compiled from source with the providers tcp, shm, rxm and
+//!    sockets and linked statically. Needs a C compiler and nothing else; Linux on x86_64 and aarch64. The
+//!    feature `vendored-efa` adds the efa provider, and needs rdma-core's headers and libraries.
 //! 4. What pkg-config finds.
 //!
 //! A shared libfabric outside the system's own folders is found at run time through the program's run path or
@@ -25,30 +26,27 @@
 //! # Newer libraries
 //!
 //! libfabric fills structures by the version that the caller asks for. Ask [`fi_getinfo`] for
-//! `min(fi_version(), BINDINGS_VERSION)`: more than these bindings know of would write past the end of the structures
-//! here. Enumerations are plain integers, since a newer library may return values that are not listed.
+//! `min(fi_version(), BINDINGS_VERSION)`: more than these bindings know of would write past the end of the
+//! structures here. Enumerations are plain integers, since a newer library may return values that are not
+//! listed.
 //!
 //! # Safety
 //!
 //! Everything is `unsafe` and does what C does. For each call:
 //!
-//! - Every handle came from libfabric and is open, and no other thread is closing it. Calls on one object from several
-//!   threads keep to the threading model that the domain was opened with.
-//! - The operation belongs to a capability that the endpoint was opened with: a table that was not asked for may be
-//!   null, and entries of a provider's table are called unchecked where C calls them unchecked.
-//! - Pointers are valid for what the man page says the call reads or writes. Buffers and contexts of posted operations
-//!   stay where they are until the operation's completion has been read or the endpoint is closed.
+//! - Every handle came from libfabric and is open, and no other thread is closing it. Calls on one object
+//!   from several threads keep to the threading model that the domain was opened with.
+//! - The operation belongs to a capability that the endpoint was opened with: a table that was not asked for
+//!   may be null, and entries of a provider's table are called unchecked where C calls them unchecked.
+//! - Pointers are valid for what the man page says the call reads or writes. Buffers and contexts of posted
+//!   operations stay where they are until the operation's completion has been read or the endpoint is closed.
 
-/// The rules that bindgen's output can't keep.
-#[allow(missing_docs, non_camel_case_types, clippy::all)]
-#[rustfmt::skip]
-#[cfg(not(feature = "buildtime_bindgen"))]
-mod bindings;
-
-/// The rules that bindgen's output can't keep.
-#[allow(missing_docs, non_camel_case_types, clippy::all)]
-#[cfg(feature = "buildtime_bindgen")]
+// What bindgen writes keeps neither Rust's naming nor our lints.
+#[allow(missing_docs, non_camel_case_types, clippy::all, clippy::undocumented_unsafe_blocks)]
 mod bindings {
+    #[cfg(not(feature = "buildtime_bindgen"))]
+    include!("bindings.rs");
+    #[cfg(feature = "buildtime_bindgen")]
     include!(concat!(env!("OUT_DIR"), "/bindings.rs"));
 }
 
@@ -57,13 +55,15 @@ pub mod inline;
 pub use bindings::*;
 pub use inline::*;
 
-/// Which libfabric was linked: the folder that `LIBFABRIC_DIR` named, `/opt/amazon/efa`, `vendored` or `pkg-config`.
+/// Which libfabric was linked: the folder that `LIBFABRIC_DIR` named, `/opt/amazon/efa`, `vendored` or
+/// `pkg-config`.
 pub const ORIGIN: &str = env!("EFA_SYS_ORIGIN");
 
 /// The version of the libfabric that was there at build time; [`fi_version`] tells the one in use.
 pub const BUILT_VERSION: &str = env!("EFA_SYS_VERSION");
 
-/// The folder of the library that was linked: of `libfabric.a` when [`ORIGIN`] is `vendored`, else of `libfabric.so`.
+/// The folder of the library that was linked: of `libfabric.a` when [`ORIGIN`] is `vendored`, else of
+/// `libfabric.so`.
 pub const LIBRARY_DIR: &str = env!("EFA_SYS_LIBDIR");
 
 /// The folder of the headers that belong to it.
@@ -94,4 +94,29 @@ pub const fn fi_major(version: u32) -> u32 {
 /// The macro `FI_MINOR`.
 pub const fn fi_minor(version: u32) -> u32 {
     version & 0xffff
+}
+
+/// `data_progress`, which newer headers call `progress` and keep in a union. With these two methods the same
+/// code compiles with the checked-in bindings and with those of `buildtime_bindgen`.
+impl fi_domain_attr {
+    /// Who makes progress on data transfers.
+    pub fn progress(&self) -> fi_progress {
+        #[cfg(not(progress_union))]
+        return self.data_progress;
+        // SAFETY: both members of the union are the same integer.
+        #[cfg(progress_union)]
+        return unsafe { self.__bindgen_anon_1.progress };
+    }
+
+    /// Asks for a progress model.
+    pub fn set_progress(&mut self, progress: fi_progress) {
+        #[cfg(not(progress_union))]
+        {
+            self.data_progress = progress;
+        }
+        #[cfg(progress_union)]
+        {
+            self.__bindgen_anon_1.progress = progress;
+        }
+    }
 }

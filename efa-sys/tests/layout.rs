@@ -1,7 +1,8 @@
-//! The bindings agree with the headers of the libfabric that was linked: a small C program prints what the C compiler
-//! makes of each structure and constant, and every line must be what Rust has.
+//! The bindings agree with the headers of the libfabric that was linked: a small C program prints what the C
+//! compiler makes of each structure and constant, and every line must be what Rust has.
 //!
-//! A newer libfabric may have appended fields to a structure; what these bindings know of must still be in its place.
+//! A newer libfabric may have appended fields to a structure; what these bindings know of must still be in
+//! its place.
 
 use std::fs;
 use std::mem::{offset_of, size_of};
@@ -17,7 +18,8 @@ struct Fact {
     is_size: bool,
 }
 
-/// The size of each structure and the offset of each of its fields. `field as name` is for names that Rust reserves.
+/// The size of each structure and the offset of each of its fields. `field as name` is for names that Rust
+/// reserves.
 macro_rules! structures {
     ($($name:ident { $($field:ident $(as $c_field:ident)?),* $(,)? })*) => {{
         let mut facts = Vec::new();
@@ -63,7 +65,7 @@ fn attributes_have_the_layout_of_the_headers() {
             max_order_war_size, max_order_waw_size, mem_tag_format, tx_ctx_cnt, rx_ctx_cnt, auth_key_size, auth_key,
         }
         fi_domain_attr {
-            domain, name, threading, data_progress, resource_mgmt, av_type, mr_mode, mr_key_size,
+            domain, name, threading, control_progress, resource_mgmt, av_type, mr_mode, mr_key_size,
             cq_data_size, cq_cnt, ep_cnt, tx_ctx_cnt, rx_ctx_cnt, max_ep_tx_ctx, max_ep_rx_ctx, max_ep_stx_ctx,
             max_ep_srx_ctx, cntr_cnt, mr_iov_limit, caps, mode, auth_key, auth_key_size, max_err_data, mr_cnt, tclass,
             max_ep_auth_key,
@@ -84,6 +86,19 @@ fn attributes_have_the_layout_of_the_headers() {
         fi_atomic_attr { count, size }
         fi_param { name, type_ as type, help_string, value }
     });
+}
+
+#[test]
+fn the_progress_model_is_where_the_headers_have_it() {
+    #[cfg(not(progress_union))]
+    let offset = offset_of!(fi_domain_attr, data_progress);
+    #[cfg(progress_union)]
+    let offset = offset_of!(fi_domain_attr, __bindgen_anon_1);
+    let c = "offsetof(struct fi_domain_attr, data_progress)".into();
+    check(vec![Fact { c, rust: offset as u64, is_size: false }]);
+    let mut attr = fi_domain_attr::default();
+    attr.set_progress(FI_PROGRESS_MANUAL);
+    assert_eq!(attr.progress(), FI_PROGRESS_MANUAL);
 }
 
 #[test]

@@ -116,7 +116,7 @@ fn a_folder_that_can_not_be_used_is_named_with_the_reason() {
 #[test]
 fn the_explanation_names_all_four_ways_out() {
     let message = explain("libfabric in /usr/lib is 1.17.0");
-    for part in ["1.17.0", "LIBFABRIC_DIR", "/opt/amazon/efa", "--features vendored", "pkg-config"] {
+    for part in ["1.17.0", "LIBFABRIC_DIR", "/opt/amazon/efa", "feature `vendored`", "pkg-config"] {
         assert!(message.contains(part), "{part} is missing in:\n{message}");
     }
 }

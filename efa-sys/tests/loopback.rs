@@ -1,5 +1,6 @@
-//! Two endpoints of one process talk to each other through the calls of `efa_sys::inline`, on each provider that needs
-//! no device. What is tested is that every call reaches the entry it names, with its arguments in order.
+//! Two endpoints of one process talk to each other through the calls of `efa_sys::inline`, on each provider
+//! that needs no device. What is tested is that every call reaches the entry it names, with its arguments in
+//! order.
 
 use std::ffi::CStr;
 use std::os::raw::{c_int, c_void};
@@ -112,7 +113,8 @@ impl Node {
 /// The first description of an endpoint that the provider offers.
 fn describe(provider: &CStr, caps: u64) -> *mut fi_info {
     let mut found = ptr::null_mut();
-    // SAFETY: the hints come from libfabric's allocator, and so does the string in them, which is freed with them.
+    // SAFETY: the hints come from libfabric's allocator, and so does the string in them, which is freed with
+    // them.
     unsafe {
         let hints = fi_allocinfo();
         assert!(!hints.is_null());
@@ -140,8 +142,8 @@ fn pair(provider: &CStr, caps: u64) -> [(Node, fi_addr_t); 2] {
     [(a, to_b), (b, to_a)]
 }
 
-/// Posts until the provider takes it; both sides are polled, because the peer may have to answer first. No operation
-/// of these tests completes before it was posted, so what the polling returns is nothing.
+/// Posts until the provider takes it; both sides are polled, because the peer may have to answer first. No
+/// operation of these tests completes before it was posted, so what the polling returns is nothing.
 fn post(nodes: [&Node; 2], mut operation: impl FnMut() -> isize) {
     let start = Instant::now();
     loop {

@@ -45,6 +45,18 @@ fn the_vendored_library_has_what_it_was_built_with() {
     }
 }
 
+/// Without a device the provider keeps quiet; but its library is loaded only because its code refers to it.
+#[cfg(feature = "vendored-efa")]
+#[test]
+fn the_vendored_library_has_the_efa_provider() {
+    if ORIGIN != "vendored" {
+        return;
+    }
+    providers();
+    let mapped = std::fs::read_to_string("/proc/self/maps").expect("Linux has it");
+    assert!(mapped.contains("/libefa.so"), "libefa is not loaded");
+}
+
 /// The names of all providers that `fi_getinfo` lists when asked for nothing in particular.
 fn providers() -> BTreeSet<String> {
     let mut list: *mut fi_info = ptr::null_mut();

@@ -3,7 +3,6 @@
 //! Each rank runs in a process group of its own, so that signals reach what it has started too. The launcher's main
 //! thread is a loop over events: a signal came, an output ended. Threads of their own carry the output.
 
-mod environment;
 pub(crate) mod guard;
 mod lines;
 mod rank;
@@ -19,13 +18,13 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use efa_core::Error;
+use efa_core::bootstrap::LaunchEnv;
 use rustix::process::{Signal, getpgrp};
 use rustix::termios::tcgetpgrp;
 use signal_hook::consts::signal::{SIGCHLD, SIGPIPE, SIGTSTP};
 
 use crate::cli::{Provider, RunArgs};
 use crate::failure::{EXIT_FAILED, Failure, colourful};
-use environment::Environment;
 use guard::Guard;
 use lines::{Decoration, Sink};
 use rank::{RankProcess, Step, describe, exit_code};
@@ -70,6 +69,8 @@ pub(crate) fn run(args: &RunArgs) -> Result<ExitCode, Failure> {
 
 /// Starts the ranks, waits for all of them, and gives the status that the job ended with.
 pub(crate) fn launch(launch: &Launch) -> Result<ExitCode, Failure> {
+    // It keeps the rendezvous port reserved as long as it lives.
+    let environment = LaunchEnv::new(launch.ranks)?;
     let (tell, events) = channel();
     let signals = tell.clone();
     // Before the first rank, so that the end of none is missed.
@@ -83,7 +84,7 @@ pub(crate) fn launch(launch: &Launch) -> Result<ExitCode, Failure> {
         stdout: Arc::new(Sink::new(io::stdout())),
         stderr: Arc::new(Sink::new(io::stderr())),
     };
-    let started = job.start(launch, &tell);
+    let started = job.start(launch, &environment, &tell);
     if started.is_err() {
         // The error is reported below; that the others are ended is no further failure.
         job.verdict = Some(EXIT_FAILED);
@@ -114,13 +115,18 @@ struct Job {
 }
 
 impl Job {
-    fn start(&mut self, launch: &Launch, tell: &Sender<Event>) -> Result<(), Failure> {
-        let mut environment = Environment::new(launch.ranks, launch.provider)?;
+    fn start(
+        &mut self,
+        launch: &Launch,
+        environment: &LaunchEnv,
+        tell: &Sender<Event>,
+    ) -> Result<(), Failure> {
         for rank in 0..launch.ranks {
             let (stdin, pump) = if rank == 0 { stdin_of_first_rank() } else { (Stdio::null(), false) };
-            let started = environment
-                .with(rank, |variables| RankProcess::start(rank, launch.program, variables, stdin));
-            let mut process = started.map_err(|error| cannot_start(error, rank, &launch.program[0]))?;
+            let mut variables = environment.variables(rank);
+            variables.extend(launch.provider.map(|provider| ("EFA_PROVIDER", provider.to_string())));
+            let mut process = RankProcess::start(rank, launch.program, &variables, stdin)
+                .map_err(|error| cannot_start(error, rank, &launch.program[0]))?;
             self.guard.watch(process.group);
             let carried = self.carry_output(&mut process, launch, tell);
             if pump {

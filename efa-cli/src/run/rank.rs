@@ -6,6 +6,7 @@ use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
+use efa_core::bootstrap::LaunchEnv;
 use rustix::process::{Pid, Signal, kill_process_group, test_kill_process_group};
 
 /// How long a killed process may take to go before we stop waiting for it.
@@ -49,11 +50,11 @@ pub(super) enum Step {
 }
 
 impl RankProcess {
-    /// Starts a rank with the given environment; its output comes through pipes.
+    /// Starts a rank with the given variables besides those it inherits; its output comes through pipes.
     pub(super) fn start(
         rank: usize,
         program: &[OsString],
-        environment: &[(&str, Option<OsString>)],
+        variables: &[(&str, String)],
         stdin: Stdio,
     ) -> io::Result<Self> {
         let mut command = Command::new(&program[0]);
@@ -63,11 +64,9 @@ impl RankProcess {
             .stdin(stdin)
             .stdout(Stdio::piped())
             .stderr(Stdio::piped());
-        for (name, value) in environment {
-            match value {
-                Some(value) => command.env(name, value),
-                None => command.env_remove(name),
-            };
+        command.envs(variables.iter().map(|(name, value)| (name, value)));
+        for name in LaunchEnv::removed_variables() {
+            command.env_remove(name);
         }
         let child = command.spawn()?;
         let group = Pid::from_child(&child);

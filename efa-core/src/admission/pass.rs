@@ -4,7 +4,7 @@ use std::fmt;
 
 use sha2::{Digest, Sha256};
 
-use super::facts::{Facts, Site};
+use super::facts::{Facts, HostFacts, InterfaceFacts, MemberFacts, PlacementFacts, Site};
 use super::policy::Policy;
 
 /// Shows that a job was judged and may open endpoints. Only [`Report::admit`](super::Report::admit) gives one, and
@@ -79,31 +79,90 @@ impl Fingerprint {
         let mut ordered: Vec<&Facts> = facts.iter().collect();
         ordered.sort_by_key(|facts| facts.member.rank);
         let mut digest = Sha256::new();
-        digest.update(format!("admission 1 {} {policy:?}\n", facts.len()));
+        digest.update(format!("admission of {} by {policy:?}\n", facts.len()));
         for facts in ordered {
-            digest.update(serde_json::to_vec(&canonical(facts)).expect("facts are plain data"));
-            digest.update(b"\n");
+            digest.update(encoded(facts));
         }
         Self(digest.finalize().into())
     }
 }
 
-/// The facts with every list whose order means nothing in one order.
-fn canonical(facts: &Facts) -> Facts {
-    let mut facts = facts.clone();
-    for interface in &mut facts.member.interfaces {
-        interface.ipv4.sort_unstable();
-        interface.ipv6.sort_unstable();
-        if let Some(groups) = &mut interface.security_groups {
-            groups.sort_unstable();
-            groups.dedup();
-        }
+/// The facts as bytes, the same for the same facts and different for others: every text with its length before it,
+/// every list in one order with its count before it. Every field is named, so that a new one can't be forgotten.
+fn encoded(facts: &Facts) -> Vec<u8> {
+    let Facts { site, member, host } = facts;
+    let MemberFacts {
+        rank,
+        host: name,
+        instance_id,
+        instance_type,
+        availability_zone_id,
+        placement,
+        interfaces,
+    } = member;
+    let mut bytes = vec![*site as u8];
+    number(&mut bytes, Some(*rank as u64));
+    text(&mut bytes, Some(instance_id));
+    for field in [name, instance_type, availability_zone_id] {
+        text(&mut bytes, field.as_ref());
     }
-    facts.member.interfaces.sort_by(|a, b| {
-        let key = |facts: &super::InterfaceFacts| (facts.interface_id.clone(), facts.mac.clone());
-        key(a).cmp(&key(b)).then_with(|| format!("{a:?}").cmp(&format!("{b:?}")))
-    });
-    facts
+    bytes.push(u8::from(placement.is_some()));
+    if let Some(PlacementFacts { group, strategy, partition }) = placement {
+        text(&mut bytes, group.as_ref());
+        text(&mut bytes, strategy.as_ref());
+        number(&mut bytes, partition.map(u64::from));
+    }
+    bytes.push(u8::from(host.is_some()));
+    if let Some(HostFacts { memlock_bytes, efa_devices }) = host {
+        number(&mut bytes, *memlock_bytes);
+        number(&mut bytes, Some(*efa_devices as u64));
+    }
+    list(&mut bytes, interfaces.iter().map(encoded_interface).collect());
+    bytes
+}
+
+fn encoded_interface(interface: &InterfaceFacts) -> Vec<u8> {
+    let InterfaceFacts {
+        interface_id,
+        mac,
+        kind,
+        network_card,
+        subnet_id,
+        vpc_id,
+        security_groups,
+        ipv4,
+        ipv6,
+    } = interface;
+    let mut bytes = vec![*kind as u8];
+    for field in [interface_id, mac, vpc_id] {
+        text(&mut bytes, field.as_ref());
+    }
+    text(&mut bytes, Some(subnet_id));
+    number(&mut bytes, network_card.map(u64::from));
+    bytes.push(u8::from(security_groups.is_some()));
+    list(&mut bytes, security_groups.iter().flatten().map(|group| group.as_bytes().to_vec()).collect());
+    list(&mut bytes, ipv4.iter().map(|address| address.octets().to_vec()).collect());
+    list(&mut bytes, ipv6.iter().map(|address| address.octets().to_vec()).collect());
+    bytes
+}
+
+fn number(bytes: &mut Vec<u8>, value: Option<u64>) {
+    bytes.push(u8::from(value.is_some()));
+    bytes.extend_from_slice(&value.unwrap_or(0).to_le_bytes());
+}
+
+fn text(bytes: &mut Vec<u8>, value: Option<&String>) {
+    number(bytes, value.map(|text| text.len() as u64));
+    bytes.extend_from_slice(value.map_or(&[], |text| text.as_bytes()));
+}
+
+fn list(bytes: &mut Vec<u8>, mut items: Vec<Vec<u8>>) {
+    items.sort_unstable();
+    number(bytes, Some(items.len() as u64));
+    for item in items {
+        number(bytes, Some(item.len() as u64));
+        bytes.extend_from_slice(&item);
+    }
 }
 
 impl fmt::Display for Fingerprint {

@@ -93,15 +93,15 @@ pub(super) fn launch_beside(
 }
 
 /// Gives each instance an EFA in the model's subnet and groups; that takes a stopped instance.
-pub(super) fn attach_efa(lacking: &[&Facts], model: Option<(&Facts, &InterfaceFacts)>) -> String {
+pub(super) fn attach_efa(lacking: &[&Facts], model: Option<&InterfaceFacts>) -> String {
+    let subnet = model.map_or("SUBNET_ID", |model| model.subnet_id.as_str());
+    let groups = match model.map(group_list).unwrap_or_default() {
+        none if none.is_empty() => String::new(),
+        groups => format!(" --groups {}", groups.join(" ")),
+    };
     let mut seen = BTreeSet::new();
     let commands = lacking.iter().filter(|facts| seen.insert(facts.member.instance_id.as_str())).map(|facts| {
         let id = &facts.member.instance_id;
-        // With nobody to go by, beside the member's own first interface.
-        let beside = model.map(|(_, interface)| interface).or(facts.member.interfaces.first());
-        let subnet = beside.map_or("SUBNET_ID", |interface| interface.subnet_id.as_str());
-        let groups = beside.map(group_list).filter(|groups| !groups.is_empty());
-        let groups = groups.map(|groups| format!(" --groups {}", groups.join(" "))).unwrap_or_default();
         let create = format!(
             "aws ec2 create-network-interface --interface-type efa --subnet-id {subnet}{groups} \
              --query NetworkInterface.NetworkInterfaceId --output text"
@@ -139,6 +139,12 @@ pub(super) fn move_into_placement_group(members: &[MemberName], group: Option<&s
         + &each_instance(members, |id| {
             stopped(id, &format!("aws ec2 modify-instance-placement --instance-id {id} --group-name {group}"))
         })
+}
+
+/// The interface's groups in the order of their ids.
+pub(super) fn group_list(interface: &InterfaceFacts) -> Vec<&str> {
+    let groups: BTreeSet<&str> = interface.security_groups.iter().flatten().map(String::as_str).collect();
+    groups.into_iter().collect()
 }
 
 fn each_instance(members: &[MemberName], command: impl Fn(&str) -> String) -> String {
@@ -179,12 +185,6 @@ fn launch_interfaces(interfaces: &[&InterfaceFacts], beside: &InterfaceFacts, ef
         )
     });
     parts.collect::<Vec<_>>().join(" ")
-}
-
-/// The interface's groups in the order of their ids.
-fn group_list(interface: &InterfaceFacts) -> Vec<&str> {
-    let groups: BTreeSet<&str> = interface.security_groups.iter().flatten().map(String::as_str).collect();
-    groups.into_iter().collect()
 }
 
 /// The interface's id, or a command that finds it.

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use socket2::{Domain, Socket, Type};
 
-use super::job::{Job, Rendezvous};
+use super::job::Rendezvous;
 use crate::{Error, Result};
 
 /// Connections that may wait to be accepted; the system caps it at `net.core.somaxconn` (4096 on current kernels).
@@ -24,7 +24,7 @@ pub(super) fn host_name() -> String {
 
 /// The addresses of `rendezvous`, within `limit`: the system's resolver has no deadline of its own.
 pub(super) fn resolve(rendezvous: &Rendezvous, limit: Duration) -> io::Result<Vec<SocketAddr>> {
-    if let Some(ip) = Job::literal_address(rendezvous) {
+    if let Some(ip) = rendezvous.literal_ip() {
         return Ok(vec![SocketAddr::new(ip, rendezvous.port)]);
     }
     let (sender, receiver) = mpsc::channel();
@@ -61,7 +61,7 @@ pub(super) fn require_loopback(rendezvous: &Rendezvous, addresses: &[SocketAddr]
 /// gateway, it is every interface: hosts often resolve their own name to a loopback address, where the other hosts
 /// could not reach it.
 pub(super) fn listen(rendezvous: &Rendezvous, addresses: &[SocketAddr], keyed: bool) -> Result<TcpListener> {
-    let literal = Job::literal_address(rendezvous);
+    let literal = rendezvous.literal_ip();
     let loopback =
         rendezvous.host == "localhost" || literal.is_some_and(|ip| ip.to_canonical().is_loopback());
     let mut candidates = Vec::new();

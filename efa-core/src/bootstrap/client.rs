@@ -161,7 +161,7 @@ impl Client {
         let outcome = self.link.receive(&mut messages);
         for message in messages {
             if !Message::decode(&message).is_ok_and(|message| self.inbox.handle(message)) {
-                return Err(LinkError::Corrupt);
+                return Err(LinkError::Nonsense);
             }
         }
         outcome?;

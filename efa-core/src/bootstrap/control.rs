@@ -5,7 +5,6 @@ use std::sync::Arc;
 use std::sync::mpsc::channel;
 use std::time::{Duration, Instant};
 
-use super::fault::Fault;
 use super::frame::MAX_PAYLOAD;
 use super::gather::{MAX_LABEL, deadline_after, fits};
 use super::inbox::Inbox;
@@ -275,7 +274,7 @@ impl Control {
                 format!("give at most {MAX_PAYLOAD} bytes and a label of at most {MAX_LABEL}"),
             ));
         }
-        let sequence = self.inbox.begin().map_err(Fault::into_error)?;
+        let sequence = self.inbox.begin()?;
         let Some(worker) = &self.worker else {
             // Alone, everything is there at once.
             return Ok(if gathering == Gathering::Barrier { Vec::new() } else { vec![data] });
@@ -286,7 +285,7 @@ impl Control {
         let message = Message::Contribute { sequence, gathering, label: label.to_owned(), patience, data };
         worker.tell(Command::Send(message));
         let until = deadline_after(begun, deadline) + GRACE;
-        self.inbox.wait(sequence, &name, begun, until).map_err(Fault::into_error)
+        self.inbox.wait(sequence, &name, begun, until)
     }
 
     /// Says goodbye and ends the background thread.

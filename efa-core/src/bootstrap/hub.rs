@@ -32,8 +32,8 @@ enum Phase {
         deadline: Instant,
     },
     Running,
-    /// Somebody is missing or doesn't fit: the job never began.
-    Failed,
+    /// Somebody is missing or doesn't fit, for this reason: the job never began.
+    Failed(Fault),
 }
 
 /// What is known of a member.
@@ -107,29 +107,28 @@ impl Hub {
         from: SocketAddr,
         to: IpAddr,
         now: Instant,
-    ) -> Result<usize, Fault> {
+    ) -> Result<usize, Box<Fault>> {
         if greeting.protocol == PROTOCOL_VERSION && self.is_of_another_job(greeting) {
-            return Err(Fault::rendezvous(
+            return Err(Box::new(Fault::rendezvous(
                 format!("rank {} cannot join the job '{}'", greeting.rank, self.job_id),
                 format!("it belongs to the job '{}'", greeting.job_id),
                 "give each job a rendezvous of its own with EFA_RENDEZVOUS",
-            ));
+            )));
+        }
+        if let Phase::Failed(fault) = &self.phase {
+            self.arrived += 1;
+            return Err(Box::new(fault.clone()));
         }
         if let Some(fault) = self.mismatch(greeting, from) {
             if matches!(self.phase, Phase::Arriving { .. }) {
                 self.fail_arrival(fault.clone());
             }
-            return Err(fault);
+            return Err(Box::new(fault));
         }
         let rank = greeting.rank as usize;
-        let Phase::Arriving { deadline, .. } = &mut self.phase else {
-            return Err(Fault::rendezvous(
-                format!("rank {rank} cannot join the job"),
-                "the job has given up waiting for its members",
-                "look at rank 0's output for the cause, then start the job again",
-            ));
-        };
-        *deadline = (*deadline).min(deadline_after(now, greeting.patience));
+        if let Phase::Arriving { deadline, .. } = &mut self.phase {
+            *deadline = (*deadline).min(deadline_after(now, greeting.patience));
+        }
         let member = &mut self.members[rank];
         member.arrived = true;
         member.last_heard = now;
@@ -209,13 +208,18 @@ impl Hub {
     }
 
     fn fail_arrival(&mut self, fault: Fault) {
-        self.phase = Phase::Failed;
-        self.outputs.push(Output::SendAll(Message::Refused(fault)));
+        self.outputs.push(Output::SendAll(Message::Refused(fault.clone())));
+        self.phase = Phase::Failed(fault);
     }
 
     /// Whether the job will never begin.
     pub(super) fn has_failed(&self) -> bool {
-        matches!(self.phase, Phase::Failed)
+        matches!(self.phase, Phase::Failed(_))
+    }
+
+    /// Whether as many have come as the job has members, so that all know how it stands.
+    pub(super) fn all_came(&self) -> bool {
+        self.arrived >= self.members.len()
     }
 
     /// Whether `rank` is there to be sent something.
@@ -279,7 +283,7 @@ impl Hub {
                 self.outputs.push(Output::Disconnect(rank));
             }
             Phase::Running => self.gone(rank, Health::Dead { reason }),
-            Phase::Failed => self.members[rank].gone = Some(Health::Dead { reason }),
+            Phase::Failed(_) => self.members[rank].gone = Some(Health::Dead { reason }),
         }
     }
 
@@ -407,3 +411,7 @@ impl Hub {
         Peer { address: self.members[rank].from.clone(), ..self.peers[rank].clone() }
     }
 }
+
+#[cfg(test)]
+#[path = "hub_tests.rs"]
+mod tests;

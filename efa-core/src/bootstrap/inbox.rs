@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use super::fault::{Fault, seconds};
 use super::liveness::Liveness;
 use super::message::Message;
-use crate::Peer;
+use crate::{Error, Peer, Result};
 
 /// An operation that somebody waits for.
 #[derive(Default)]
@@ -112,10 +112,10 @@ impl Inbox {
     }
 
     /// Starts an operation: its number, under which [`wait`](Self::wait) finds its outcome.
-    pub(super) fn begin(&self) -> Result<u64, Fault> {
+    pub(super) fn begin(&self) -> Result<u64> {
         let mut state = self.state();
         if let Some(fault) = &state.ended {
-            return Err(fault.clone());
+            return Err(fault.clone().into_error());
         }
         let sequence = state.next_sequence;
         state.next_sequence += 1;
@@ -133,7 +133,7 @@ impl Inbox {
         name: &str,
         begun: Instant,
         until: Instant,
-    ) -> Result<Vec<Vec<u8>>, Fault> {
+    ) -> Result<Vec<Vec<u8>>> {
         let outcome = self.wait_until(until, |state| {
             state
                 .slots
@@ -143,10 +143,10 @@ impl Inbox {
         self.state().slots.remove(&sequence);
         match outcome {
             Some((Ok(()), parts)) => Ok(parts),
-            Some((Err(fault), _)) => Err(fault),
+            Some((Err(fault), _)) => Err(fault.into_error()),
             None => {
                 let waited = begun.elapsed();
-                Err(Fault::timeout(
+                Err(Error::timeout(
                     waited,
                     format!("{name} timed out after {}", seconds(waited)),
                     "rank 0, which leads it, does not answer",
@@ -180,7 +180,7 @@ impl State {
     fn end(&mut self, fault: &Fault) {
         self.ended.get_or_insert_with(|| fault.clone());
         for slot in self.slots.values_mut() {
-            slot.outcome.get_or_insert_with(|| Err(fault.clone()));
+            slot.outcome.get_or_insert(Err(fault.clone()));
         }
     }
 }

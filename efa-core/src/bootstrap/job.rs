@@ -61,6 +61,11 @@ impl Rendezvous {
     pub fn new(host: impl Into<String>, port: u16) -> Self {
         Self { host: host.into(), port, reserved: false }
     }
+
+    /// The host as an IP address, if it is written as one.
+    pub(super) fn literal_ip(&self) -> Option<IpAddr> {
+        self.host.parse().ok()
+    }
 }
 
 impl FromStr for Rendezvous {
@@ -218,11 +223,6 @@ impl Job {
             return bad(format!("there is no rank {}", self.rank), why);
         }
         Ok(())
-    }
-
-    /// The rendezvous address as an IP address, if it is written as one.
-    pub(super) fn literal_address(rendezvous: &Rendezvous) -> Option<IpAddr> {
-        rendezvous.host.parse().ok()
     }
 }
 

@@ -42,6 +42,8 @@ pub(super) enum LinkError {
     WrongKey,
     /// What came is no frame of ours.
     Frame(FrameError),
+    /// What came is a frame, but no message that belongs here.
+    Nonsense,
     /// A record could not be decrypted, so something altered it on the way.
     Corrupt,
 }
@@ -55,6 +57,7 @@ impl fmt::Display for LinkError {
             Self::NotAMember => f.write_str("what connected does not speak this protocol"),
             Self::WrongKey => f.write_str("the job keys differ"),
             Self::Frame(error) => write!(f, "{error}"),
+            Self::Nonsense => f.write_str("it sent a message that makes no sense"),
             Self::Corrupt => f.write_str("a frame was altered on the way"),
         }
     }
@@ -201,6 +204,14 @@ impl Link {
         }
     }
 
+    /// Writes only half of the first record that is queued, as a member that is killed might.
+    #[cfg(test)]
+    pub(super) fn send_half(&mut self) {
+        assert!(self.encrypt_next().is_ok_and(|encrypted| encrypted));
+        let half = self.wire.len() / 2;
+        assert_eq!(self.stream.write(&self.wire[..half]).ok(), Some(half));
+    }
+
     /// Tells the other side that nothing more comes, after what was flushed.
     pub(super) fn close_sending(&mut self) {
         // It fails only on a connection that has ended, which is what is wanted.
@@ -276,3 +287,7 @@ const HANDSHAKE_BYTES: u16 = 32 + super::frame::TAG_BYTES as u16;
 fn builder(psk: &[u8; 32]) -> Result<Builder<'_>, snow::Error> {
     Builder::new(PATTERN.parse()?).prologue(PREAMBLE)?.psk(0, psk)
 }
+
+#[cfg(test)]
+#[path = "link_tests.rs"]
+mod tests;

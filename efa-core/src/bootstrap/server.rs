@@ -233,7 +233,7 @@ impl Server {
                 self.deliver();
             }
             (Party::Member(rank), Err(_)) => {
-                self.hub.lost(rank, "it sent a message that makes no sense".into());
+                self.hub.lost(rank, LinkError::Nonsense.to_string());
                 self.hub.outputs.push(Output::Disconnect(rank));
                 self.deliver();
             }
@@ -247,7 +247,7 @@ impl Server {
                     }
                     Err(fault) => {
                         log::warn!("rendezvous: {} was refused: {}", connection.from, fault.text.why);
-                        connection.link.send(Arc::new(Message::Refused(fault).encode()));
+                        connection.link.send(Arc::new(Message::Refused(*fault).encode()));
                         connection.party = Party::Leaving { until: now + FAREWELL };
                     }
                 }
@@ -381,17 +381,17 @@ impl Server {
     /// Moves on to the end of the thread when it is time.
     fn advance_ending(&mut self, now: Instant) {
         match self.ending {
-            None if self.hub.has_failed() => {
-                self.listener = None;
-                self.ending = Some(Ending::Draining { until: now + FAREWELL });
-            }
+            // The listener stays for those who come a moment later, so that they hear the same reason.
+            None if self.hub.has_failed() => self.ending = Some(Ending::Draining { until: now + FAREWELL }),
             Some(Ending::Lingering { until }) if self.hub.is_deserted() || now >= until => {
                 self.ending = Some(Ending::Draining { until: now + FAREWELL });
             }
             _ => {}
         }
         if let Some(Ending::Draining { until }) = self.ending {
-            self.connections.retain(|_, connection| !matches!(connection.party, Party::Stranger { .. }));
+            if !self.hub.has_failed() {
+                self.connections.retain(|_, connection| !matches!(connection.party, Party::Stranger { .. }));
+            }
             for connection in self.connections.values_mut() {
                 if matches!(connection.party, Party::Member(_)) {
                     connection.party = Party::Leaving { until };
@@ -413,8 +413,15 @@ impl Server {
 
     fn has_ended(&self) -> bool {
         match self.ending {
-            Some(Ending::Draining { until }) => self.connections.is_empty() || Instant::now() >= until,
+            Some(Ending::Draining { until }) => {
+                let all_told = self.connections.is_empty() && (!self.hub.has_failed() || self.hub.all_came());
+                all_told || Instant::now() >= until
+            }
             _ => false,
         }
     }
 }
+
+#[cfg(test)]
+#[path = "server_tests.rs"]
+mod tests;

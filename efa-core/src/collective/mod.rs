@@ -9,6 +9,8 @@
 
 pub mod algorithms;
 mod call;
+mod communicator;
+mod execute;
 mod ranges;
 pub mod reduce;
 pub mod schedule;
@@ -17,6 +19,7 @@ pub mod simulate;
 mod validate;
 
 pub use call::{Call, Collective, MAX_RANKS, Placement};
+pub use communicator::Communicator;
 pub use reduce::ReduceOp;
 pub use schedule::Schedule;
 pub use select::{Algorithm, Options};

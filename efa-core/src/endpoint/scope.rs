@@ -5,6 +5,7 @@ use std::marker::PhantomData;
 use super::op::Completion;
 use super::shared::{Deadline, Shared};
 use super::slot::{Notice, SlotId};
+use super::tag::Space;
 use super::{Endpoint, Source, Tag, TagMatch};
 use crate::error::Result;
 use crate::memory::{Buf, BufMut, RemoteRegion};
@@ -74,7 +75,7 @@ impl<'scope, 'env> Scope<'scope, 'env> {
     /// Sends a message, as [`Endpoint::send`] does.
     pub fn send<B: Buf + 'env>(&'scope self, to: usize, tag: impl Into<Tag>, buf: B) -> ScopedOp<'scope, B> {
         // SAFETY: the scope outlasts the operation, and `'env` outlasts the scope.
-        let id = unsafe { self.endpoint.post_send(to, tag.into(), &buf) };
+        let id = unsafe { self.endpoint.post_send(Space::User, to, tag.into(), &buf) };
         self.enter(id, buf)
     }
 
@@ -86,7 +87,7 @@ impl<'scope, 'env> Scope<'scope, 'env> {
         mut buf: B,
     ) -> ScopedOp<'scope, B> {
         // SAFETY: as in `send`.
-        let id = unsafe { self.endpoint.post_recv(from.into(), tag.into(), &mut buf) };
+        let id = unsafe { self.endpoint.post_recv(Space::User, from.into(), tag.into(), &mut buf) };
         self.enter(id, buf)
     }
 

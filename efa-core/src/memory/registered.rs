@@ -141,6 +141,13 @@ impl<T: Pod> RegisteredBuf<T> {
         Ok(super::Region::new(window, self, access))
     }
 
+    /// The elements, and the registration that goes with them.
+    pub(crate) fn parts(&mut self) -> (&mut [T], Option<&Registration>) {
+        // SAFETY: as in `deref_mut`.
+        let elements = unsafe { std::slice::from_raw_parts_mut(self.pages.as_mut_ptr().cast(), self.len) };
+        (elements, self.registration.as_ref())
+    }
+
     pub(super) fn rank(&self) -> usize {
         self.registry.rank()
     }

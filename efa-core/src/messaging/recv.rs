@@ -21,10 +21,20 @@ impl Endpoint {
         &self,
         from: impl Into<Source>,
         tag: impl Into<TagMatch>,
+        buf: B,
+    ) -> Op<B> {
+        self.recv_op(Space::User, from.into(), tag.into(), buf)
+    }
+
+    pub(crate) fn recv_op<B: BufMut + Send + 'static>(
+        &self,
+        space: Space,
+        from: Source,
+        tag: TagMatch,
         mut buf: B,
     ) -> Op<B> {
         // SAFETY: `Op` keeps the buffer, or parks it, until the operation is over.
-        let id = unsafe { self.post_recv(from.into(), tag.into(), &mut buf) };
+        let id = unsafe { self.post_recv(space, from, tag, &mut buf) };
         Op::posted(self.shared.clone(), id, buf)
     }
 
@@ -89,11 +99,12 @@ impl Endpoint {
     #[inline]
     pub(crate) unsafe fn post_recv(
         &self,
+        space: Space,
         from: Source,
         tag: TagMatch,
         buf: &mut impl BufMut,
     ) -> Result<SlotId> {
-        let (about, call) = self.receive_call(Space::User, from, tag, buf.byte_len())?;
+        let (about, call) = self.receive_call(space, from, tag, buf.byte_len())?;
         // SAFETY: passed on to the caller.
         unsafe { self.shared.start(about, call, &mut [segment_mut(buf)]) }
     }

@@ -32,8 +32,18 @@ impl Endpoint {
     /// # }
     /// ```
     pub fn send<B: Buf + Send + 'static>(&self, to: usize, tag: impl Into<Tag>, buf: B) -> Op<B> {
+        self.send_op(Space::User, to, tag.into(), buf)
+    }
+
+    pub(crate) fn send_op<B: Buf + Send + 'static>(
+        &self,
+        space: Space,
+        to: usize,
+        tag: Tag,
+        buf: B,
+    ) -> Op<B> {
         // SAFETY: `Op` keeps the buffer, or parks it, until the operation is over.
-        let id = unsafe { self.post_send(to, tag.into(), &buf) };
+        let id = unsafe { self.post_send(space, to, tag, &buf) };
         Op::posted(self.shared.clone(), id, buf)
     }
 
@@ -95,12 +105,18 @@ impl Endpoint {
     /// # Safety
     /// The buffer's memory stays valid and unchanged until the operation is over.
     #[inline]
-    pub(crate) unsafe fn post_send(&self, to: usize, tag: Tag, buf: &impl Buf) -> Result<SlotId> {
+    pub(crate) unsafe fn post_send(
+        &self,
+        space: Space,
+        to: usize,
+        tag: Tag,
+        buf: &impl Buf,
+    ) -> Result<SlotId> {
         let shared = &*self.shared;
         let address = shared.address(to)?;
         let bytes = buf.byte_len();
         self.check_length("send", bytes)?;
-        let fabric_tag = tag::pack(Space::User, shared.me, tag);
+        let fabric_tag = tag::pack(space, shared.me, tag);
         let call = match bytes <= shared.limits.inject_size {
             true => Call::Inject { to: address, tag: fabric_tag },
             false => Call::Send { to: address, tag: fabric_tag },

@@ -1,4 +1,5 @@
-//! `rdma/fi_domain.h`: domains, address vectors and memory regions, see `fi_domain(3)`, `fi_av(3)`, `fi_mr(3)`.
+//! `rdma/fi_domain.h`: domains, address vectors and memory regions, see `fi_domain(3)`, `fi_av(3)`,
+//! `fi_mr(3)`.
 
 use std::mem;
 use std::os::raw::{c_char, c_int, c_void};

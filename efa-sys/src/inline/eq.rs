@@ -1,4 +1,5 @@
-//! `rdma/fi_eq.h`: completion queues, counters, event queues and waiting, see `fi_cq(3)`, `fi_cntr(3)`, `fi_eq(3)`.
+//! `rdma/fi_eq.h`: completion queues, counters, event queues and waiting, see `fi_cq(3)`, `fi_cntr(3)`,
+//! `fi_eq(3)`.
 
 use std::os::raw::{c_char, c_int, c_void};
 

@@ -57,7 +57,8 @@ pub unsafe fn fi_set_ops(
     ops: *mut c_void,
     context: *mut c_void,
 ) -> c_int {
-    // SAFETY: the caller vouches for the handle and the arguments; the entry is looked for within the table's size.
+    // SAFETY: the caller vouches for the handle and the arguments; the entry is looked for within the table's
+    // size.
     unsafe {
         match entry!((*fid).ops, fi_ops, ops_set) {
             Some(set) => set(fid, name, flags, ops, context),

@@ -1,8 +1,9 @@
 //! The calls that libfabric's headers define as `static inline` functions, one file per header.
 //!
-//! Each looks up an entry in the table of function pointers that belongs to a handle, and calls it. Entries that C calls
-//! unchecked are called unchecked here. Entries that C checks, because they came with a later version, are looked for
-//! within the table's own `size`, and `-FI_ENOSYS` is the answer where they are missing.
+//! Each looks up an entry in the table of function pointers that belongs to a handle, and calls it. Entries
+//! that C calls unchecked are called unchecked here. Entries that C checks, because they came with a later
+//! version, are looked for within the table's own `size`, and `-FI_ENOSYS` is the answer where they are
+//! missing.
 //!
 //! The safety contract is the crate's, see [the crate's documentation](crate#safety).
 
@@ -31,8 +32,8 @@ pub use tagged::*;
 
 /// Defines calls that forward to `handle.table.operation` with the handle and all other arguments.
 ///
-/// `fn name(handle: type, arguments) -> result = table.operation;` passes the handle itself; with `via fid` it passes
-/// the address of the handle's `fid`; with `within table_type` the entry may be missing.
+/// `fn name(handle: type, arguments) -> result = table.operation;` passes the handle itself; with `via fid`
+/// it passes the address of the handle's `fid`; with `within table_type` the entry may be missing.
 macro_rules! forward {
     ($(
         $(#[$doc:meta])*
@@ -64,8 +65,8 @@ macro_rules! forward {
 }
 pub(crate) use forward;
 
-/// The macro `FI_CHECK_OP`: an entry of a table, or nothing if there is no table, if the table is of an older version
-/// that ends before the entry, or if the provider left it empty.
+/// The macro `FI_CHECK_OP`: an entry of a table, or nothing if there is no table, if the table is of an older
+/// version that ends before the entry, or if the provider left it empty.
 macro_rules! entry {
     ($table:expr, $type:ty, $operation:ident) => {{
         let table: *mut $type = $table;

@@ -1,6 +1,6 @@
 //! What EFA needs of each machine: an interface, a device, and memory that may be locked.
 
-use super::{Finding, FindingCode, Job, Member, error};
+use super::{Finding, FindingCode, Job, Member, error, in_order};
 use crate::admission::facts::{HostFacts, Site};
 use crate::admission::names::{has_or_have, shortened};
 use crate::admission::remedy;
@@ -35,7 +35,13 @@ fn without_efa_interface(job: &Job<'_>) -> Option<Finding> {
     let message = format!("{} {} no EFA interface", shortened(&names), has_or_have(&names));
     let why = "efa was asked for, and nothing else takes its place unasked".into();
     let facts: Vec<_> = lacking.iter().map(|member| member.facts).collect();
-    let model = job.home().map(|home| home.model);
+    // With no EFA to go by, the new ones come beside the job's first interface.
+    let first = || {
+        job.members
+            .iter()
+            .find_map(|it| in_order(it.facts.member.interfaces.iter().collect()).first().copied())
+    };
+    let model = job.home().map(|home| home.model.1).or_else(first);
     Some(error(FindingCode::NoEfaInterface, names, [message, why, remedy::attach_efa(&facts, model)]))
 }
 

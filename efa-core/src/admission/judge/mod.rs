@@ -13,6 +13,7 @@ use super::groups::SecurityGroups;
 use super::names::MemberName;
 use super::pass::Admission;
 use super::policy::Policy;
+use super::remedy;
 use super::report::{Finding, FindingCode, Report, Severity};
 use home::Home;
 use rules::Rules;
@@ -115,16 +116,23 @@ impl Member<'_> {
     }
 }
 
-/// The interfaces that the rules apply to, in an order of their own: the EFA interfaces; all of them where there is
-/// no EFA and none is asked for.
+/// The interfaces that the rules apply to: the EFA interfaces; all of them where there is no EFA and none is asked
+/// for.
 fn judged<'a>(facts: &'a Facts, policy: &Policy) -> Vec<&'a InterfaceFacts> {
     let all = &facts.member.interfaces;
-    let mut interfaces: Vec<&InterfaceFacts> =
-        all.iter().filter(|interface| interface.kind.counts_as_efa()).collect();
-    if facts.site == Site::Host || (interfaces.is_empty() && !policy.efa()) {
-        interfaces = all.iter().collect();
+    let has_efa = all.iter().any(|interface| interface.kind.counts_as_efa());
+    if facts.site == Site::Host || (!has_efa && !policy.efa()) {
+        return in_order(all.iter().collect());
     }
-    interfaces.sort_by_key(|interface| (interface.network_card, &interface.interface_id, &interface.mac));
+    in_order(all.iter().filter(|interface| interface.kind.counts_as_efa()).collect())
+}
+
+/// The interfaces in an order that doesn't depend on how they were listed.
+fn in_order(mut interfaces: Vec<&InterfaceFacts>) -> Vec<&InterfaceFacts> {
+    interfaces.sort_by_cached_key(|interface| {
+        let place = (interface.network_card, &interface.interface_id, &interface.mac);
+        (place, &interface.subnet_id, interface.kind, remedy::group_list(interface))
+    });
     interfaces
 }
 

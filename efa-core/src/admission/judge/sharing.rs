@@ -3,12 +3,15 @@
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::rules::{Right, Rules};
+use super::rules::{Right, Rights, Rules};
 use super::{Finding, FindingCode, Job, Member, MemberName, Severity, finding, interface_noun};
 use crate::admission::facts::{InterfaceFacts, Site};
 use crate::admission::groups::Direction;
 use crate::admission::names::{has_or_have, shortened};
 use crate::admission::remedy;
+
+/// So many groups are named in a message.
+const GROUPS_SHOWN: usize = 3;
 
 pub(super) fn judge(job: &Job<'_>, rules: &Rules<'_>) -> Vec<Finding> {
     if job.site == Site::Host {
@@ -26,17 +29,15 @@ pub(super) fn judge(job: &Job<'_>, rules: &Rules<'_>) -> Vec<Finding> {
         findings.push(rules_unknown(job, &held));
     }
     let shared = held.shared();
-    let blamed = match nearest_shared(&shared, rules) {
-        _ if shared.is_empty() => {
-            findings.push(nothing_shared(&held, rules));
-            None
-        }
-        Some(nearest) => {
-            findings.extend(missing_rules(&held, rules, nearest));
-            Some(nearest)
-        }
-        None => None,
-    };
+    let mut blamed = None;
+    if shared.is_empty() {
+        let nearest = held.nearest(rules);
+        findings.push(nothing_shared(&held, rules, nearest));
+        blamed = nearest;
+    } else if let Some(nearest) = nearest_shared(&shared, rules) {
+        findings.extend(missing_rules(&held, rules, nearest));
+        blamed = Some(nearest);
+    }
     findings.extend(extra_groups(&held, rules, blamed, shared.iter().find(|group| rules.admits(group))));
     findings
 }
@@ -75,8 +76,23 @@ impl<'m, 'a> Held<'m, 'a> {
         self.counts.iter().filter(|(_, count)| **count == self.interfaces).map(|(group, _)| *group).collect()
     }
 
-    fn holders(&self, group: &str) -> Vec<MemberName> {
-        self.by_group.get(group).into_iter().flatten().map(|member| member.name()).collect()
+    /// The group that comes nearest to joining all interfaces: with most rules right, then on most interfaces, then
+    /// the first.
+    fn nearest(&self, rules: &Rules<'_>) -> Option<&'a str> {
+        let rights = |group: &str| rules.get(group).map_or(0, Rights::count);
+        self.counts
+            .iter()
+            .min_by_key(|(group, count)| (Reverse(rights(group)), Reverse(**count), **group))
+            .map(|(group, _)| *group)
+    }
+
+    /// The members that have one of the groups.
+    fn holders(&self, groups: &[&str]) -> Vec<MemberName> {
+        let holders = groups.iter().filter_map(|group| self.by_group.get(group)).flatten();
+        let mut names: Vec<MemberName> = holders.map(|member| member.name()).collect();
+        names.sort_unstable();
+        names.dedup();
+        names
     }
 
     fn groups(&self) -> Vec<String> {
@@ -99,6 +115,9 @@ fn unknown_groups(job: &Job<'_>) -> Option<Finding> {
 const WHY_SHARED: &str = "EFA traffic passes only between interfaces that share a security group which lets in all \
                           traffic from itself and lets out all traffic to itself";
 
+const WHY_NOT_BY_ADDRESS: &str = "EFA addresses are neither IPv4 nor IPv6, so only a rule that names the group itself \
+                                  lets EFA traffic pass";
+
 fn rules_unknown(job: &Job<'_>, held: &Held<'_, '_>) -> Finding {
     let groups = held.groups();
     let text = [
@@ -112,38 +131,35 @@ fn rules_unknown(job: &Job<'_>, held: &Held<'_, '_>) -> Finding {
     finding(FindingCode::RulesUnknown, Severity::Error, job.names(|_| true), groups, text)
 }
 
-fn not_found(held: &Held<'_, '_>, rules: &Rules<'_>) -> Vec<Finding> {
-    let missing = held.counts.keys().filter(|group| rules.get(group).is_none());
-    missing
-        .map(|&group| {
-            let names = held.holders(group);
-            let message = format!(
-                "the rules of {group}, which {} {}, are not among those that are known",
-                shortened(&names),
-                has_or_have(&names)
-            );
-            let why = "a group that is not found may belong to another account or region, or be gone".into();
-            let groups = vec![group.to_owned()];
-            let text = [message, why, remedy::describe_groups(&groups)];
-            finding(FindingCode::SecurityGroupNotFound, Severity::Error, names, groups, text)
-        })
-        .collect()
+fn not_found(held: &Held<'_, '_>, rules: &Rules<'_>) -> Option<Finding> {
+    let groups: Vec<&str> = held.counts.keys().copied().filter(|group| rules.get(group).is_none()).collect();
+    if groups.is_empty() {
+        return None;
+    }
+    let names = held.holders(&groups);
+    let message = format!(
+        "the rules of {}, which {} {}, are not among those that are known",
+        listed(&groups),
+        shortened(&names),
+        has_or_have(&names)
+    );
+    let why = "a group that is not found may belong to another account or region, or be gone".into();
+    let groups: Vec<String> = groups.into_iter().map(ToOwned::to_owned).collect();
+    let text = [message, why, remedy::describe_groups(&groups)];
+    Some(finding(FindingCode::SecurityGroupNotFound, Severity::Error, names, groups, text))
 }
 
-/// No group is on every interface: the group to move the others into is one that admits itself, if there is one,
-/// and is on most interfaces.
-fn nothing_shared(held: &Held<'_, '_>, rules: &Rules<'_>) -> Finding {
-    let best =
-        held.counts.iter().min_by_key(|(group, count)| (!rules.admits(group), Reverse(**count), **group));
-    let Some((&nearest, &count)) = best else {
-        let names: Vec<MemberName> = held.all.iter().map(|(member, ..)| member.name()).collect();
-        let text = [
-            "none of the job's interfaces has a security group".into(),
-            WHY_SHARED.into(),
-            remedy::create_group(),
-        ];
+/// No group is on every interface: the remedy moves the others into the nearest one, and gives that one the rules
+/// that it lacks.
+fn nothing_shared(held: &Held<'_, '_>, rules: &Rules<'_>, nearest: Option<&str>) -> Finding {
+    let Some(nearest) = nearest else {
+        let mut names: Vec<MemberName> = held.all.iter().map(|(member, ..)| member.name()).collect();
+        names.dedup();
+        let message = "none of the job's interfaces has a security group".into();
+        let text = [message, WHY_SHARED.into(), remedy::create_group()];
         return finding(FindingCode::NoSharedSecurityGroup, Severity::Error, names, Vec::new(), text);
     };
+    let count = held.counts.get(nearest).copied().unwrap_or(0);
     let lacking: Vec<_> =
         held.all.iter().filter(|(_, _, groups)| !groups.iter().any(|group| group == nearest)).collect();
     let mut names: Vec<MemberName> = lacking.iter().map(|(member, ..)| member.name()).collect();
@@ -159,7 +175,9 @@ fn nothing_shared(held: &Held<'_, '_>, rules: &Rules<'_>) -> Finding {
         .iter()
         .map(|(member, interface, groups)| remedy::join_group(member.facts, interface, groups, nearest))
         .collect();
-    let fix = moves.into_iter().collect::<Vec<_>>().join("\n");
+    let mut commands = missing_permissions(nearest, rules);
+    commands.extend(moves);
+    let fix = commands.join("\n");
     finding(
         FindingCode::NoSharedSecurityGroup,
         Severity::Error,
@@ -183,7 +201,7 @@ fn nearest_shared<'a>(shared: &[&'a str], rules: &Rules<'_>) -> Option<&'a str> 
 fn missing_rules(held: &Held<'_, '_>, rules: &Rules<'_>, group: &str) -> Vec<Finding> {
     let Some(rights) = rules.get(group) else { return Vec::new() };
     let missing = |code, right: Right<'_>, direction| {
-        let names = held.holders(group);
+        let names = held.holders(&[group]);
         let (does, goal) = match direction {
             Direction::Ingress => ("let in", "from"),
             Direction::Egress => ("let out", "to"),
@@ -195,13 +213,7 @@ fn missing_rules(held: &Held<'_, '_>, rules: &Rules<'_>, group: &str) -> Vec<Fin
             several => format!("the group that {} share", shortened(several)),
         };
         let message = format!("{group}, {of_whom}, does not {does} all traffic {goal} itself{instead}");
-        let why = match right.open_to {
-            Some(_) => {
-                "EFA addresses are neither IPv4 nor IPv6, so only a rule that names the group itself lets EFA \
-                        traffic pass"
-            }
-            None => WHY_SHARED,
-        };
+        let why = if right.open_to.is_some() { WHY_NOT_BY_ADDRESS } else { WHY_SHARED };
         let text = [message, why.into(), remedy::authorize(group, direction)];
         finding(code, Severity::Error, names, vec![group.to_owned()], text)
     };
@@ -221,39 +233,47 @@ fn extra_groups(
     rules: &Rules<'_>,
     blamed: Option<&str>,
     passing: Option<&&str>,
-) -> Vec<Finding> {
-    let mut findings = Vec::new();
-    for &group in held.counts.keys().filter(|group| Some(**group) != blamed) {
-        let Some(rights) = rules.get(group).filter(|rights| !rights.is_complete()) else { continue };
-        let names = held.holders(group);
-        let message = format!(
-            "{group}, which {} {}, does not let all traffic with itself in and out",
-            shortened(&names),
-            has_or_have(&names)
-        );
-        let why = match passing {
-            Some(passing) => format!(
-                "rules of several groups add up, so it does no harm while {passing} is on every interface, but \
-                 it can't take that group's place"
-            ),
-            None => "only a group that admits itself can join the members".into(),
-        };
-        let mut fix = Vec::new();
-        if !rights.ingress.granted {
-            fix.push(remedy::authorize(group, Direction::Ingress));
-        }
-        if !rights.egress.granted {
-            fix.push(remedy::authorize(group, Direction::Egress));
-        }
-        let text = [message, why, fix.join("\n")];
-        let groups = vec![group.to_owned()];
-        findings.push(finding(
-            FindingCode::ExtraGroupWithoutSelfRule,
-            Severity::Warning,
-            names,
-            groups,
-            text,
-        ));
+) -> Option<Finding> {
+    let lacking =
+        |group: &str| rules.get(group).filter(|rights| !rights.is_complete() && Some(group) != blamed);
+    let groups: Vec<&str> = held.counts.keys().copied().filter(|group| lacking(group).is_some()).collect();
+    if groups.is_empty() {
+        return None;
     }
-    findings
+    let names = held.holders(&groups);
+    let do_or_does = if groups.len() == 1 { "does" } else { "do" };
+    let message = format!(
+        "{}, which {} {}, {do_or_does} not let all traffic of the group's own in and out",
+        listed(&groups),
+        shortened(&names),
+        has_or_have(&names)
+    );
+    let why = match passing {
+        Some(passing) => format!(
+            "rules of several groups add up, so this does no harm while {passing} is on every interface, but nothing \
+             else can take that group's place"
+        ),
+        None => "only a group that lets all its own traffic in and out can join the members".into(),
+    };
+    let fix: Vec<String> = groups.iter().flat_map(|group| missing_permissions(group, rules)).collect();
+    let groups = groups.into_iter().map(ToOwned::to_owned).collect();
+    let text = [message, why, fix.join("\n")];
+    Some(finding(FindingCode::ExtraGroupWithoutSelfRule, Severity::Warning, names, groups, text))
+}
+
+/// The commands that give the group the rules that it is known to lack.
+fn missing_permissions(group: &str, rules: &Rules<'_>) -> Vec<String> {
+    let Some(rights) = rules.get(group) else { return Vec::new() };
+    let directions = [(rights.ingress, Direction::Ingress), (rights.egress, Direction::Egress)];
+    let missing = directions.into_iter().filter(|(right, _)| !right.granted);
+    missing.map(|(_, direction)| remedy::authorize(group, direction)).collect()
+}
+
+/// A few of the groups, and how many more there are.
+fn listed(groups: &[&str]) -> String {
+    let shown = groups[..groups.len().min(GROUPS_SHOWN)].join(", ");
+    match groups.len().saturating_sub(GROUPS_SHOWN) {
+        0 => shown,
+        hidden => format!("{shown} and {hidden} more"),
+    }
 }

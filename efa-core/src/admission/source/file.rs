@@ -12,8 +12,8 @@ use crate::admission::facts::{Facts, MemberFacts, Site};
 use crate::admission::groups::{GroupRules, SecurityGroups};
 use crate::error::{Error, Result};
 
-/// The largest file that is read. Ten thousand members with 32 interfaces each stay below it when written without
-/// spaces, and it keeps a wrong path from filling the memory.
+/// The largest file that is read. It has room for ten thousand members with two dozen interfaces each, every key
+/// given and no spaces, and it keeps a wrong path from filling the memory.
 pub const LARGEST_FILE: usize = 64 << 20;
 
 /// Reads a members file.

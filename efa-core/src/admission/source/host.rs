@@ -188,3 +188,129 @@ fn efa_devices(root: &Path) -> usize {
     };
     devices.flatten().filter(|entry| is_efa(&entry.path().join("device"))).count()
 }
+
+#[cfg(test)]
+mod tests {
+    use std::net::Ipv6Addr;
+    use std::os::unix::fs::symlink;
+
+    use if_addrs::{IfOperStatus, Ifv4Addr, Ifv6Addr};
+
+    use super::*;
+
+    /// A folder that stands in for `/`, with the given files in it.
+    fn root(files: &[(&str, &str)]) -> tempfile::TempDir {
+        let root = tempfile::tempdir().expect("a scratch folder");
+        for (path, text) in files {
+            let path = root.path().join(path);
+            fs::create_dir_all(path.parent().expect("a path below the root")).expect("a writable folder");
+            fs::write(path, text).expect("a writable folder");
+        }
+        root
+    }
+
+    const LIMITS: &str = "Limit                     Soft Limit           Hard Limit           Units     \n\
+                          Max processes             127853               127853               processes \n\
+                          Max locked memory         8388608              unlimited            bytes     \n";
+    const STATUS: &str = "Name:\tjob\nCapPrm:\t000001ffffffffff\nCapEff:\t0000000000004000\n";
+
+    fn machine() -> Vec<(&'static str, &'static str)> {
+        vec![
+            ("proc/sys/kernel/hostname", "node_a\n"),
+            ("proc/sys/kernel/random/boot_id", "0123abcd-4567-89ab-cdef-0123456789ab\n"),
+            ("proc/self/limits", LIMITS),
+            ("sys/class/net/eth0/address", "02:00:00:00:00:01\n"),
+        ]
+    }
+
+    fn interface(name: &str, addr: IfAddr) -> Interface {
+        Interface { name: name.into(), addr, index: Some(1), oper_status: IfOperStatus::Up, is_p2p: false }
+    }
+
+    fn v4(name: &str, ip: [u8; 4], prefixlen: u8) -> Interface {
+        let netmask = Ipv4Addr::from(u32::MAX << (32 - u32::from(prefixlen)));
+        interface(name, IfAddr::V4(Ifv4Addr { ip: ip.into(), netmask, prefixlen, broadcast: None }))
+    }
+
+    fn v6(name: &str, ip: &str, prefixlen: u8) -> Interface {
+        let netmask = Ipv6Addr::from(u128::MAX << (128 - u32::from(prefixlen)));
+        let ip = ip.parse().expect("an address");
+        interface(name, IfAddr::V6(Ifv6Addr { ip, netmask, prefixlen, broadcast: None }))
+    }
+
+    fn interfaces() -> Vec<Interface> {
+        vec![v4("lo", [127, 0, 0, 1], 8), v4("eth0", [192, 0, 2, 77], 26), v6("eth0", "2001:db8::7", 64)]
+    }
+
+    #[test]
+    fn ec2_is_recognised_by_its_firmware() {
+        let vendor = "sys/devices/virtual/dmi/id/sys_vendor";
+        assert!(on_ec2_at(root(&[(vendor, "Amazon EC2\n")]).path()));
+        assert!(!on_ec2_at(root(&[(vendor, "QEMU\n")]).path()));
+        assert!(!on_ec2_at(root(&[]).path()));
+    }
+
+    #[test]
+    fn the_subnet_is_the_network_of_the_address_in_use() {
+        let root = root(&machine());
+        let cases = [
+            (None, "lo", "127.0.0.0/8"),
+            (Some("127.0.0.5"), "lo", "127.0.0.0/8"),
+            (Some("192.0.2.77"), "eth0", "192.0.2.64/26"),
+            (Some("2001:db8::7"), "eth0", "2001:db8::/64"),
+        ];
+        for (address, name, network) in cases {
+            let address = address.map(|address| address.parse().expect("an address"));
+            let facts = facts_at(root.path(), 3, address, &interfaces()).expect("facts");
+            let interface = &facts.member.interfaces[0];
+            assert_eq!(
+                (interface.interface_id.as_deref(), interface.subnet_id.as_str()),
+                (Some(name), network)
+            );
+            assert_eq!(facts.member.instance_id, "node-a.0123abcd4567");
+            assert_eq!((facts.site, facts.member.rank), (Site::Host, 3));
+        }
+    }
+
+    #[test]
+    fn an_address_of_another_host_is_refused_with_those_there_are() {
+        let root = root(&machine());
+        for address in ["192.0.2.78", "0.0.0.0", "::1"] {
+            let address = Some(address.parse().expect("an address"));
+            let error =
+                facts_at(root.path(), 0, address, &interfaces()).expect_err("no such address").to_string();
+            assert!(error.contains("choose one of 127.0.0.1, 192.0.2.77, 2001:db8::7"), "{error}");
+        }
+    }
+
+    #[test]
+    fn the_limit_of_locked_memory_is_the_soft_one_unless_a_capability_lifts_it() {
+        let limit = |files: &[(&str, &str)]| host_facts_at(root(files).path()).expect("facts").memlock_bytes;
+        let limits = ("proc/self/limits", LIMITS);
+        let status = ("proc/self/status", STATUS);
+        assert_eq!(limit(&[limits]), Some(8 << 20));
+        assert_eq!(limit(&[limits, status, ("proc/self/uid_map", "0 0 4294967295\n")]), Some(u64::MAX));
+        assert_eq!(limit(&[limits, status, ("proc/self/uid_map", "0 1000 1\n")]), Some(8 << 20));
+        let unlimited = LIMITS.replace("8388608  ", "unlimited");
+        assert_eq!(limit(&[("proc/self/limits", &unlimited)]), Some(u64::MAX));
+        host_facts_at(root(&[("proc/self/limits", "nothing")]).path()).expect_err("no limit");
+        host_facts_at(root(&[]).path()).expect_err("no file");
+    }
+
+    #[test]
+    fn a_device_counts_when_it_is_amazons_and_bound_to_the_efa_driver() {
+        let files = [
+            ("proc/self/limits", LIMITS),
+            ("sys/class/infiniband/efa_0/device/vendor", "0x1d0f\n"),
+            ("sys/class/infiniband/efa_1/device/vendor", "0x1d0f\n"),
+            ("sys/class/infiniband/mlx5_0/device/vendor", "0x15b3\n"),
+        ];
+        let root = root(&files);
+        for (device, driver) in [("efa_0", "efa"), ("efa_1", "vfio-pci"), ("mlx5_0", "efa")] {
+            let target = format!("../../../../bus/pci/drivers/{driver}");
+            let link = root.path().join("sys/class/infiniband").join(device).join("device/driver");
+            symlink(target, link).expect("a link");
+        }
+        assert_eq!(host_facts_at(root.path()).expect("facts").efa_devices, 1);
+    }
+}

@@ -1,14 +1,11 @@
-//! Members of a job as threads of one process, over real connections on the loopback interface.
-
-mod bootstrap {
-    pub(crate) mod job;
-}
+//! What members do together once they have met.
 
 use std::time::{Duration, Instant};
 
-use bootstrap::job::{DEADLINE, connect_all, jobs, run};
 use efa_core::Error;
 use efa_core::bootstrap::{ControlConfig, MAX_PAYLOAD, Status};
+
+use super::job::{DEADLINE, connect_all, jobs, run};
 
 #[test]
 fn everyone_gets_everyones_bytes() {

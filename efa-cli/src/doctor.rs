@@ -1,0 +1,50 @@
+//! `efa doctor`: judges the host, or the job that files describe, before anything is launched.
+
+use std::io;
+use std::process::ExitCode;
+
+use efa_core::Error;
+use efa_core::admission::source::{self, file};
+use efa_core::admission::{Policy, Report, evaluate};
+
+use crate::cli::{DoctorArgs, PolicyName, Provider};
+use crate::failure::{EXIT_USAGE, Failure, colourful};
+use crate::stdout;
+
+/// The status that says that something could not be determined.
+const EXIT_UNDETERMINED: u8 = 3;
+
+/// Prints the report and exits as it says: 0 admitted, 1 refused, 3 undetermined.
+pub(crate) fn doctor(args: &DoctorArgs) -> Result<ExitCode, Failure> {
+    let report = examine(args)?;
+    let text = if args.json {
+        serde_json::to_string(&report).map_err(cannot_print)? + "\n"
+    } else {
+        report.to_table(colourful(&io::stdout()))
+    };
+    stdout::print(&text)?;
+    Ok(ExitCode::from(report.exit_status()))
+}
+
+fn examine(args: &DoctorArgs) -> Result<Report, Failure> {
+    // Status 1 means "refused", so no other failure may look like it.
+    let unreadable = |error| Failure::new(error, EXIT_USAGE);
+    let members = match &args.members {
+        Some(path) => file::read_members(path).map_err(unreadable)?,
+        None => {
+            let me =
+                source::of_this_machine(0, None).map_err(|error| Failure::new(error, EXIT_UNDETERMINED))?;
+            vec![me]
+        }
+    };
+    let groups = source::rules_for(&members, args.security_groups.as_deref()).map_err(unreadable)?;
+    let policy = match args.policy {
+        PolicyName::Strict => Policy::strict(),
+        PolicyName::SameZone => Policy::same_zone(),
+    };
+    Ok(evaluate(&members, &groups, &policy.requires_efa(args.provider == Provider::Efa)))
+}
+
+fn cannot_print(error: serde_json::Error) -> Failure {
+    Error::system(error.into(), "cannot write the report as JSON", "run without --json").into()
+}

@@ -1,0 +1,185 @@
+//! `efa doctor`, through the real binary: verdicts, exit statuses, JSON.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+use serde_json::{Value, json};
+use tempfile::TempDir;
+
+/// A member whose one EFA interface lies in `subnet` and carries the group `sg-1`.
+fn member(rank: usize, subnet: &str) -> Value {
+    json!({
+        "rank": rank, "host": format!("node-{rank}"), "instance_id": format!("i-0{rank}"),
+        "instance_type": "hpc7a.96xlarge", "availability_zone_id": "use1-az4",
+        "placement": {"group": "pg-1", "strategy": "cluster", "partition": null},
+        "interfaces": [{
+            "interface_id": format!("eni-0{rank}"), "kind": "efa", "network_card": 0, "subnet_id": subnet,
+            "vpc_id": "vpc-1", "security_groups": ["sg-1"], "ipv4": [format!("10.0.0.{}", rank + 10)], "ipv6": []
+        }]
+    })
+}
+
+/// What the AWS command line prints for `sg-1`, which lets everything in from itself, and out to itself if `egress`.
+fn groups(egress: bool) -> Value {
+    let myself =
+        json!([{"IpProtocol": "-1", "UserIdGroupPairs": [{"GroupId": "sg-1", "UserId": "111122223333"}]}]);
+    let anywhere = json!([{"IpProtocol": "-1", "IpRanges": [{"CidrIp": "0.0.0.0/0"}]}]);
+    json!({"SecurityGroups": [{
+        "GroupId": "sg-1", "GroupName": "efa", "OwnerId": "111122223333", "VpcId": "vpc-1",
+        "IpPermissions": myself.clone(), "IpPermissionsEgress": if egress { myself } else { anywhere }
+    }]})
+}
+
+/// Files that describe a job.
+struct Files {
+    _folder: TempDir,
+    members: PathBuf,
+    groups: PathBuf,
+}
+
+impl Files {
+    fn new(members: &Value, groups: &Value) -> Self {
+        let folder = tempfile::tempdir().expect("a folder");
+        let write = |name, value: &Value| {
+            let path = folder.path().join(name);
+            fs::write(&path, value.to_string()).expect("writable");
+            path
+        };
+        Self {
+            members: write("members.json", members),
+            groups: write("groups.json", groups),
+            _folder: folder,
+        }
+    }
+
+    fn doctor(&self, options: &[&str]) -> Output {
+        doctor_of(&self.members, &self.groups, options)
+    }
+}
+
+fn doctor_of(members: &Path, groups: &Path, options: &[&str]) -> Output {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_efa"));
+    command.arg("doctor").arg("--members").arg(members).arg("--security-groups").arg(groups).args(options);
+    command.output().expect("efa starts")
+}
+
+fn json_of(output: &Output) -> Value {
+    serde_json::from_slice(&output.stdout).expect("one JSON object")
+}
+
+fn codes(report: &Value) -> Vec<&str> {
+    let findings = report["findings"].as_array().expect("a list");
+    findings.iter().filter_map(|finding| finding["code"].as_str()).collect()
+}
+
+#[test]
+fn a_job_that_keeps_the_rules_is_admitted() {
+    let files = Files::new(&json!([member(0, "subnet-1"), member(1, "subnet-1")]), &groups(true));
+    let output = files.doctor(&["--provider", "efa"]);
+    let table = String::from_utf8_lossy(&output.stdout);
+    assert_eq!(output.status.code(), Some(0), "{table}");
+    assert!(table.starts_with("admitted: 2 members"), "{table}");
+    assert!(!table.contains('\x1b'), "colour is for terminals");
+    assert!(output.stderr.is_empty());
+}
+
+#[test]
+fn a_broken_rule_is_refused_with_its_remedy() {
+    let files = Files::new(&json!([member(0, "subnet-1"), member(1, "subnet-1")]), &groups(false));
+    let output = files.doctor(&["--provider", "efa", "--json"]);
+    assert_eq!(output.status.code(), Some(1));
+    let report = json_of(&output);
+    assert_eq!(codes(&report), ["missing-self-egress"]);
+    assert_eq!(report["findings"][0]["security_groups"], json!(["sg-1"]));
+    let fix = report["findings"][0]["fix"].as_str().expect("a command");
+    assert!(fix.contains("authorize-security-group-egress"), "{fix}");
+}
+
+#[test]
+fn the_policy_decides_about_subnets() {
+    let files = Files::new(&json!([member(0, "subnet-1"), member(1, "subnet-2")]), &groups(true));
+    let strict = files.doctor(&["--json"]);
+    assert_eq!(strict.status.code(), Some(1));
+    assert_eq!(json_of(&strict)["findings"][0]["severity"], "error");
+    let same_zone = files.doctor(&["--json", "--policy", "same-zone"]);
+    assert_eq!(same_zone.status.code(), Some(0));
+    assert_eq!(json_of(&same_zone)["policy"], "same-zone");
+    assert_eq!(json_of(&same_zone)["findings"][0]["severity"], "warning");
+}
+
+#[test]
+fn unknown_rules_are_undetermined() {
+    let files = Files::new(&json!([member(0, "subnet-1"), member(1, "subnet-1")]), &groups(true));
+    let mut command = Command::new(env!("CARGO_BIN_EXE_efa"));
+    let output = command
+        .arg("doctor")
+        .arg("--json")
+        .arg("--members")
+        .arg(&files.members)
+        .output()
+        .expect("efa starts");
+    assert_eq!(output.status.code(), Some(3));
+    assert!(codes(&json_of(&output)).contains(&"rules-unknown"));
+}
+
+#[test]
+fn json_has_the_documented_keys_in_their_order() {
+    let files = Files::new(&json!([member(0, "subnet-1"), member(1, "subnet-2")]), &groups(true));
+    let text = String::from_utf8(files.doctor(&["--json"]).stdout).expect("text");
+    assert_eq!(text.lines().count(), 1);
+    let keys = [
+        "admitted",
+        "policy",
+        "site",
+        "members",
+        "findings",
+        "code",
+        "severity",
+        "members",
+        "security_groups",
+        "message",
+        "why",
+        "fix",
+    ];
+    let mut rest = text.as_str();
+    for key in keys {
+        let key = format!("\"{key}\":");
+        let at = rest.find(&key).unwrap_or_else(|| panic!("{key} is missing or out of order in {text}"));
+        rest = &rest[at + key.len()..];
+    }
+}
+
+#[test]
+fn this_host_is_judged_without_files() {
+    let output =
+        Command::new(env!("CARGO_BIN_EXE_efa")).args(["doctor", "--json"]).output().expect("efa starts");
+    let code = output.status.code().expect("it exits");
+    if code == 3 && output.stdout.is_empty() {
+        assert_eq!(
+            String::from_utf8_lossy(&output.stderr).lines().count(),
+            3,
+            "on EC2 the host is not enough"
+        );
+    } else {
+        let report = json_of(&output);
+        assert_eq!(report["members"], 1);
+        assert_eq!(report["admitted"], code == 0);
+    }
+}
+
+#[test]
+fn a_file_that_makes_no_sense_is_a_usage_error() {
+    let files = Files::new(&json!([{"rank": 0, "bogus": 1}]), &groups(true));
+    for output in [
+        files.doctor(&[]),
+        doctor_of(Path::new("/no/such/file"), &files.groups, &[]),
+        doctor_of(&files.groups, &files.groups, &[]),
+        files.doctor(&["--policy", "lax"]),
+    ] {
+        assert_eq!(output.status.code(), Some(2));
+        assert!(output.stdout.is_empty());
+        let stderr = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(stderr.lines().count(), 3, "{stderr}");
+    }
+}

@@ -1,0 +1,215 @@
+//! Rank 0's decisions, with made-up members and a made-up clock.
+
+use super::super::message::Gathering;
+use super::*;
+
+const LIMIT: Duration = Duration::from_secs(10);
+
+/// A job of `size` with the times of this test's own.
+fn hub(size: usize, now: Instant) -> Hub {
+    let job = Job { size, host: "node-0".into(), id: "test".into(), ..Job::alone() };
+    let config = ControlConfig {
+        heartbeat_period: Duration::from_secs(1),
+        silent_after: Duration::from_secs(30),
+        dead_after: Duration::from_secs(120),
+        ..ControlConfig::default()
+    };
+    Hub::new(&job, &config, now, LIMIT)
+}
+
+fn greeting(rank: usize, size: usize) -> Greeting {
+    Greeting {
+        protocol: PROTOCOL_VERSION,
+        rank: rank as u64,
+        size: size as u64,
+        job_id: "test".into(),
+        host: format!("node-{rank}"),
+        address: IpAddr::from([10, 0, 0, rank as u8]),
+        library: env!("CARGO_PKG_VERSION").into(),
+        patience: LIMIT,
+    }
+}
+
+fn from(rank: usize) -> SocketAddr {
+    SocketAddr::from(([10, 0, 0, rank as u8], 4000))
+}
+
+const ROOT: IpAddr = IpAddr::V4(Ipv4Addr::new(10, 0, 0, 100));
+
+/// A hub whose members have all arrived, its outputs taken.
+fn running(size: usize, now: Instant) -> Hub {
+    let mut hub = hub(size, now);
+    for rank in 1..size {
+        assert_eq!(hub.greet(&greeting(rank, size), from(rank), ROOT, now), Ok(rank));
+    }
+    assert!(matches!(&hub.outputs[..], [Output::SendAll(Message::Welcome { .. })]));
+    hub.outputs.clear();
+    hub
+}
+
+fn barrier(sequence: u64, patience: Duration) -> Message {
+    let (gathering, label) = (Gathering::Barrier, "b".into());
+    Message::Contribute { sequence, gathering, label, patience, data: Vec::new() }
+}
+
+/// The health that the only output announces, and of whom.
+fn only_status(hub: &mut Hub) -> (u32, Health) {
+    match std::mem::take(&mut hub.outputs).as_slice() {
+        [Output::SendAll(Message::Status { rank, health })] => (*rank, health.clone()),
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn members_on_the_loopback_interface_are_reached_at_rank_0s_address() {
+    let now = Instant::now();
+    let mut hub = hub(3, now);
+    let mut near = greeting(1, 3);
+    near.address = IpAddr::from([127, 0, 1, 1]);
+    hub.greet(&near, from(1), IpAddr::from([127, 0, 1, 1]), now).unwrap();
+    hub.greet(&greeting(2, 3), from(2), ROOT, now).unwrap();
+    let [Output::SendAll(Message::Welcome { peers })] = &hub.outputs[..] else { panic!("{:?}", hub.outputs) };
+    let addresses: Vec<&str> = peers.iter().map(|peer| peer.address.as_str()).collect();
+    assert_eq!(addresses, ["10.0.0.100", "10.0.0.100", "10.0.0.2"]);
+}
+
+#[test]
+fn other_versions_are_named() {
+    let now = Instant::now();
+    for (greeting, says) in [
+        (Greeting { protocol: 99, ..greeting(1, 2) }, "speaks version 99"),
+        (Greeting { library: "9.9.9".into(), ..greeting(1, 2) }, "it has version 9.9.9"),
+        (Greeting { rank: 2, ..greeting(1, 2) }, "counted from 0"),
+        (Greeting { rank: u64::MAX, ..greeting(1, 2) }, "counted from 0"),
+    ] {
+        let mut hub = hub(2, now);
+        let fault = hub.greet(&greeting, from(1), ROOT, now).unwrap_err();
+        assert!(fault.text.why.contains(says), "{fault:?}");
+        assert!(hub.has_failed());
+        assert_eq!(hub.outputs, [Output::SendAll(Message::Refused(*fault))]);
+    }
+}
+
+#[test]
+fn latecomers_of_a_failed_arrival_hear_why_it_failed() {
+    let now = Instant::now();
+    let mut hub = hub(4, now);
+    hub.greet(&greeting(1, 4), from(1), ROOT, now).unwrap();
+    let fault = hub.greet(&greeting(1, 4), from(2), ROOT, now).unwrap_err();
+    assert_eq!(hub.greet(&greeting(3, 4), from(3), ROOT, now), Err(fault));
+}
+
+#[test]
+fn a_member_lost_before_all_arrived_ends_the_job_with_its_name() {
+    let now = Instant::now();
+    let mut hub = hub(3, now);
+    hub.greet(&greeting(2, 3), from(2), ROOT, now).unwrap();
+    hub.lost(2, "it was killed".into());
+    let [Output::SendAll(Message::Refused(fault)), Output::Disconnect(2)] = &hub.outputs[..] else {
+        panic!("{:?}", hub.outputs)
+    };
+    assert!(fault.text.what.contains("rank 2 (node-2, 10.0.0.2:4000)"), "{fault:?}");
+}
+
+#[test]
+fn an_accept_error_is_told_with_who_is_missing() {
+    let now = Instant::now();
+    let mut hub = hub(2, now);
+    hub.accept_error = Some("too many open files".into());
+    hub.tick(now + LIMIT);
+    let [Output::SendAll(Message::Refused(fault))] = &hub.outputs[..] else { panic!("{:?}", hub.outputs) };
+    assert!(fault.text.why.contains("rank 1") && fault.text.why.contains("too many open files"), "{fault:?}");
+}
+
+#[test]
+fn silence_is_reported_once_then_taken_back_or_taken_for_death() {
+    let start = Instant::now();
+    let mut hub = running(2, start);
+    let mut now = start;
+    let mut wait = |hub: &mut Hub, seconds: u64| {
+        for _ in 0..seconds {
+            now += Duration::from_secs(1);
+            hub.tick(now);
+        }
+        now
+    };
+    wait(&mut hub, 30);
+    assert!(hub.outputs.is_empty());
+    let now = wait(&mut hub, 20);
+    assert!(matches!(only_status(&mut hub), (1, Health::Silent { .. })));
+    hub.heard(1, now);
+    assert_eq!(only_status(&mut hub), (1, Health::Alive));
+    wait(&mut hub, 31);
+    assert!(matches!(only_status(&mut hub), (1, Health::Silent { .. })));
+    wait(&mut hub, 90);
+    let [
+        Output::SendAll(Message::Status { rank: 1, health: Health::Dead { reason } }),
+        Output::Disconnect(1),
+    ] = &hub.outputs[..]
+    else {
+        panic!("{:?}", hub.outputs)
+    };
+    assert!(reason.contains("120 s") || reason.contains("121 s"), "{reason}");
+}
+
+#[test]
+fn members_are_not_blamed_for_a_pause_of_rank_0_itself() {
+    let start = Instant::now();
+    let mut hub = running(2, start);
+    hub.tick(start + Duration::from_secs(1));
+    hub.tick(start + Duration::from_secs(1000));
+    assert!(hub.outputs.is_empty(), "{:?}", hub.outputs);
+}
+
+#[test]
+fn an_operation_with_somebody_who_is_gone_fails_at_once_for_all_who_wait() {
+    let now = Instant::now();
+    let mut hub = running(3, now);
+    hub.message(0, barrier(0, LIMIT), now);
+    hub.message(2, Message::Leave, now);
+    let failed = |output: &Output, to: usize| match output {
+        Output::Send(rank, Message::Failed { sequence: 0, fault }) => *rank == to && fault.peer.rank == 2,
+        _ => false,
+    };
+    assert!(failed(&hub.outputs[2], 0), "{:?}", hub.outputs);
+    hub.outputs.clear();
+    hub.message(1, barrier(0, LIMIT), now);
+    assert!(failed(&hub.outputs[0], 1) && hub.outputs.len() == 1, "{:?}", hub.outputs);
+    assert!(hub.gathers.is_empty(), "all have heard, so nothing is kept");
+}
+
+#[test]
+fn whoever_had_contributed_before_it_left_does_not_spoil_the_operation() {
+    let now = Instant::now();
+    let mut hub = running(2, now);
+    hub.message(1, barrier(0, LIMIT), now);
+    hub.message(1, Message::Leave, now);
+    hub.outputs.clear();
+    hub.message(0, barrier(0, LIMIT), now);
+    assert!(
+        matches!(&hub.outputs[..], [Output::SendAll(Message::Parts { total: 0, .. })]),
+        "{:?}",
+        hub.outputs
+    );
+}
+
+#[test]
+fn the_next_deadline_is_the_earliest_of_those_that_count() {
+    let now = Instant::now();
+    let mut hub = running(2, now);
+    assert_eq!(hub.next_deadline(), None);
+    hub.message(0, barrier(0, Duration::from_secs(9)), now);
+    hub.message(0, barrier(1, Duration::from_secs(5)), now);
+    assert_eq!(hub.next_deadline(), Some(now + Duration::from_secs(5)));
+    hub.tick(now + Duration::from_secs(5));
+    assert_eq!(hub.next_deadline(), Some(now + Duration::from_secs(9)));
+}
+
+#[test]
+fn a_member_that_speaks_as_rank_0_is_cut_off() {
+    let now = Instant::now();
+    let mut hub = running(2, now);
+    hub.message(1, Message::Status { rank: 0, health: Health::Left }, now);
+    assert!(hub.outputs.contains(&Output::Disconnect(1)));
+    assert!(!hub.is_present(1) && hub.is_deserted());
+}

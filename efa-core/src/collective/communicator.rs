@@ -1,0 +1,296 @@
+//! A group of ranks that call collectives together: [`Communicator`].
+
+use std::collections::HashMap;
+use std::fmt;
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use super::execute::{Buffers, Elements, ExecutorState, Prepared, run};
+use super::select::{choose, plan};
+use super::{Algorithm, Call, Collective, Options, Placement, ReduceOp, reduce};
+use crate::admission::Report;
+use crate::bootstrap::Control;
+use crate::endpoint::Endpoint;
+use crate::error::{Error, Result};
+use crate::memory::RegisteredBuf;
+use crate::tensor::{DType, Element, TensorViewMut};
+
+/// How many schedules are kept; a training step has a few dozen sizes.
+const SCHEDULES: usize = 256;
+/// How long the ranks wait for one another at the end, so that nobody leaves while another still needs it.
+const FAREWELL: Duration = Duration::from_secs(30);
+
+/// All ranks of a job, with an endpoint each, calling collectives together.
+///
+/// Every rank makes the same calls in the same order, with the same counts, types and options. A communicator may be
+/// used from several threads; their collectives are then done one at a time, and it is up to the program that all
+/// ranks get them in the same order.
+///
+/// Dropping it waits for the other ranks to come to the same point, unless something went wrong before.
+pub struct Communicator {
+    // Declared, and so dropped, in this order: the endpoint closes before the others are told that we left.
+    state: Mutex<State>,
+    endpoint: Option<Endpoint>,
+    control: Option<Control>,
+    options: Options,
+    report: Report,
+}
+
+struct State {
+    schedules: HashMap<Key, Prepared>,
+    executor: ExecutorState,
+    scratch: RegisteredBuf<u8>,
+    /// How many collectives there have been; part of their messages' tags.
+    number: u64,
+    /// A collective failed: ranks may be at different points now.
+    failed: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+struct Key {
+    call: Call,
+    element_bytes: usize,
+    options: Options,
+}
+
+impl Communicator {
+    pub(crate) fn new(endpoint: Endpoint, control: Control, report: Report) -> Result<Self> {
+        let scratch = endpoint.allocate(1)?;
+        let state = State {
+            schedules: HashMap::new(),
+            executor: ExecutorState::default(),
+            scratch,
+            number: 0,
+            failed: false,
+        };
+        Ok(Self {
+            state: Mutex::new(state),
+            endpoint: Some(endpoint),
+            control: Some(control),
+            options: Options::default(),
+            report,
+        })
+    }
+
+    /// This process's rank, from 0.
+    pub fn rank(&self) -> usize {
+        self.endpoint().rank()
+    }
+
+    /// How many ranks there are.
+    pub fn size(&self) -> usize {
+        self.endpoint().size()
+    }
+
+    /// The endpoint underneath, for messages and remote memory.
+    pub fn endpoint(&self) -> &Endpoint {
+        self.endpoint.as_ref().expect("present until the communicator is dropped")
+    }
+
+    /// The control connection: small exchanges, and who is alive.
+    pub fn control(&self) -> &Control {
+        self.control.as_ref().expect("present until the communicator is dropped")
+    }
+
+    /// What admission said about this job.
+    pub fn report(&self) -> &Report {
+        &self.report
+    }
+
+    /// Sets how collectives are carried out from now on. All ranks must choose the same.
+    pub fn set_options(&mut self, options: Options) {
+        self.options = options;
+    }
+
+    /// The algorithm that a collective of so many elements is carried out by.
+    pub fn algorithm(&self, collective: Collective, elements: usize, dtype: DType) -> Algorithm {
+        match self.options.algorithm {
+            Algorithm::Auto => choose(&self.call(collective, elements), dtype.size(), &self.options),
+            chosen => chosen,
+        }
+    }
+
+    /// Returns when every rank has called it.
+    ///
+    /// # Errors
+    /// Those of messages: [`Error::PeerLost`], [`Error::Timeout`], [`Error::Aborted`] and so on.
+    pub fn barrier(&self) -> Result<()> {
+        self.run::<u8>(self.call(Collective::Barrier, 0), ReduceOp::Sum, &[], &mut [])
+    }
+
+    /// Gives `root`'s elements to every rank. `data` has the same length everywhere.
+    ///
+    /// ```no_run
+    /// # fn main() -> efa_core::Result<()> {
+    /// let world = efa_core::init()?;
+    /// let mut weights = vec![0.0f32; 1 << 20];
+    /// if world.rank() == 0 {
+    ///     weights.fill(1.5);
+    /// }
+    /// world.broadcast(&mut weights, 0)?;
+    /// assert_eq!(weights[77], 1.5);
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// [`Error::Misuse`] for a root outside the job; else as [`Communicator::barrier`].
+    pub fn broadcast<T: Element>(&self, data: &mut [T], root: usize) -> Result<()> {
+        let call =
+            self.call(Collective::Broadcast, data.len()).with_root(root).with_placement(Placement::InPlace);
+        self.run(call, ReduceOp::Sum, &[], data)
+    }
+
+    /// Combines everybody's `input` element by element, and puts the result into `output` at every rank. All have the
+    /// same length. Every rank gets the same bits.
+    ///
+    /// # Errors
+    /// [`Error::Misuse`] when the lengths differ; else as [`Communicator::barrier`].
+    pub fn all_reduce<T: Element>(&self, input: &[T], output: &mut [T], op: ReduceOp) -> Result<()> {
+        self.check_lengths("all-reduce", input.len(), output.len(), 1, 1)?;
+        self.run(self.call(Collective::AllReduce, output.len()), op, input, output)
+    }
+
+    /// [`Communicator::all_reduce`] of `data` into itself.
+    ///
+    /// # Errors
+    /// As [`Communicator::barrier`].
+    pub fn all_reduce_in_place<T: Element>(&self, data: &mut [T], op: ReduceOp) -> Result<()> {
+        let call = self.call(Collective::AllReduce, data.len()).with_placement(Placement::InPlace);
+        self.run(call, op, &[], data)
+    }
+
+    /// [`Communicator::all_reduce_in_place`] for a tensor whose element type is known at run time only.
+    ///
+    /// # Errors
+    /// As [`Communicator::barrier`].
+    pub fn all_reduce_tensor(&self, tensor: &mut TensorViewMut<'_>, op: ReduceOp) -> Result<()> {
+        let call = self.call(Collective::AllReduce, tensor.elements()).with_placement(Placement::InPlace);
+        let elements = Elements { dtype: tensor.dtype(), op };
+        self.run_bytes(call, elements, &[], tensor.bytes_mut())
+    }
+
+    /// Puts everybody's `input`, in the order of the ranks, into `output`, which is as many times as long.
+    ///
+    /// # Errors
+    /// [`Error::Misuse`] when the lengths don't fit; else as [`Communicator::barrier`].
+    pub fn all_gather<T: Element>(&self, input: &[T], output: &mut [T]) -> Result<()> {
+        self.check_lengths("all-gather", input.len(), output.len(), self.size(), 1)?;
+        self.run(self.call(Collective::AllGather, input.len()), ReduceOp::Sum, input, output)
+    }
+
+    /// Combines everybody's `input`, and gives to each rank its part of the result: `input` is as many times as long as
+    /// `output` as there are ranks.
+    ///
+    /// # Errors
+    /// As [`Communicator::all_gather`].
+    pub fn reduce_scatter<T: Element>(&self, input: &[T], output: &mut [T], op: ReduceOp) -> Result<()> {
+        self.check_lengths("reduce-scatter", input.len(), output.len(), 1, self.size())?;
+        self.run(self.call(Collective::ReduceScatter, output.len()), op, input, output)
+    }
+
+    /// Waits until all ranks have come here, and leaves the job in good order. Dropping does the same but can't say
+    /// what went wrong.
+    ///
+    /// # Errors
+    /// [`Error::Timeout`] naming the ranks that did not come within 30 seconds; [`Error::PeerLost`].
+    pub fn finish(mut self) -> Result<()> {
+        self.leave()
+    }
+
+    fn call(&self, collective: Collective, elements: usize) -> Call {
+        Call::new(collective, self.rank(), self.size(), elements)
+    }
+
+    fn check_lengths(
+        &self,
+        verb: &str,
+        input: usize,
+        output: usize,
+        times: usize,
+        parts: usize,
+    ) -> Result<()> {
+        if input.checked_mul(times) == output.checked_mul(parts) {
+            return Ok(());
+        }
+        Err(Error::misuse(
+            format!("cannot {verb} {input} elements into {output}"),
+            match (times, parts) {
+                (1, 1) => "input and output must have the same length".into(),
+                (n, 1) => format!("with {n} ranks the output must be {n} times as long as the input"),
+                (_, n) => format!("with {n} ranks the input must be {n} times as long as the output"),
+            },
+            "make the buffers fit",
+        ))
+    }
+
+    fn run<T: Element>(&self, call: Call, op: ReduceOp, input: &[T], output: &mut [T]) -> Result<()> {
+        let elements = Elements { dtype: T::DTYPE, op };
+        self.run_bytes(call, elements, bytemuck::cast_slice(input), bytemuck::cast_slice_mut(output))
+    }
+
+    fn run_bytes(&self, call: Call, elements: Elements, input: &[u8], output: &mut [u8]) -> Result<()> {
+        // A panic while it was held left a collective half done, which `failed` tells the next call.
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        if state.failed {
+            return Err(Error::Closed(crate::error::Explanation::new(
+                format!("cannot call {}", call.collective),
+                "an earlier collective failed, so the ranks are at different points",
+                "look for the first error; start the job again when it is mended",
+            )));
+        }
+        let key = Key { call, element_bytes: elements.dtype.size(), options: self.options };
+        let state = &mut *state;
+        if !state.schedules.contains_key(&key) {
+            let prepared = Prepared::new(plan(&call, key.element_bytes, &key.options)?)?;
+            if state.schedules.len() >= SCHEDULES {
+                state.schedules.clear();
+            }
+            state.schedules.insert(key, prepared);
+        }
+        let prepared = &state.schedules[&key];
+        let wanted = prepared.schedule().len_of(super::schedule::BufferId::Scratch) * key.element_bytes;
+        if state.scratch.len() < wanted {
+            state.scratch = self.endpoint().allocate(wanted.next_power_of_two())?;
+        }
+        // Set until the end is reached, however this is left.
+        state.failed = true;
+        let buffers = Buffers { input, output: &mut *output, scratch: &mut state.scratch };
+        run(self.endpoint(), prepared, &mut state.executor, elements, state.number, buffers)?;
+        let reduces = matches!(call.collective, Collective::AllReduce | Collective::ReduceScatter);
+        if reduces && elements.op == ReduceOp::Average {
+            reduce::finish_average(elements.dtype, output, self.size())?;
+        }
+        state.number += 1;
+        state.failed = false;
+        Ok(())
+    }
+
+    fn leave(&mut self) -> Result<()> {
+        let Some(control) = self.control.take() else { return Ok(()) };
+        let failed = self.state.get_mut().is_ok_and(|state| state.failed);
+        if failed || std::thread::panicking() {
+            // Dropped without a goodbye: the others learn that this rank failed.
+            drop(self.endpoint.take());
+            return Ok(());
+        }
+        let met = control.barrier("leaving the job", FAREWELL);
+        drop(self.endpoint.take());
+        control.leave();
+        met
+    }
+}
+
+impl Drop for Communicator {
+    fn drop(&mut self) {
+        if let Err(error) = self.leave() {
+            log::warn!("{error}");
+        }
+    }
+}
+
+impl fmt::Debug for Communicator {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Communicator").field("endpoint", &self.endpoint).finish_non_exhaustive()
+    }
+}

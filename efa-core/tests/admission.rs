@@ -1,0 +1,18 @@
+//! Admission as a user meets it: files in, verdict out.
+
+#[path = "admission/build.rs"]
+mod build;
+#[path = "admission/cases.rs"]
+mod cases;
+#[path = "admission/files.rs"]
+mod files;
+#[path = "admission/hosts.rs"]
+mod hosts;
+#[path = "admission/order.rs"]
+mod order;
+#[path = "admission/properties.rs"]
+mod properties;
+#[path = "admission/remedies.rs"]
+mod remedies;
+#[path = "admission/scale.rs"]
+mod scale;
