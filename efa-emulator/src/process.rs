@@ -28,6 +28,8 @@ pub(crate) struct Process {
     pub(crate) peers: Peers,
     pub(crate) helper: Helper,
     pub(crate) devices: Vec<DeviceState>,
+    /// Processors of the machine: a process bound to one of them may well have it for itself.
+    pub(crate) processors: usize,
     cross_memory: AtomicBool,
     pid: u32,
 }
@@ -87,6 +89,8 @@ impl Process {
             peers: Peers::default(),
             helper: Helper::default(),
             devices,
+            // SAFETY: takes no pointers.
+            processors: usize::try_from(unsafe { libc::sysconf(libc::_SC_NPROCESSORS_ONLN) }).unwrap_or(1),
             cross_memory: AtomicBool::new(settings.cross_memory),
             pid: std::process::id(),
             job,

@@ -29,7 +29,10 @@ pub(crate) struct Poller {
     version: u64,
     /// Alternates, so that neither finished sends nor receives starve.
     receives_first: bool,
+    /// Empty polls since the last completion.
     empty: u32,
+    /// Empty polls until the next look at how many processes there are.
+    until_check: u32,
     crowded: bool,
 }
 
@@ -41,6 +44,7 @@ impl Default for Poller {
             version: 0,
             receives_first: false,
             empty: 0,
+            until_check: 0,
             crowded: false,
         }
     }
@@ -161,12 +165,14 @@ fn find(queue: &CompletionQueue) -> bool {
 fn idle(queue: &CompletionQueue) -> bool {
     // SAFETY: the polling lock makes this thread the only one.
     let poller = unsafe { &mut *queue.poller.get() };
-    if poller.empty.is_multiple_of(CROWD_CHECK) {
-        let processors = std::thread::available_parallelism().map_or(1, usize::from);
-        poller.crowded = queue.shared.process.job.table().taken() > processors;
-        letters::attend(&queue.shared.process);
+    if poller.until_check == 0 {
+        poller.until_check = CROWD_CHECK;
+        let process = &queue.shared.process;
+        poller.crowded = process.job.table().taken() > process.processors;
+        letters::attend(process);
     }
-    poller.empty = poller.empty.wrapping_add(1);
+    poller.until_check -= 1;
+    poller.empty = poller.empty.saturating_add(1);
     poller.crowded || poller.empty > SPINS
 }
 
