@@ -8,6 +8,7 @@ mod mapped;
 mod pool;
 mod region;
 mod registered;
+mod sink;
 
 pub use buf::{Buf, BufMut};
 pub use mapped::{MappedFile, MappedSlice};
@@ -15,3 +16,4 @@ pub use pool::{BufferPool, PooledBuf};
 pub use region::{Access, Region, RemoteRegion};
 pub use registered::{Pages, RegisteredBuf, Registration};
 pub(crate) use registered::{Registrar, Registry};
+pub use sink::Sink;
