@@ -7,6 +7,8 @@ use std::time::Duration;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use efa_core::fabric::ProviderChoice;
 
+use crate::bench::BenchArgs;
+
 /// Most ranks that can be started on one machine. Beyond this a test job is a fork bomb by mistake.
 pub(crate) const MAX_RANKS: usize = 1024;
 
@@ -21,6 +23,8 @@ Examples:
   efa info                                                  what is here
   efa doctor --members job.json --security-groups sg.json   judge a job before it is launched
   efa run -n 4 -- ./my-program --its-own-flags              four ranks on this machine
+  efa bench latency                                         two ranks, tables in the manner of OSU
+  efa bench all-reduce -n 4 --plot all-reduce.svg           and of nccl-tests, with a picture
 
 Results go to stdout, progress and errors to stderr. Exit status: 0 good, 1 failed, 2 usage.
 'efa COMMAND --help' shows the options of a command."
@@ -38,6 +42,8 @@ pub(crate) enum Command {
     Doctor(DoctorArgs),
     /// Start N ranks of a program on this machine
     Run(RunArgs),
+    /// Measure latency, bandwidth and collectives between ranks
+    Bench(BenchArgs),
     /// Ends the ranks when the launcher dies; started by `efa run`, never by hand
     #[command(name = "__guard", hide = true)]
     Guard,

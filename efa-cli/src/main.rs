@@ -2,27 +2,19 @@
 
 #![forbid(unsafe_code)]
 
+mod bench;
 mod bytes;
 mod cli;
 mod doctor;
 mod failure;
 mod info;
-mod run;
-mod stdout;
-
-// The parts of `efa bench` that need no endpoint.
-#[cfg(test)]
-mod bench;
-#[cfg(test)]
 mod output;
-#[cfg(test)]
 mod plot;
-#[cfg(test)]
 mod progress;
-#[cfg(test)]
+mod run;
 mod sizes;
-#[cfg(test)]
 mod statistics;
+mod stdout;
 
 use std::process::ExitCode;
 
@@ -38,6 +30,7 @@ fn main() -> ExitCode {
         Command::Info(args) => info::info(&args),
         Command::Doctor(args) => doctor::doctor(&args),
         Command::Run(args) => run::run(&args),
+        Command::Bench(args) => bench::bench(&args),
         Command::Guard => run::guard::main(),
     };
     outcome.unwrap_or_else(|failure| failure.report())

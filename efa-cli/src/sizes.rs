@@ -25,11 +25,6 @@ impl Sizes {
     pub(crate) fn as_slice(&self) -> &[u64] {
         &self.0
     }
-
-    /// The largest, which is what buffers are made for.
-    pub(crate) fn largest(&self) -> u64 {
-        self.0.iter().copied().max().unwrap_or(0)
-    }
 }
 
 impl FromStr for Sizes {
@@ -133,10 +128,5 @@ mod tests {
             let error = text.parse::<Sizes>().expect_err(text);
             assert_eq!(error.explanation().why, why);
         }
-    }
-
-    #[test]
-    fn the_largest_need_not_be_the_last() {
-        assert_eq!("64,1M,3".parse::<Sizes>().expect("a list").largest(), 1 << 20);
     }
 }
