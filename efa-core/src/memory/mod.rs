@@ -8,7 +8,6 @@ mod mapped;
 mod pool;
 mod region;
 mod registered;
-mod sink;
 
 pub use buf::{Buf, BufMut};
 pub use mapped::{MappedFile, MappedSlice};
@@ -16,4 +15,3 @@ pub use pool::{BufferPool, PooledBuf};
 pub use region::{Access, Region, RemoteRegion};
 pub use registered::{Pages, RegisteredBuf, RegisteredPiece, Registration};
 pub(crate) use registered::{Registrar, Registry};
-pub use sink::Sink;
