@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, ValueEnum};
 use efa_benches::artifacts::Artifacts;
-use efa_benches::case::{Better, Case, Target, WINDOW};
+use efa_benches::case::{Better, Case, Target};
 use efa_benches::peers::fabtests::Fabtests;
 use efa_benches::peers::mpi::{Implementation, Mpi};
 use efa_benches::peers::raw::Raw;
@@ -205,12 +205,10 @@ fn conditions(options: &Options, cpus: [Option<usize>; 2]) -> Vec<String> {
         }
         _ => "processors: left to the scheduler, for every program".to_owned(),
     });
-    lines.push(format!(
-        "rounds: {}, programs in turn; window of {WINDOW} messages, each answered by one of four bytes",
-        options.rounds
-    ));
+    lines.push(format!("rounds: {}, programs in turn", options.rounds));
     lines.extend(options.providers.iter().flat_map(|provider| Case::on(provider)).map(|case| {
-        format!("{}: {} iterations after {} to warm up", case.name(), case.iterations, case.warmup)
+        let (name, Case { iterations, warmup, window, .. }) = (case.name(), &case);
+        format!("{name}: {iterations} iterations after {warmup} to warm up, window of {window}")
     }));
     lines
 }

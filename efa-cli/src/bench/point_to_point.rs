@@ -48,7 +48,7 @@ pub(super) fn latency(endpoint: &Endpoint, size: usize, counts: Counts) -> Resul
 /// Sends windows of messages; after each the receiver answers. Gives the messages per second at rank 0, those of both
 /// ways together.
 pub(super) fn rate(endpoint: &Endpoint, size: usize, counts: Counts, flow: Flow) -> Result<f64> {
-    let data = endpoint.allocate::<u8>(size)?;
+    let data = endpoint.allocate::<u8>(size * counts.window as usize)?;
     let mut room = endpoint.allocate::<u8>(size * counts.window as usize)?;
     let mut lane = Lane { endpoint, data: &data, room: &mut room, size, window: counts.window as usize };
     lane.windows(counts.warmup, flow)?;
@@ -97,7 +97,7 @@ pub(super) fn answer(endpoint: &Endpoint, number: u64) -> Result<u64> {
 /// One end of a stream of windows.
 struct Lane<'a> {
     endpoint: &'a Endpoint,
-    /// What every message carries.
+    /// What a window of messages carries: each has a buffer of its own, as in fabtests.
     data: &'a [u8],
     /// Room for a window of messages.
     room: &'a mut [u8],
@@ -122,6 +122,7 @@ impl Lane<'_> {
         let window = self.window;
         // Messages of no bytes have room of no bytes.
         let mut room = self.room.chunks_exact_mut(size.max(1));
+        let mut data = data.chunks_exact(size.max(1));
         endpoint.scope(|scope| {
             let mut receiving = Vec::with_capacity(if receives { window } else { 0 });
             for _ in 0..receiving.capacity().min(window) {
@@ -130,7 +131,7 @@ impl Lane<'_> {
             }
             let mut sending = Vec::with_capacity(if sends { window } else { 0 });
             for _ in 0..sending.capacity().min(window) {
-                sending.push(scope.send(peer, DATA, data));
+                sending.push(scope.send(peer, DATA, data.next().unwrap_or_default()));
             }
             sending.into_iter().try_for_each(|op| op.wait().0.map(drop))?;
             receiving.into_iter().try_for_each(|op| op.wait().0.map(drop))

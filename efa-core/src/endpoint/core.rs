@@ -493,4 +493,9 @@ impl Core {
     pub(crate) fn endpoint(&self) -> Option<&EndpointHandle> {
         self.endpoint.as_ref()
     }
+
+    /// How many operations the provider holds.
+    pub(crate) fn in_flight(&self) -> usize {
+        self.in_flight.iter().sum()
+    }
 }

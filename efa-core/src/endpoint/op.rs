@@ -11,7 +11,7 @@ use super::core::Core;
 use super::shared::{Deadline, Shared};
 use super::slot::{Ending, Kind, Notice, Outcome, SlotId};
 use super::tag::{Tag, unpack};
-use crate::error::Result;
+use crate::error::{Error, Result};
 
 /// What came of an operation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -85,7 +85,7 @@ impl<B: Send + 'static> Op<B> {
     }
 
     /// Asks for it to be cancelled. Only a receive that no message has come for can be; for anything else this does
-    /// nothing. Wait for it as usual: the result tells what happened, [`Error::Cancelled`](crate::Error::Cancelled) or a completion.
+    /// nothing. Wait for it as usual: the result tells what happened, [`Error::Cancelled`] or a completion.
     pub fn cancel(&self) {
         if let State::Posted(id) = self.state {
             let mut core = self.shared.lock();
@@ -188,4 +188,13 @@ impl<B: Send + 'static> fmt::Debug for Op<B> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Op").field("posted", &matches!(self.state, State::Posted(_))).finish_non_exhaustive()
     }
+}
+
+/// The error of something that only makes sense while an endpoint is open.
+pub(crate) fn closed(why: Option<&str>) -> Error {
+    Error::Closed(crate::error::Explanation::new(
+        "cannot use the endpoint",
+        format!("it was closed: {}", why.unwrap_or("the program closed it")),
+        "look for the first error; that is the cause",
+    ))
 }

@@ -15,7 +15,7 @@ use crate::bootstrap::Liveness;
 use crate::error::{Error, Peer, Result};
 use crate::fabric::{self, Limits, Provider};
 use crate::ffi::{AddressVector, CompletionQueue, Domain, EndpointHandle, Fabric};
-use crate::memory::{BufferPool, Pages, RegisteredBuf, Registry, Sink};
+use crate::memory::{BufferPool, Pages, RegisteredBuf, Registry};
 
 /// An endpoint that is open and has an address, but does not know its peers yet.
 pub struct Unconnected {
@@ -235,14 +235,6 @@ impl Endpoint {
     /// As [`Endpoint::allocate`].
     pub fn pool(&self, size: usize, count: usize) -> Result<BufferPool> {
         BufferPool::new(size, count, |bytes| self.allocate(bytes))
-    }
-
-    /// A place of `bytes` bytes for data that nobody looks at.
-    ///
-    /// # Errors
-    /// As [`Endpoint::allocate`].
-    pub fn sink(&self, bytes: usize) -> Result<Sink> {
-        self.allocate(bytes).map(Sink::new)
     }
 
     /// Whether the endpoint is still open. It closes by itself only to get memory back from a device that won't let

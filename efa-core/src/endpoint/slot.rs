@@ -320,6 +320,11 @@ impl Record {
         }
     }
 
+    /// The handle is gone; nobody will ask how the operation ended.
+    pub(crate) fn is_orphan(&self) -> bool {
+        self.orphan
+    }
+
     #[inline]
     pub(crate) fn is_over(&self) -> bool {
         self.outcome.is_some()
@@ -358,6 +363,7 @@ mod tests {
         let id = slots.take(ABOUT, 0);
         slots.abandon(id, Notice::Drop(Box::new(buffer.clone())));
         assert_eq!(Arc::strong_count(&buffer), 2);
+        assert!(slots.get(id).is_orphan());
         let notice = slots.finish(id, Outcome::Done { bytes: 0, tag: 0 });
         assert_eq!(Arc::strong_count(&buffer), 2);
         notice.deliver();

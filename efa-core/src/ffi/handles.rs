@@ -152,7 +152,7 @@ impl Registered {
 
     /// Whether peers address it by our virtual addresses, rather than from zero.
     pub(crate) fn uses_virtual_addresses(&self) -> bool {
-        self.domain.info.domain_attr().mr_mode & sys::FI_MR_VIRT_ADDR != 0
+        self.domain.info.domain_attr().mr_mode & sys::FI_MR_VIRT_ADDR as i32 != 0
     }
 }
 
@@ -228,8 +228,9 @@ impl CompletionQueue {
         if wait {
             let mut fd: RawFd = -1;
             // SAFETY: FI_GETWAIT of a queue opened with FI_WAIT_FD fills in a descriptor.
-            let returned =
-                unsafe { sys::fi_control(&mut (*raw.as_ptr()).fid, sys::FI_GETWAIT, (&raw mut fd).cast()) };
+            let returned = unsafe {
+                sys::fi_control(&mut (*raw.as_ptr()).fid, sys::FI_GETWAIT as i32, (&raw mut fd).cast())
+            };
             queue.wait = (returned == 0 && fd >= 0).then_some(fd);
         }
         Ok(Arc::new(queue))

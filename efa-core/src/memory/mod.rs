@@ -8,12 +8,10 @@ mod mapped;
 mod pool;
 mod region;
 mod registered;
-mod sink;
 
 pub use buf::{Buf, BufMut};
 pub use mapped::{MappedFile, MappedSlice};
 pub use pool::{BufferPool, PooledBuf};
 pub use region::{Access, Region, RemoteRegion};
-pub use registered::{Pages, RegisteredBuf, Registration};
+pub use registered::{Pages, RegisteredBuf, RegisteredPiece, Registration};
 pub(crate) use registered::{Registrar, Registry};
-pub use sink::Sink;
