@@ -11,7 +11,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use efa_core::memory::{MappedFile, RegisteredBuf};
-use efa_core::{Communicator, Error, Explanation, Result};
+use efa_core::{Communicator, Error, Result};
 use safetensors::tensor::{Metadata, TensorInfo};
 use sha2::{Digest, Sha256};
 
