@@ -268,7 +268,8 @@ impl Communicator {
 
     fn leave(&mut self) -> Result<()> {
         let Some(control) = self.control.take() else { return Ok(()) };
-        let failed = self.state.get_mut().is_ok_and(|state| state.failed);
+        // A panic in a collective leaves the lock poisoned, and the ranks at different points.
+        let failed = self.state.get_mut().map_or(true, |state| state.failed);
         if failed || std::thread::panicking() {
             // Dropped without a goodbye: the others learn that this rank failed.
             drop(self.endpoint.take());

@@ -27,7 +27,7 @@ impl Shared {
         let elapsed = self.clock.since(started);
         let what = format!("the {} failed after {elapsed:?}", self.describe(about));
         match (ending, outcome) {
-            (Some(Ending::Cancelled), _) => {
+            (Some(Ending::Cancelled), Outcome::Failed(error)) if error.code == CANCELLED => {
                 let why = "it was cancelled before it took effect";
                 Error::Cancelled(Explanation::new(what, why, "post it again if it is still wanted"))
             }
@@ -39,8 +39,9 @@ impl Shared {
             ),
             (Some(Ending::Aborted), _) => self.aborted(what),
             (Some(Ending::PeerLost), _) => self.peer_lost(about, what, "the operation was ended"),
-            (None, Outcome::Failed(error)) => self.failed(about, what, error),
-            (None, _) => {
+            // A cancellation that came too late has no part in how it ended.
+            (None | Some(Ending::Cancelled), Outcome::Failed(error)) => self.failed(about, what, error),
+            (None | Some(Ending::Cancelled), _) => {
                 let why = format!("the endpoint was closed: {}", closed.unwrap_or("the program closed it"));
                 Error::Closed(Explanation::new(what, why, "look for the first error; that is the cause"))
             }

@@ -32,8 +32,9 @@ pub(super) fn run(shared: &Arc<Shared>) {
     let mut watched = 0;
     let mut watch = Watch::default();
     while !shared.stop.load(Ordering::Acquire) {
-        let now = shared.clock.advance();
         let mut core = shared.lock();
+        // Read under the lock: an operation must not have started later than what we take for now.
+        let now = shared.clock.advance();
         if now.wrapping_sub(watched) >= WATCH_EVERY {
             watched = now;
             watch.look(shared, &mut core, now);
@@ -112,8 +113,10 @@ impl Watch {
             if record.about.kind == Kind::Group {
                 continue;
             }
-            if let Some((ending, since)) = record.ending {
-                if ending != Ending::Cancelled && now.wrapping_sub(since) > GRACE {
+            if let Some((ending, since)) = record.ending
+                && ending != Ending::Cancelled
+            {
+                if now.wrapping_sub(since) > GRACE {
                     let name = record.about.kind.name();
                     core.close(format!("a {name} could not be ended otherwise ({})", ending.reason()));
                     return;
@@ -130,6 +133,8 @@ impl Watch {
             } else {
                 continue;
             };
+            // Cancelled before, and still under way: the provider won't let go of it, so the reason is now this one.
+            record.ending = None;
             core.cancel(id, ending, now);
         }
     }

@@ -1,6 +1,7 @@
 //! Overlapping operations on borrowed memory: [`Scope`].
 
 use std::marker::PhantomData;
+use std::sync::{Mutex, PoisonError};
 
 use super::op::Completion;
 use super::shared::{Deadline, Shared};
@@ -16,6 +17,8 @@ use crate::memory::{Buf, BufMut, RemoteRegion};
 pub struct Scope<'scope, 'env: 'scope> {
     pub(crate) endpoint: &'env Endpoint,
     group: SlotId,
+    /// Buffers of operations whose handle was dropped before they were over; they go when the scope is left.
+    parked: Mutex<Vec<Box<dyn Parked + 'env>>>,
     // Invariant, as in `std::thread::Scope`: neither lifetime may be stretched or shrunk by the caller.
     scope: PhantomData<&'scope mut &'scope ()>,
     env: PhantomData<&'env mut &'env ()>,
@@ -50,11 +53,24 @@ impl Endpoint {
     pub fn scope<'env, R>(&'env self, body: impl for<'scope> FnOnce(&'scope Scope<'scope, 'env>) -> R) -> R {
         let shared = &self.shared;
         let group = shared.lock().open_group(shared.clock.now());
-        // Waits even when `body` panics: the memory is borrowed until the device is done with it.
+        let scope = Scope {
+            endpoint: self,
+            group,
+            parked: Mutex::new(Vec::new()),
+            scope: PhantomData,
+            env: PhantomData,
+        };
+        // Waits even when `body` panics: the memory is borrowed until the device is done with it. Dropped before
+        // `scope`, which holds the rest of the memory.
         let _seal = Seal { shared, group };
-        body(&Scope { endpoint: self, group, scope: PhantomData, env: PhantomData })
+        body(&scope)
     }
 }
+
+/// A buffer of any type that is only to be dropped some time.
+trait Parked: Send {}
+
+impl<B: Send> Parked for B {}
 
 struct Seal<'a> {
     shared: &'a Shared,
@@ -73,71 +89,86 @@ impl Drop for Seal<'_> {
 
 impl<'scope, 'env> Scope<'scope, 'env> {
     /// Sends a message, as [`Endpoint::send`] does.
-    pub fn send<B: Buf + 'env>(&'scope self, to: usize, tag: impl Into<Tag>, buf: B) -> ScopedOp<'scope, B> {
-        // SAFETY: the scope outlasts the operation, and `'env` outlasts the scope.
+    pub fn send<B: Buf + Send + 'env>(
+        &'scope self,
+        to: usize,
+        tag: impl Into<Tag>,
+        buf: B,
+    ) -> ScopedOp<'scope, 'env, B> {
+        // SAFETY: the scope outlasts the operation, `'env` outlasts the scope, and `ScopedOp` keeps the buffer or
+        // parks it in the scope.
         let id = unsafe { self.endpoint.post_send(Space::User, to, tag.into(), &buf) };
         self.enter(id, buf)
     }
 
     /// Receives a message, as [`Endpoint::recv`] does.
-    pub fn recv<B: BufMut + 'env>(
+    pub fn recv<B: BufMut + Send + 'env>(
         &'scope self,
         from: impl Into<Source>,
         tag: impl Into<TagMatch>,
         mut buf: B,
-    ) -> ScopedOp<'scope, B> {
+    ) -> ScopedOp<'scope, 'env, B> {
         // SAFETY: as in `send`.
         let id = unsafe { self.endpoint.post_recv(Space::User, from.into(), tag.into(), &mut buf) };
         self.enter(id, buf)
     }
 
     /// Writes to a peer's region, as [`Endpoint::write`] does.
-    pub fn write<B: Buf + 'env>(
+    pub fn write<B: Buf + Send + 'env>(
         &'scope self,
         region: &RemoteRegion,
         offset: usize,
         buf: B,
-    ) -> ScopedOp<'scope, B> {
+    ) -> ScopedOp<'scope, 'env, B> {
         // SAFETY: as in `send`.
         let id = unsafe { self.endpoint.post_write(region, offset, &buf, None) };
         self.enter(id, buf)
     }
 
     /// Reads a peer's region, as [`Endpoint::read`] does.
-    pub fn read<B: BufMut + 'env>(
+    pub fn read<B: BufMut + Send + 'env>(
         &'scope self,
         region: &RemoteRegion,
         offset: usize,
         mut buf: B,
-    ) -> ScopedOp<'scope, B> {
+    ) -> ScopedOp<'scope, 'env, B> {
         // SAFETY: as in `send`.
         let id = unsafe { self.endpoint.post_read(region, offset, &mut buf) };
         self.enter(id, buf)
     }
 
-    fn enter<B>(&'scope self, id: Result<SlotId>, buffer: B) -> ScopedOp<'scope, B> {
+    fn enter<B: Send + 'env>(&'scope self, id: Result<SlotId>, buffer: B) -> ScopedOp<'scope, 'env, B> {
         if let Ok(id) = id {
-            self.endpoint.shared.lock().join_group(id, self.group);
+            self.shared().lock().join_group(id, self.group);
         }
-        ScopedOp { shared: &self.endpoint.shared, id: Some(id), buffer: Some(buffer) }
+        ScopedOp { scope: self, id: Some(id), buffer: Some(buffer) }
+    }
+
+    fn shared(&self) -> &Shared {
+        &self.endpoint.shared
+    }
+
+    fn park(&self, buffer: Box<dyn Parked + 'env>) {
+        self.parked.lock().unwrap_or_else(PoisonError::into_inner).push(buffer);
     }
 }
 
 /// An operation on borrowed memory. Dropped without waiting, it goes on until the scope is left.
 #[must_use = "the result tells whether the operation went well"]
-pub struct ScopedOp<'scope, B> {
-    shared: &'scope Shared,
+pub struct ScopedOp<'scope, 'env: 'scope, B: Send + 'env> {
+    scope: &'scope Scope<'scope, 'env>,
     id: Option<Result<SlotId>>,
     buffer: Option<B>,
 }
 
-impl<B> ScopedOp<'_, B> {
+impl<'env, B: Send + 'env> ScopedOp<'_, 'env, B> {
     /// Waits until it is over, and returns the result and the buffer.
     pub fn wait(mut self) -> (Result<Completion>, B) {
         let result = self.id.take().expect("taken only here").and_then(|id| {
-            let core = self.shared.lock();
-            let (mut core, _) = self.shared.wait_locked(core, id, Deadline::NONE);
-            self.shared.take_result(&mut core, id)
+            let shared = self.scope.shared();
+            let core = shared.lock();
+            let (mut core, _) = shared.wait_locked(core, id, Deadline::NONE);
+            shared.take_result(&mut core, id)
         });
         (result, self.buffer.take().expect("taken only here"))
     }
@@ -146,7 +177,7 @@ impl<B> ScopedOp<'_, B> {
     pub fn is_done(&self) -> bool {
         match self.id {
             Some(Ok(id)) => {
-                let mut core = self.shared.lock();
+                let mut core = self.scope.shared().lock();
                 core.poll();
                 core.slots.get(id).is_over()
             }
@@ -155,10 +186,17 @@ impl<B> ScopedOp<'_, B> {
     }
 }
 
-impl<B> Drop for ScopedOp<'_, B> {
+impl<'env, B: Send + 'env> Drop for ScopedOp<'_, 'env, B> {
     fn drop(&mut self) {
-        if let Some(Ok(id)) = self.id {
-            self.shared.lock().abandon(id, Notice::None);
+        let Some(Ok(id)) = self.id else { return };
+        let mut core = self.scope.shared().lock();
+        // What is borrowed stays valid by itself; what is owned must not be dropped under the device.
+        if std::mem::needs_drop::<B>()
+            && !core.slots.get(id).is_over()
+            && let Some(buffer) = self.buffer.take()
+        {
+            self.scope.park(Box::new(buffer));
         }
+        core.abandon(id, Notice::None);
     }
 }

@@ -41,8 +41,13 @@ impl Shared {
         id: SlotId,
         deadline: Deadline,
     ) -> (Locked<'a>, bool) {
+        let mut followed = false;
         loop {
             if core.slots.get(id).is_over() {
+                if followed && !core.led {
+                    // We may have been woken in order to lead.
+                    self.hand_over(&mut core);
+                }
                 return (core, true);
             }
             if !core.led {
@@ -53,7 +58,11 @@ impl Shared {
                 return (core, over);
             }
             core = self.follow(core, id, deadline);
+            followed = true;
             if deadline.passed() && !core.slots.get(id).is_over() {
+                if !core.led {
+                    self.hand_over(&mut core);
+                }
                 return (core, false);
             }
         }
@@ -175,10 +184,17 @@ impl Shared {
     /// Lets somebody else poll, now that the leader leaves.
     #[inline]
     pub(super) fn hand_over(&self, core: &mut Core) {
-        if let Some(&next) = core.followers.last() {
-            let notice = std::mem::replace(&mut core.slots.get(next).notice, Notice::None);
-            core.notices.push(notice);
-        } else if core.tasks > 0 {
+        // Followers whose operation is over have been told already, and leave without leading.
+        for place in (0..core.followers.len()).rev() {
+            let next = core.followers[place];
+            let notice = &mut core.slots.get(next).notice;
+            if matches!(notice, Notice::Unpark(_)) {
+                let notice = std::mem::replace(notice, Notice::None);
+                core.notices.push(notice);
+                return;
+            }
+        }
+        if core.tasks > 0 {
             self.wake_progress();
         }
     }

@@ -1,6 +1,8 @@
 //! Memory that other ranks may read and write: [`Region`] here, [`RemoteRegion`] there.
 
+use std::cell::Cell;
 use std::fmt;
+use std::marker::PhantomData;
 use std::ops::Range;
 
 use bytemuck::Pod;
@@ -45,16 +47,26 @@ impl Access {
 ///
 /// A peer may write at any time, so there is no way to a `&[T]` here: elements are copied in and out. A copy that
 /// overlaps a peer's write may see part of it; wait for an immediate or a message that says the write is done.
+///
+/// It can be moved to another thread, but not shared between threads: their copies would race with each other.
+///
+/// ```compile_fail
+/// fn shared(region: &efa_core::memory::Region<u64>) -> impl Sync {
+///     region
+/// }
+/// ```
 pub struct Region<T: Pod> {
     // Declared, and so dropped, before the memory it covers.
     window: Registration,
     buffer: RegisteredBuf<T>,
     access: Access,
+    /// Copying needs no `&mut`, so it must not happen from two threads at a time.
+    not_sync: PhantomData<Cell<()>>,
 }
 
 impl<T: Pod> Region<T> {
     pub(super) fn new(window: Registration, buffer: RegisteredBuf<T>, access: Access) -> Self {
-        Self { window, buffer, access }
+        Self { window, buffer, access, not_sync: PhantomData }
     }
 
     /// What the other ranks need in order to reach this region. Send it to them.

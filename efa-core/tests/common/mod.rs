@@ -3,11 +3,12 @@
 
 use std::sync::{Arc, Barrier, Mutex};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use efa_core::admission::{self, Admission, Policy, SecurityGroups, source};
 use efa_core::bootstrap::Liveness;
 use efa_core::fabric::Provider;
+use efa_core::memory::{Region, RemoteRegion};
 use efa_core::{Endpoint, EndpointConfig, Peer};
 
 /// The provider under test: `EFA_TEST_PROVIDER`, else tcp.
@@ -82,3 +83,46 @@ pub fn ranks_with(count: usize, config: EndpointConfig, body: impl Fn(Endpoint, 
         std::panic::resume_unwind(panic);
     }
 }
+
+/// Sends a region of this rank to all the others.
+pub fn tell<T: bytemuck::Pod>(endpoint: &Endpoint, region: &Region<T>) {
+    for rank in (0..endpoint.size()).filter(|&rank| rank != endpoint.rank()) {
+        endpoint.send_blocking(rank, TELL, &region.remote().to_bytes()).unwrap();
+    }
+}
+
+/// Receives a region that `owner` tells of.
+pub fn learn(endpoint: &Endpoint, owner: usize) -> RemoteRegion {
+    let mut wire = [0; RemoteRegion::WIRE_SIZE];
+    endpoint.recv_blocking(owner, TELL, &mut wire).unwrap();
+    RemoteRegion::from_bytes(&wire).unwrap()
+}
+
+/// Waits until all ranks have come here.
+pub fn meet(endpoint: &Endpoint) {
+    let others = || (0..endpoint.size()).filter(|&rank| rank != 0);
+    if endpoint.rank() == 0 {
+        others().for_each(|rank| drop(endpoint.recv_blocking(rank, MEET, &mut [0u8]).unwrap()));
+        others().for_each(|rank| endpoint.send_blocking(rank, MEET, &[0u8]).unwrap());
+    } else {
+        endpoint.send_blocking(0, MEET, &[0u8]).unwrap();
+        endpoint.recv_blocking(0, MEET, &mut [0u8]).unwrap();
+    }
+}
+
+/// Bytes that differ from place to place and from seed to seed.
+pub fn pattern(len: usize, seed: usize) -> Vec<u8> {
+    (0..len).map(|index| (index.wrapping_mul(31) ^ (index >> 8) ^ seed.wrapping_mul(101)) as u8).collect()
+}
+
+/// Waits, without touching any endpoint, until the condition holds.
+pub fn until(what: &str, condition: impl Fn() -> bool) {
+    let begun = Instant::now();
+    while !condition() {
+        assert!(begun.elapsed() < Duration::from_secs(60), "{what}");
+        thread::sleep(Duration::from_millis(1));
+    }
+}
+
+const TELL: u32 = 0xFFFF_0001;
+const MEET: u32 = 0xFFFF_0002;
