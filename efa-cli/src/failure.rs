@@ -76,8 +76,12 @@ fn print(explanation: &Explanation) {
     let _ = stderr.lock().write_all(text.as_bytes());
 }
 
-/// Puts clap's finding into our three sentences.
+/// Puts clap's finding into our three sentences. Our own parsers have brought theirs.
 fn explain(error: &clap::Error) -> Explanation {
+    let cause = std::error::Error::source(error);
+    if let Some(ours) = cause.and_then(|cause| cause.downcast_ref::<Error>()) {
+        return ours.explanation().clone();
+    }
     let context = |kind| error.get(kind).map(text_of).unwrap_or_default();
     let argument = context(ContextKind::InvalidArg);
     let value = context(ContextKind::InvalidValue);
@@ -102,7 +106,7 @@ fn explain(error: &clap::Error) -> Explanation {
             (format!("cannot use '{value}' for {argument}"), "it is not one of the values it takes".into())
         }
         ErrorKind::ValueValidation => {
-            let why = std::error::Error::source(error).map(ToString::to_string).unwrap_or_default();
+            let why = cause.map(ToString::to_string).unwrap_or_default();
             (format!("cannot use '{value}' for {argument}"), why)
         }
         ErrorKind::ArgumentConflict => {
