@@ -141,6 +141,17 @@ impl<T: Pod> RegisteredBuf<T> {
         Ok(super::Region::new(window, self, access))
     }
 
+    /// Cuts the buffer into pieces of `len` elements, the last one with what is left. Unlike the slices that
+    /// `chunks_mut` gives they stay registered, so a [`scope`](crate::Endpoint::scope) can move a large buffer in many
+    /// operations that register nothing.
+    ///
+    /// # Panics
+    /// If `len` is zero.
+    pub fn pieces_mut(&mut self, len: usize) -> impl Iterator<Item = RegisteredPiece<'_, T>> {
+        let (elements, registration) = self.parts();
+        elements.chunks_mut(len).map(move |elements| RegisteredPiece { elements, registration })
+    }
+
     /// The elements, and the registration that goes with them.
     pub(crate) fn parts(&mut self) -> (&mut [T], Option<&Registration>) {
         // SAFETY: as in `deref_mut`.
@@ -199,6 +210,58 @@ unsafe impl<T: Pod> BufMut for RegisteredBuf<T> {
     #[inline]
     fn as_mut_ptr(&mut self) -> *mut u8 {
         self.pages.as_mut_ptr()
+    }
+}
+
+/// A part of a [`RegisteredBuf`], on loan: see [`RegisteredBuf::pieces_mut`].
+pub struct RegisteredPiece<'a, T> {
+    elements: &'a mut [T],
+    registration: Option<&'a Registration>,
+}
+
+impl<T> Deref for RegisteredPiece<'_, T> {
+    type Target = [T];
+
+    fn deref(&self) -> &[T] {
+        self.elements
+    }
+}
+
+impl<T> DerefMut for RegisteredPiece<'_, T> {
+    fn deref_mut(&mut self) -> &mut [T] {
+        self.elements
+    }
+}
+
+impl<T> fmt::Debug for RegisteredPiece<'_, T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RegisteredPiece").field("len", &self.elements.len()).finish()
+    }
+}
+
+// SAFETY: the memory is borrowed exclusively, so it stays put and unchanged for the borrow.
+unsafe impl<T: Pod> Buf for RegisteredPiece<'_, T> {
+    #[inline]
+    fn as_ptr(&self) -> *const u8 {
+        self.elements.as_ptr().cast()
+    }
+
+    #[inline]
+    fn byte_len(&self) -> usize {
+        size_of_val(self.elements)
+    }
+
+    #[inline]
+    fn registration(&self) -> Option<&Registration> {
+        self.registration
+    }
+}
+
+// SAFETY: as above, and `Pod` accepts every bit pattern.
+unsafe impl<T: Pod> BufMut for RegisteredPiece<'_, T> {
+    #[inline]
+    fn as_mut_ptr(&mut self) -> *mut u8 {
+        self.elements.as_mut_ptr().cast()
     }
 }
 
