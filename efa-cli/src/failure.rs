@@ -23,19 +23,27 @@ pub(crate) fn colourful(stream: &impl IsTerminal) -> bool {
 /// An error together with the status the command exits with.
 #[derive(Debug)]
 pub(crate) struct Failure {
-    error: Error,
+    /// Absent where there is nobody to tell.
+    error: Option<Error>,
     exit: u8,
 }
 
 impl Failure {
     /// An error that deserves a status of its own, such as the shell's 127.
     pub(crate) fn new(error: Error, exit: u8) -> Self {
-        Self { error, exit }
+        Self { error: Some(error), exit }
+    }
+
+    /// A failure that needs no words.
+    pub(crate) fn quiet(exit: u8) -> Self {
+        Self { error: None, exit }
     }
 
     /// Prints the three lines and gives the exit status.
     pub(crate) fn report(self) -> ExitCode {
-        print(self.error.explanation());
+        if let Some(error) = self.error {
+            print(error.explanation());
+        }
         ExitCode::from(self.exit)
     }
 }
@@ -46,7 +54,7 @@ impl From<Error> for Failure {
             Error::Misuse(_) | Error::Setting(_) => EXIT_USAGE,
             _ => EXIT_FAILED,
         };
-        Self { error, exit }
+        Self::new(error, exit)
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use efa_core::collective::ReduceOp;
+use efa_core::collective::{Options, ReduceOp};
 use efa_core::tensor::{DType, bf16, f16};
 use efa_core::{Communicator, Error, Result};
 
@@ -15,7 +15,7 @@ use super::sample::{self, Sample};
 /// How long a rank waits for the others' counts of wrong elements.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// What was found of a collective at one size; the same at every rank.
+/// What was found of a collective at one size.
 #[derive(Debug)]
 pub(super) struct Run {
     /// Microseconds of each iteration, at its slowest rank.
@@ -33,33 +33,25 @@ pub(super) enum Place {
 
 /// Times barriers.
 pub(super) fn barrier(world: &Communicator, counts: Counts) -> Result<Run> {
-    Ok(Run { times: timed(world, counts, || world.barrier())?, wrong: 0 })
+    let times = timed(counts, || world.barrier())?;
+    Ok(Run { times: slowest(world, times)?, wrong: 0 })
 }
 
 /// Times a collective over `elements` and checks `rounds` results.
 pub(super) fn measure(
-    world: &Communicator,
+    world: &mut Communicator,
     plan: &Plan,
     elements: usize,
     counts: Counts,
     place: Place,
     rounds: u64,
 ) -> Result<Run> {
-    let sized = Sized { world, plan, elements, counts, place, rounds };
-    match plan.dtype {
-        DType::F16 => sized.run::<f16>(),
-        DType::Bf16 => sized.run::<bf16>(),
-        DType::F32 => sized.run::<f32>(),
-        DType::F64 => sized.run::<f64>(),
-        DType::I8 => sized.run::<i8>(),
-        DType::I16 => sized.run::<i16>(),
-        DType::I32 => sized.run::<i32>(),
-        DType::I64 => sized.run::<i64>(),
-        DType::U8 => sized.run::<u8>(),
-        DType::U16 => sized.run::<u16>(),
-        DType::U32 => sized.run::<u32>(),
-        DType::U64 => sized.run::<u64>(),
-    }
+    // The algorithm is for the collective that is measured; those that help to measure it have none of that name.
+    world.set_options(Options { algorithm: plan.algorithm, ..Options::default() });
+    let run = Sized { world, plan, elements, counts, place, rounds }.run_typed();
+    world.set_options(Options::default());
+    let Run { times, wrong } = run?;
+    Ok(Run { times: slowest(world, times)?, wrong: total(world, wrong)? })
 }
 
 struct Sized<'a> {
@@ -72,17 +64,35 @@ struct Sized<'a> {
 }
 
 impl Sized<'_> {
+    fn run_typed(&self) -> Result<Run> {
+        match self.plan.dtype {
+            DType::F16 => self.run::<f16>(),
+            DType::Bf16 => self.run::<bf16>(),
+            DType::F32 => self.run::<f32>(),
+            DType::F64 => self.run::<f64>(),
+            DType::I8 => self.run::<i8>(),
+            DType::I16 => self.run::<i16>(),
+            DType::I32 => self.run::<i32>(),
+            DType::I64 => self.run::<i64>(),
+            DType::U8 => self.run::<u8>(),
+            DType::U16 => self.run::<u16>(),
+            DType::U32 => self.run::<u32>(),
+            DType::U64 => self.run::<u64>(),
+        }
+    }
+
+    /// What this rank finds: its own times and wrong elements.
     fn run<T: Sample>(&self) -> Result<Run> {
         let mut input = vec![T::of(0); if self.place == Place::InPlace { 0 } else { self.elements }];
         let mut output = vec![T::of(0); self.elements];
-        let times = timed(self.world, self.counts, || self.call(&input, &mut output))?;
+        let times = timed(self.counts, || self.call(&input, &mut output))?;
         let mut wrong = 0;
         for round in 0..self.rounds {
             self.prepare(&mut input, &mut output, round as usize);
             self.call(&input, &mut output)?;
             wrong += self.wrong(&output, round as usize);
         }
-        Ok(Run { times, wrong: total(self.world, wrong)? })
+        Ok(Run { times, wrong })
     }
 
     fn call<T: Sample>(&self, input: &[T], output: &mut [T]) -> Result<()> {
@@ -122,18 +132,22 @@ impl Sized<'_> {
     }
 }
 
-/// Times `call`, and takes for each iteration the time of the slowest rank.
-fn timed(world: &Communicator, counts: Counts, mut call: impl FnMut() -> Result<()>) -> Result<Vec<f64>> {
+/// The time of each call, in microseconds.
+fn timed(counts: Counts, mut call: impl FnMut() -> Result<()>) -> Result<Vec<f64>> {
     for _ in 0..counts.warmup {
         call()?;
     }
-    world.barrier()?;
     let mut times = Vec::with_capacity(counts.iterations as usize);
     for _ in 0..counts.iterations {
         let start = Instant::now();
         call()?;
         times.push(microseconds(start));
     }
+    Ok(times)
+}
+
+/// The time of the slowest rank in each iteration.
+fn slowest(world: &Communicator, mut times: Vec<f64>) -> Result<Vec<f64>> {
     world.all_reduce_in_place(&mut times, ReduceOp::Max)?;
     Ok(times)
 }

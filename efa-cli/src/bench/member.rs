@@ -3,7 +3,7 @@
 use std::io;
 use std::process::ExitCode;
 
-use efa_core::collective::{Algorithm, Options};
+use efa_core::collective::Algorithm;
 use efa_core::{Communicator, Error, Init};
 
 use super::Case;
@@ -22,6 +22,9 @@ use crate::statistics::{Summary, rounded};
 /// How many results of each size `--check` checks. Collectives are always checked once.
 const CHECKED: u64 = 10;
 
+/// What a shell shows of a program whose reader has gone: 128 and the number of SIGPIPE.
+const EXIT_BROKEN_PIPE: u8 = 141;
+
 /// Joins the job and measures what the options ask for.
 pub(super) fn member(args: &BenchArgs) -> Result<ExitCode, Failure> {
     let mut init = Init::from_env()?;
@@ -30,22 +33,17 @@ pub(super) fn member(args: &BenchArgs) -> Result<ExitCode, Failure> {
         init.provider = provider;
     }
     let mut world = init.join()?;
-    world.set_options(Options { algorithm: plan.algorithm, ..Options::default() });
-    let wrong = match if world.rank() == 0 { lead(&world, args, &plan) } else { follow(&world, args, &plan) }
-    {
-        Ok(wrong) => wrong,
-        Err(failure) => {
-            // The others would wait for a rank that has given up.
-            world.control().abort("the benchmark failed at another rank");
-            return Err(failure);
-        }
-    };
+    let take_part = if world.rank() == 0 { lead } else { follow };
+    let wrong = take_part(&mut world, args, &plan).inspect_err(|_| {
+        // The others would wait for a rank that has given up.
+        world.control().abort("the benchmark failed there");
+    })?;
     world.finish()?;
     if wrong == 0 { Ok(ExitCode::SUCCESS) } else { Err(wrong_results(wrong)) }
 }
 
 /// Rank 0: measures and prints.
-fn lead(world: &Communicator, args: &BenchArgs, plan: &Plan) -> Result<u64, Failure> {
+fn lead(world: &mut Communicator, args: &BenchArgs, plan: &Plan) -> Result<u64, Failure> {
     let provider = world.endpoint().provider().to_string();
     let mut progress = Progress::on_stderr(plan.sizes.len());
     let mut printer = Printer::begin(io::stdout(), args.format, plan.case, &provider, world.size())
@@ -68,7 +66,7 @@ fn lead(world: &Communicator, args: &BenchArgs, plan: &Plan) -> Result<u64, Fail
 }
 
 /// The other ranks: take part.
-fn follow(world: &Communicator, args: &BenchArgs, plan: &Plan) -> Result<u64, Failure> {
+fn follow(world: &mut Communicator, args: &BenchArgs, plan: &Plan) -> Result<u64, Failure> {
     for &size in &plan.sizes {
         measure(world, args, plan, size)?;
     }
@@ -77,7 +75,12 @@ fn follow(world: &Communicator, args: &BenchArgs, plan: &Plan) -> Result<u64, Fa
 }
 
 /// Measures one size. The record is complete at rank 0 only. Also gives how much was wrong.
-fn measure(world: &Communicator, args: &BenchArgs, plan: &Plan, size: u64) -> Result<(Record, u64), Error> {
+fn measure(
+    world: &mut Communicator,
+    args: &BenchArgs,
+    plan: &Plan,
+    size: u64,
+) -> Result<(Record, u64), Error> {
     let counts = Counts::of(plan.case, size, args);
     let mut record = blank(world, plan, size, counts);
     if plan.case.is_collective() {
@@ -111,7 +114,7 @@ fn measure(world: &Communicator, args: &BenchArgs, plan: &Plan, size: u64) -> Re
 }
 
 fn measure_collective(
-    world: &Communicator,
+    world: &mut Communicator,
     args: &BenchArgs,
     plan: &Plan,
     counts: Counts,
@@ -124,11 +127,12 @@ fn measure_collective(
     }
     let rounds = if args.check { CHECKED } else { 1 };
     let elements = record.size as usize / plan.dtype.size();
+    let ranks = world.size();
     let summarise = |run: &mut Run| {
         let time = Summary::of(&mut run.times);
         // Bytes per microsecond are megabytes per second.
         let algbw = record.size as f64 / time.mean.max(f64::MIN_POSITIVE) / 1000.0;
-        let busbw = algbw * plan.case.busbw_factor(world.size());
+        let busbw = algbw * plan.case.busbw_factor(ranks);
         (time, Collective { algbw: fine(algbw), busbw: fine(busbw), wrong: run.wrong })
     };
     let mut run = collectives::measure(world, plan, elements, counts, Place::OutOfPlace, rounds)?;
@@ -179,6 +183,10 @@ fn fine(gigabytes: f64) -> f64 {
 }
 
 fn cannot_print(error: io::Error) -> Failure {
+    if error.kind() == io::ErrorKind::BrokenPipe {
+        // Nobody wants to read on, as after `| head`.
+        return Failure::quiet(EXIT_BROKEN_PIPE);
+    }
     Error::system(error, "cannot write the results", "check where the output goes").into()
 }
 

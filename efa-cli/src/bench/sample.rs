@@ -82,3 +82,52 @@ pub(super) fn output<T: Sample>(op: ReduceOp, index: usize, ranks: usize) -> T {
 fn value(index: usize) -> u8 {
     1 + (index % 5) as u8
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Reduces the inputs of all ranks at one index, in a type that holds everything.
+    fn reduced(op: ReduceOp, index: usize, ranks: usize) -> f64 {
+        let inputs = (0..ranks).map(|rank| input::<f64>(op, index, rank, ranks));
+        match op {
+            ReduceOp::Sum => inputs.sum(),
+            ReduceOp::Product => inputs.product(),
+            ReduceOp::Min => inputs.fold(f64::MAX, f64::min),
+            ReduceOp::Max => inputs.fold(f64::MIN, f64::max),
+            ReduceOp::Average => inputs.sum::<f64>() / ranks as f64,
+        }
+    }
+
+    #[test]
+    fn what_is_expected_is_what_the_inputs_reduce_to() {
+        for op in ReduceOp::ALL {
+            for ranks in [1, 2, 3, 7, 25, 26, 300] {
+                for index in 0..1000 {
+                    assert_eq!(
+                        reduced(op, index, ranks),
+                        output::<f64>(op, index, ranks),
+                        "{op} {ranks} {index}"
+                    );
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_rank_that_is_left_out_shows() {
+        let ranks = 4;
+        for missing in 0..ranks {
+            let sum = |index| {
+                (0..ranks)
+                    .filter(|&rank| rank != missing)
+                    .map(|rank| input::<f64>(ReduceOp::Sum, index, rank, ranks))
+                    .sum::<f64>()
+            };
+            assert!(
+                (0..10).any(|index| sum(index) != output::<f64>(ReduceOp::Sum, index, ranks)),
+                "{missing}"
+            );
+        }
+    }
+}
