@@ -1,5 +1,8 @@
 //! What the device does when nothing goes wrong, and what it answers to mistakes: an endpoint that talks to itself.
 
+// Modules inside a test are nobody's interface.
+#![allow(unreachable_pub)]
+
 mod common;
 
 use std::time::{Duration, Instant};

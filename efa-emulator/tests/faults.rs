@@ -1,5 +1,8 @@
 //! Each fault of the plan: what a user of the device sees of it, and what the log says.
 
+// Modules inside a test are nobody's interface.
+#![allow(unreachable_pub)]
+
 mod common;
 
 use std::time::{Duration, Instant};

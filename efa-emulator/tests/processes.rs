@@ -1,5 +1,8 @@
 //! Several processes: the wire between them, the ways around what isn't allowed, and what is left behind.
 
+// Modules inside a test are nobody's interface.
+#![allow(unreachable_pub)]
+
 mod common;
 
 use std::path::Path;
@@ -78,6 +81,20 @@ fn a_child_by_fork_neither_disturbs_its_parent_nor_keeps_it_alive() {
 }
 
 #[test]
+fn a_killed_process_is_dead_although_its_child_lives() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut killed = start(dir.path(), "mother", &[("EFA_EMULATOR_JOB", "old")]);
+    wait_for(dir.path(), "child");
+    killed.kill().unwrap();
+    killed.wait().unwrap();
+    finish(start(dir.path(), "one_line", &[("EFA_EMULATOR_JOB", "new")]));
+    assert!(!dir.path().join("fact-child-done").exists(), "the child ended too soon to show anything");
+    assert_eq!(left(dir.path()), Vec::<String>::new());
+    std::fs::write(dir.path().join("fact-enough"), "").unwrap();
+    wait_for(dir.path(), "child-done");
+}
+
+#[test]
 fn wrong_settings_are_explained() {
     for (name, value) in [
         ("EFA_EMULATOR_DEVICES", "0"),
@@ -149,6 +166,7 @@ fn scenarios() {
         "holder" => scenario::holder(),
         "one_line" => say(Endpoint::open(Options::default()).name().text()),
         "parent" => scenario::parent(),
+        "mother" => scenario::mother(),
         "no_devices" => scenario::no_devices(),
         "full" => scenario::full(),
         ring => scenario::ring(ring.strip_prefix("ring_").unwrap().parse().unwrap()),
@@ -299,6 +317,19 @@ mod scenario {
         e.post_receive(1, 4096, 64);
         e.send(&me, 2, 0, 4);
         say(format!("parent {}", e.poll_sent().status));
+    }
+
+    pub fn mother() {
+        let _e = Endpoint::open(Options::default());
+        // SAFETY: the child only waits and ends.
+        if unsafe { libc::fork() } == 0 {
+            tell("child", "");
+            ask("enough");
+            tell("child-done", "");
+            // SAFETY: ends the child at once.
+            unsafe { libc::_exit(0) };
+        }
+        std::thread::sleep(common::DEADLINE);
     }
 
     pub fn no_devices() {

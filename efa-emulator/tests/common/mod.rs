@@ -1,7 +1,8 @@
 //! A small user of the emulated device, written against the C interface, and the means to run parts of a test in
 //! processes of their own: the environment is read once per process.
 
-#![allow(dead_code)] // each test file uses its part
+// Each test file uses its part.
+#![allow(dead_code)]
 
 use std::collections::BTreeMap;
 use std::ffi::c_int;
@@ -142,8 +143,8 @@ impl Endpoint {
             attr.sq_sig_all = 1;
             attr.comp_mask = IBV_QP_INIT_ATTR_PD;
             attr.pd = pd;
-            let mut efa = efadv_qp_init_attr::default();
-            efa.flags = if options.unsolicited { EFADV_QP_FLAGS_UNSOLICITED_WRITE_RECV } else { 0 };
+            let flags = if options.unsolicited { EFADV_QP_FLAGS_UNSOLICITED_WRITE_RECV } else { 0 };
+            let mut efa = efadv_qp_init_attr { flags, ..Default::default() };
             let qp = efadv_create_qp_ex(context, &mut attr, &mut efa, size_of::<efadv_qp_init_attr>() as u32);
             assert!(!qp.is_null(), "no queue pair: {}", std::io::Error::last_os_error());
             let mut buffer = vec![0u8; 1 << 20];
