@@ -12,6 +12,11 @@ pub(crate) fn try_hold(file: &File, first: u64, count: u64) -> bool {
     control(file, libc::F_OFD_SETLK, libc::F_WRLCK, first, count).is_some()
 }
 
+/// Gives locks back.
+pub(crate) fn let_go(file: &File, first: u64, count: u64) {
+    control(file, libc::F_OFD_SETLK, libc::F_UNLCK, first, count);
+}
+
 /// Whether someone else holds any of the locks `first..first + count`.
 pub(crate) fn is_held(file: &File, first: u64, count: u64) -> bool {
     control(file, libc::F_OFD_GETLK, libc::F_WRLCK, first, count)

@@ -10,9 +10,11 @@ mod table;
 
 use std::fs::{DirBuilder, File};
 use std::io::Read;
+use std::os::fd::AsRawFd;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
-use std::sync::atomic::Ordering;
+use std::sync::Once;
+use std::sync::atomic::{AtomicI32, Ordering};
 use std::time::{Duration, Instant};
 
 pub(crate) use table::{LAYOUT, MAGIC, MAX_PROCESSES, Table};
@@ -39,6 +41,7 @@ impl Job {
         let dir = settings.job_dir();
         cleanup::remove_dead_jobs(&settings.base, &dir);
         let job = Self::take_place(&dir, settings).map_err(|e| explain(e, &settings.base))?;
+        let_go_in_children(&job.file);
         cleanup::remove_dead_processes(&job);
         Ok(job)
     }
@@ -86,6 +89,8 @@ impl Job {
     /// Gives the place back, and removes the folder if it was the last one taken.
     pub(crate) fn leave(&self) {
         cleanup::remove_process(self, self.slot);
+        // Before looking for others: of two that leave at once, the last to let go sees nobody.
+        lock::let_go(&self.file, u64::from(self.slot), 1);
         cleanup::remove_job_if_unused(&self.dir, &self.file);
     }
 
@@ -121,7 +126,9 @@ impl Job {
         if !std::fs::metadata(&path).is_ok_and(same) {
             return Ok(None);
         }
-        let table = Table::open(&file)?;
+        // The table is mapped through an open file of its own: a mapping that a child by fork inherits would keep the
+        // locks of the file that it belongs to.
+        let table = Table::open(&options.open(&path)?)?;
         let generation = random()?;
         let job = Self { dir: dir.to_owned(), file, table, slot, generation };
         cleanup::remove_process(&job, slot);
@@ -133,6 +140,27 @@ impl Job {
             entry.generation.store(generation, Ordering::Release);
         }
         Ok(Some(job))
+    }
+}
+
+/// Descriptor of the file whose locks tell that this process lives.
+static LOCKED: AtomicI32 = AtomicI32::new(-1);
+
+/// Sees to it that children by fork don't hold this process's place: they may outlive it.
+fn let_go_in_children(file: &File) {
+    static ONCE: Once = Once::new();
+    LOCKED.store(file.as_raw_fd(), Ordering::Relaxed);
+    ONCE.call_once(|| {
+        // SAFETY: the handler only closes a descriptor.
+        unsafe { libc::pthread_atfork(None, None, Some(let_go)) };
+    });
+}
+
+extern "C" fn let_go() {
+    let fd = LOCKED.swap(-1, Ordering::Relaxed);
+    if fd >= 0 {
+        // SAFETY: in the child nobody uses the parent's job, whose state is never dropped there.
+        unsafe { libc::close(fd) };
     }
 }
 
