@@ -8,6 +8,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use efa_core::fabric::ProviderChoice;
 
 use crate::bench::BenchArgs;
+use crate::run::EmulationArgs;
 
 /// Most ranks that can be started on one machine. Beyond this a test job is a fork bomb by mistake.
 pub(crate) const MAX_RANKS: usize = 1024;
@@ -111,7 +112,7 @@ pub(crate) enum PolicyName {
 /// The options of `efa run`.
 #[derive(Debug, Args)]
 #[command(
-    override_usage = "efa run -n N [--provider P] [--no-prefix] [--grace SECONDS] -- PROGRAM [ARGS]...",
+    override_usage = "efa run -n N [--provider P] [--emulate-efa [--devices D]] [--no-prefix] [--grace SECONDS] -- PROGRAM [ARGS]...",
     after_help = "\
 Every rank finds its place in the environment: EFA_RANK, EFA_WORLD_SIZE, EFA_LOCAL_RANK,
 EFA_LOCAL_WORLD_SIZE, EFA_RENDEZVOUS, EFA_JOB_ID, EFA_JOB_KEY, and EFA_PROVIDER if --provider is given.
@@ -133,6 +134,8 @@ pub(crate) struct RunArgs {
     /// Provider for the ranks, in EFA_PROVIDER: auto, efa, shm, tcp or sockets
     #[arg(long, value_name = "P")]
     pub(crate) provider: Option<ProviderChoice>,
+    #[command(flatten)]
+    pub(crate) emulation: EmulationArgs,
     /// Do not put the rank before each line of output
     #[arg(long)]
     pub(crate) no_prefix: bool,

@@ -4,6 +4,7 @@ use std::io;
 use std::process::ExitCode;
 
 use efa_core::collective::Algorithm;
+use efa_core::fabric::Provider;
 use efa_core::{Communicator, Error, Init};
 
 use super::Case;
@@ -17,6 +18,7 @@ use crate::failure::{EXIT_FAILED, Failure};
 use crate::output::{Collective, InPlace, Printer, Record};
 use crate::plot;
 use crate::progress::Progress;
+use crate::run::is_emulated;
 use crate::statistics::{Summary, rounded};
 
 /// How many results of each size `--check` checks. Collectives are always checked once.
@@ -45,6 +47,9 @@ pub(super) fn member(args: &BenchArgs) -> Result<ExitCode, Failure> {
 /// Rank 0: measures and prints.
 fn lead(world: &mut Communicator, args: &BenchArgs, plan: &Plan) -> Result<u64, Failure> {
     let provider = world.endpoint().provider().to_string();
+    if world.endpoint().provider() == Provider::Efa && is_emulated() {
+        eprintln!("# emulated device: not EFA's speed");
+    }
     let mut progress = Progress::on_stderr(plan.sizes.len());
     let mut printer = Printer::begin(io::stdout(), args.format, plan.case, &provider, world.size())
         .map_err(cannot_print)?;

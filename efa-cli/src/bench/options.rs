@@ -13,6 +13,7 @@ use super::Case;
 use crate::bytes::Bytes;
 use crate::cli::parse_ranks;
 use crate::output::Format;
+use crate::run::EmulationArgs;
 use crate::sizes::Sizes;
 
 /// The sizes that are measured unless told otherwise: from one double to what saturates any link.
@@ -46,6 +47,8 @@ pub(crate) struct BenchArgs {
     /// Provider to use: auto, efa, shm, tcp or sockets [default: auto]
     #[arg(long, value_name = "P")]
     pub(crate) provider: Option<ProviderChoice>,
+    #[command(flatten)]
+    pub(crate) emulation: EmulationArgs,
     /// Message sizes in bytes [default: 8:4M]
     #[arg(long, value_name = "SIZES")]
     pub(crate) sizes: Option<Sizes>,

@@ -3,6 +3,7 @@
 //! Each rank runs in a process group of its own, so that signals reach what it has started too. The launcher's main
 //! thread is a loop over events: a signal came, an output ended. Threads of their own carry the output.
 
+mod emulation;
 pub(crate) mod guard;
 mod lines;
 mod rank;
@@ -26,6 +27,7 @@ use signal_hook::consts::signal::{SIGCHLD, SIGPIPE, SIGTSTP};
 
 use crate::cli::RunArgs;
 use crate::failure::{EXIT_FAILED, Failure, colourful};
+pub(crate) use emulation::{EmulationArgs, is_emulated};
 use guard::Guard;
 use lines::{Decoration, Sink};
 use rank::{RankProcess, Step, describe, exit_code};
@@ -51,6 +53,8 @@ pub(crate) struct Launch<'a> {
     pub(crate) program: &'a [OsString],
     /// Handed to the ranks, if given.
     pub(crate) provider: Option<ProviderChoice>,
+    /// Whether they find an emulated device.
+    pub(crate) emulation: &'a EmulationArgs,
     /// What becomes of the ranks' output.
     pub(crate) output: Output,
     /// From SIGTERM to SIGKILL.
@@ -75,6 +79,7 @@ pub(crate) fn run(args: &RunArgs) -> Result<ExitCode, Failure> {
         ranks: args.ranks,
         program: &args.program,
         provider: args.provider,
+        emulation: &args.emulation,
         output: if args.no_prefix { Output::Plain } else { Output::Prefixed },
         grace: args.grace,
     })
@@ -140,12 +145,14 @@ impl Job {
         environment: &LaunchEnv,
         tell: &Sender<Event>,
     ) -> Result<(), Failure> {
+        let emulation = launch.emulation.variables(environment.job_id())?;
         for rank in 0..launch.ranks {
             let speaks = rank == 0 && launch.output == Output::FirstRankSpeaks;
             let reads = rank == 0 && launch.output != Output::FirstRankSpeaks;
             let (stdin, pump) = if reads { stdin_of_first_rank() } else { (Stdio::null(), false) };
             let mut variables = environment.variables(rank);
             variables.extend(launch.provider.map(|provider| ("EFA_PROVIDER", provider.to_string())));
+            variables.extend(emulation.iter().cloned());
             let output = if speaks { Stdio::inherit } else { Stdio::piped };
             let mut process = RankProcess::start(rank, launch.program, &variables, stdin, output)
                 .map_err(|error| cannot_start(error, rank, &launch.program[0]))?;
