@@ -31,7 +31,7 @@
 //!
 //! | module | what it is | used by itself |
 //! |---|---|---|
-//! | [`collective`] | all ranks together: [`Communicator`], the algorithms, a simulator for them | [`init`] gives a communicator |
+//! | [`collective`] | all ranks together: [`Communicator`], the algorithms, a simulator for them | [`init()`] gives a communicator |
 //! | [`tensor`] | element types and views of tensors whose type is known at run time only | |
 //! | [`messaging`] | the verbs of an endpoint: send, receive, remote read, write and atomics | [`Communicator::endpoint`] |
 //! | [`endpoint`] | one open [`Endpoint`]: operations under way, progress, waiting, closing | |
