@@ -277,7 +277,9 @@ fn pieces_of_a_registered_buffer_arrive_and_go_on_in_place() {
             }
             if me < 2 {
                 let sends: Vec<_> = ready.into_iter().map(|piece| scope.send(me + 1, 1u32, piece)).collect();
-                sends.into_iter().for_each(|send| drop(send.wait().0.unwrap()));
+                for send in sends {
+                    send.wait().0.unwrap();
+                }
             }
         });
         assert!(buffer.iter().copied().eq(0..1000));

@@ -4,6 +4,7 @@
 //! whoever waits polls ([`wait`]), and a thread sees to it that somebody does ([`progress`]).
 
 mod clock;
+mod closing;
 mod config;
 pub(crate) mod core;
 mod failure;

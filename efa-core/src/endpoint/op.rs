@@ -54,10 +54,17 @@ impl<B: Send + 'static> Op<B> {
 
     /// Waits until it is over, and returns the result and the buffer. The endpoint's `timeout` bounds the wait.
     pub fn wait(mut self) -> (Result<Completion>, B) {
-        if let State::Posted(id) = self.state {
-            self.shared.wait(id, Deadline::NONE);
-        }
-        let result = self.take().expect("the operation is over");
+        let result = match &mut self.state {
+            State::Posted(id) => {
+                let id = *id;
+                let (mut core, _) = self.shared.wait_locked(self.shared.lock(), id, Deadline::NONE);
+                let result = self.shared.take_result(&mut core, id);
+                drop(core);
+                self.state = State::Over(None);
+                result
+            }
+            State::Over(result) => result.take().expect("a result is taken only once"),
+        };
         (result, self.buffer.take().expect("given back only once"))
     }
 

@@ -100,6 +100,8 @@ pub(crate) enum Ending {
 pub(crate) enum Notice {
     None,
     Wake(Waker),
+    /// A waker that is not needed any more; it may hold the last reference to somebody's task.
+    Forget(Waker),
     Unpark(Thread),
     Drop(Box<dyn Any + Send>),
 }
@@ -110,6 +112,7 @@ impl Notice {
         match self {
             Self::None => {}
             Self::Wake(waker) => waker.wake(),
+            Self::Forget(waker) => drop(waker),
             Self::Unpark(thread) => thread.unpark(),
             Self::Drop(parked) => drop(parked),
         }
@@ -318,6 +321,11 @@ impl Record {
             group: None,
             members: 0,
         }
+    }
+
+    /// The handle is gone; nobody will ask how the operation ended.
+    pub(crate) fn is_orphan(&self) -> bool {
+        self.orphan
     }
 
     #[inline]

@@ -341,6 +341,10 @@ pub(crate) struct AccessFlags(u64);
 impl AccessFlags {
     /// Sends, receives, and the local end of remote reads and writes.
     pub(crate) const LOCAL: Self = Self(sys::FI_SEND | sys::FI_RECV | sys::FI_READ | sys::FI_WRITE);
+    /// The local end of sends and remote writes: the device reads.
+    pub(crate) const LOCAL_READ: Self = Self(sys::FI_SEND | sys::FI_WRITE);
+    /// The local end of receives and remote reads: the device writes.
+    pub(crate) const LOCAL_WRITE: Self = Self(sys::FI_RECV | sys::FI_READ);
     pub(crate) const REMOTE_READ: Self = Self(sys::FI_REMOTE_READ);
     pub(crate) const REMOTE_WRITE: Self = Self(sys::FI_REMOTE_WRITE);
 }
