@@ -40,8 +40,10 @@ impl Shared {
             (Some(Ending::Aborted), _) => self.aborted(what),
             (Some(Ending::PeerLost), _) => self.peer_lost(about, what, "the operation was ended"),
             // A cancellation that came too late has no part in how it ended.
-            (None | Some(Ending::Cancelled), Outcome::Failed(error)) => self.failed(about, what, error),
-            (None | Some(Ending::Cancelled), _) => {
+            (None | Some(Ending::Cancelled | Ending::Pointless), Outcome::Failed(error)) => {
+                self.failed(about, what, error)
+            }
+            (None | Some(Ending::Cancelled | Ending::Pointless), _) => {
                 let why = format!("the endpoint was closed: {}", closed.unwrap_or("the program closed it"));
                 Error::Closed(Explanation::new(what, why, "look for the first error; that is the cause"))
             }
@@ -122,6 +124,15 @@ impl Shared {
         let remedy =
             format!("look at the output of rank {}; start the job again when it is mended", peer.rank);
         Error::PeerLost { peer: Box::new(peer.clone()), text: Explanation::new(what, why, remedy) }
+    }
+
+    /// The error of a collective that can't be finished, if the job has lost a rank.
+    #[cold]
+    pub(crate) fn first_lost(&self) -> Option<Error> {
+        let (first, _) = self.liveness.first_dead()?;
+        let rank = u32::try_from(first.rank).ok();
+        let about = About { kind: Kind::Group, peer: rank, tag: 0, bytes: 0 };
+        Some(self.peer_lost(&about, "the collective can't be finished".into(), "it is gone"))
     }
 
     fn aborted(&self, what: String) -> Error {

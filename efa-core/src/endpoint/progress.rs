@@ -175,6 +175,7 @@ impl Ending {
             Self::Overdue => "its time was over",
             Self::PeerLost => "its peer is gone",
             Self::Aborted => "the job was called off",
+            Self::Pointless => "the collective that it was part of failed",
         }
     }
 }

@@ -92,6 +92,8 @@ pub(crate) enum Ending {
     PeerLost,
     /// Some rank called the job off.
     Aborted,
+    /// The collective that it was part of failed.
+    Pointless,
 }
 
 /// Who is to be told when the operation is over, or what is to be dropped then. Both run code of others, so they

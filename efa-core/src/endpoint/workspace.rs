@@ -4,6 +4,8 @@
 //! can't follow that, so the parts that the device is using are kept in a list, and each use is checked against it.
 
 use std::ops::Range;
+use std::thread;
+use std::time::{Duration, Instant};
 
 use super::core::Call;
 use super::shared::{Deadline, Shared};
@@ -14,6 +16,9 @@ use super::{Endpoint, Source};
 use crate::error::{Error, Result};
 use crate::ffi::{Posted, Segment};
 use crate::memory::Registration;
+
+/// How long to wait for the control connection to tell which rank died first, once a connection is known to be broken.
+const VERDICT: Duration = Duration::from_secs(2);
 
 /// Which of the workspace's buffers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -27,6 +32,8 @@ pub(crate) enum Place {
 #[derive(Debug, Default)]
 pub(crate) struct WorkspaceState {
     flights: Vec<Flight>,
+    /// Up to which change the list of who is alive has been looked at.
+    news: u64,
 }
 
 /// A part of a buffer that the device is using.
@@ -127,8 +134,32 @@ impl<'a> Workspace<'a> {
     }
 
     /// Waits until an operation is over, and returns its ticket.
+    ///
+    /// A rank that dies ends it, whichever rank that is: those that wait for a rank that waits for the dead one would
+    /// else learn of it only when that one has given up, and take it for the culprit.
     #[inline]
     pub(crate) fn wait_any(&mut self) -> Result<u32> {
+        self.wait_for_one().map_err(|error| self.blame(error))
+    }
+
+    /// Names the rank that died first in place of one that ended because of it.
+    #[cold]
+    fn blame(&self, error: Error) -> Error {
+        if !matches!(error, Error::PeerLost { .. }) {
+            return error;
+        }
+        let begun = Instant::now();
+        loop {
+            match self.shared.first_lost() {
+                Some(first) => return first,
+                None if begun.elapsed() > VERDICT => return error,
+                None => thread::sleep(Duration::from_millis(5)),
+            }
+        }
+    }
+
+    #[inline]
+    fn wait_for_one(&mut self) -> Result<u32> {
         let flights = &mut self.state.flights;
         let Some(first) = flights.first() else {
             return Err(Error::misuse(
@@ -138,7 +169,8 @@ impl<'a> Workspace<'a> {
             ));
         };
         let first = first.id;
-        let mut core = self.shared.lock();
+        let (shared, news) = (self.shared, self.state.news);
+        let mut core = shared.lock();
         loop {
             let over = flights.iter().position(|flight| core.slots.get(flight.id).is_over());
             if let Some(place) = over {
@@ -152,6 +184,14 @@ impl<'a> Workspace<'a> {
                     _ => self.shared.take_result(&mut core, flight.id).map(|_| flight.ticket),
                 };
             }
+            if shared.liveness.epoch() != news {
+                drop(core);
+                self.state.news = shared.liveness.epoch();
+                if let Some(lost) = shared.first_lost() {
+                    return Err(lost);
+                }
+                return self.wait_for_one();
+            }
             if core.led {
                 // Another thread polls: park until the first is over or the lead is free, then look at all again.
                 core = self.shared.wait_briefly(core, first);
@@ -159,6 +199,7 @@ impl<'a> Workspace<'a> {
                 core.led = true;
                 let any = |core: &mut super::core::Core| {
                     flights.iter().any(|flight| core.slots.get(flight.id).is_over())
+                        || shared.liveness.epoch() != news
                 };
                 let (locked, led) = self.shared.lead(core, Deadline::NONE, &mut None, any);
                 core = locked;
@@ -226,7 +267,8 @@ impl Drop for Workspace<'_> {
         for flight in self.state.flights.drain(..) {
             let mut core = self.shared.lock();
             if !core.slots.get(flight.id).is_over() {
-                core.cancel(flight.id, Ending::Cancelled, self.shared.clock.now());
+                // What can't be cancelled is ended by closing the endpoint: the other ranks may have given up, too.
+                core.cancel(flight.id, Ending::Pointless, self.shared.clock.now());
             }
             let (mut core, _) = self.shared.wait_locked(core, flight.id, Deadline::NONE);
             core.abandon(flight.id, Notice::None);
