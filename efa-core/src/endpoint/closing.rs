@@ -18,10 +18,10 @@ impl Shared {
         let until = Instant::now() + LINGER;
         loop {
             let mut core = self.lock();
-            core.poll();
             if core.is_drained() || !core.is_open() || Instant::now() >= until {
                 return self.close_by_force(&mut core, why.into());
             }
+            core.poll();
             drop(core);
             thread::yield_now();
         }
