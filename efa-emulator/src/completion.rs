@@ -72,6 +72,8 @@ pub(crate) struct Completions {
     /// The C structure, as events name it.
     identity: usize,
     armed: AtomicBool,
+    /// Whether the C structure is gone; held while an event is sent.
+    closed: Spin<bool>,
 }
 
 impl Completions {
@@ -86,6 +88,7 @@ impl Completions {
             channel,
             identity,
             armed: AtomicBool::new(false),
+            closed: Spin::new(false),
         }
     }
 
@@ -170,13 +173,16 @@ impl Completions {
         if let Some(channel) = &self.channel
             && self.armed.swap(false, Ordering::SeqCst)
         {
-            channel.send(self.identity);
+            let closed = self.closed.lock();
+            if !*closed {
+                channel.send(self.identity);
+            }
         }
     }
-}
 
-impl Drop for Completions {
-    fn drop(&mut self) {
+    /// Takes back the events sent, and sends none any more: the C structure that they name is going away.
+    pub(crate) fn close(&self) {
+        *self.closed.lock() = true;
         if let Some(channel) = &self.channel {
             channel.forget(self.identity);
         }

@@ -59,10 +59,12 @@ impl Held {
     }
 
     fn go_on(self) {
+        let queue = self.queue.clone();
+        queue.work_aside(|| self.go_on_now());
+    }
+
+    fn go_on_now(self) {
         let Self { queue, work, mut attempt, .. } = self;
-        if queue.is_destroyed() {
-            return queue.end();
-        }
         let outcome = if let Some(status) = attempt.fail {
             Outcome::Done(status)
         } else if attempt.not_ready > 0 {

@@ -41,7 +41,7 @@ pub(crate) fn transfer(
     let Ok(header) = peer.header() else { return Err(Outcome::Done(Status::BadDestination)) };
     if header.answers_letters.load(Ordering::Acquire) == 0 {
         // The peer begins when it next calls us.
-        return Err(Outcome::Later(Status::Unresponsive));
+        return Err(Outcome::Later(Some(Status::Unresponsive)));
     }
     let mut remote = work.remote_address;
     for (local, len) in ranges.iter() {

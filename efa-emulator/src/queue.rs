@@ -56,6 +56,8 @@ pub(crate) struct Queue {
     receives: Spin<Receives>,
     outstanding: AtomicU32,
     retries: AtomicU32,
+    /// How many threads besides the program's are carrying out its work.
+    busy: AtomicU32,
     destroyed: AtomicBool,
 }
 
@@ -87,6 +89,7 @@ impl Queue {
             receives,
             outstanding: AtomicU32::new(0),
             retries: AtomicU32::new(RETRY_FOR_EVER),
+            busy: AtomicU32::new(0),
             destroyed: AtomicBool::new(false),
         });
         queue.parts.receive_completions.attach(&queue);
@@ -115,7 +118,11 @@ impl Queue {
 
     /// Ends the queue pair: peers see it gone, nothing of it completes any more.
     pub(crate) fn destroy(self: &Arc<Self>) {
-        self.destroyed.store(true, Ordering::Release);
+        self.destroyed.store(true, Ordering::SeqCst);
+        // What the helper is doing for us may use the program's memory, which it may free once we return.
+        while self.busy.load(Ordering::SeqCst) > 0 {
+            std::thread::yield_now();
+        }
         if let Ok(header) = self.file.header() {
             header.state.store(STATE_GONE, Ordering::Release);
         }
@@ -124,7 +131,7 @@ impl Queue {
         self.parts.send_completions.detach(self);
     }
 
-    /// Whether it has been destroyed: what the helper holds for it is dropped.
+    /// Whether it has been destroyed: nothing of it completes any more.
     pub(crate) fn is_destroyed(&self) -> bool {
         self.destroyed.load(Ordering::Acquire)
     }
@@ -134,10 +141,22 @@ impl Queue {
         self.retries.load(Ordering::Relaxed)
     }
 
-    /// Takes a place for a send. ENOMEM if all are taken.
-    pub(crate) fn begin(&self) -> Result<(), Errno> {
-        if self.outstanding.fetch_add(1, Ordering::Relaxed) >= self.parts.send_depth {
-            self.end();
+    /// Carries out work from another thread than the program's, unless the queue pair is destroyed: then it is waited
+    /// for.
+    pub(crate) fn work_aside(&self, work: impl FnOnce()) {
+        self.busy.fetch_add(1, Ordering::SeqCst);
+        if !self.destroyed.load(Ordering::SeqCst) {
+            work();
+        }
+        self.busy.fetch_sub(1, Ordering::SeqCst);
+    }
+
+    /// Takes places for a number of sends, all or none. ENOMEM if there aren't as many.
+    pub(crate) fn reserve(&self, count: usize) -> Result<(), Errno> {
+        let count = u32::try_from(count).map_err(|_| Errno(libc::ENOMEM))?;
+        let before = self.outstanding.fetch_add(count, Ordering::Relaxed);
+        if before.saturating_add(count) > self.parts.send_depth {
+            self.outstanding.fetch_sub(count, Ordering::Relaxed);
             return Err(Errno(libc::ENOMEM));
         }
         Ok(())

@@ -37,17 +37,20 @@ pub(crate) fn transfer(queue: &Arc<Queue>, work: &Work, to: Address) -> Result<(
         return Err(Outcome::Done(Status::RemoteBadAddress));
     }
     let ranges = work.ranges();
-    if process.may_cross_memory() || to.slot == own.slot {
-        let pid = match process.job.table().entry(to.slot) {
-            Some(entry) => entry.pid.load(std::sync::atomic::Ordering::Relaxed),
-            None => return Err(Outcome::Done(Status::BadDestination)),
-        };
-        match copy_across(pid, &ranges, work.remote_address, is_write) {
+    // Checked each time: the number of a process that died may soon be another's.
+    if !process.job.is_alive(to.slot, to.generation) {
+        return Err(Outcome::Done(Status::BadDestination));
+    }
+    let direct = process.may_cross_memory() || to.slot == own.slot;
+    match process.job.pid(to.slot).filter(|_| direct) {
+        None if direct => process.deny_cross_memory(),
+        None => {}
+        Some(pid) => match copy_across(pid, &ranges, work.remote_address, is_write) {
             Ok(()) => return Ok(()),
             Err(Errno(libc::ESRCH)) => return Err(Outcome::Done(Status::BadDestination)),
             Err(Errno(libc::EPERM | libc::ENOSYS)) if to.slot != own.slot => process.deny_cross_memory(),
             Err(_) => return Err(Outcome::Done(Status::RemoteBadAddress)),
-        }
+        },
     }
     letters::transfer(process, peer, to, work, &ranges)
 }

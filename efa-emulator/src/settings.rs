@@ -30,9 +30,20 @@ pub(crate) struct Settings {
 impl Settings {
     /// Reads the environment. What is wrong is told on stderr, and answered with EINVAL.
     pub(crate) fn from_env() -> Result<Self, Errno> {
+        let (base, job) = (base(), job()?);
+        if base.as_os_str().len() > LONGEST_BASE {
+            let why =
+                format!("Programs take the paths of devices only up to {LONGEST_BASE} bytes and a little");
+            return wrong(
+                "EFA_EMULATOR_DIR",
+                &base.to_string_lossy(),
+                &why,
+                "Name a folder with a shorter path",
+            );
+        }
         Ok(Self {
-            base: base(),
-            job: job()?,
+            base,
+            job,
             devices: devices()?,
             rank: rank()?,
             plan: plan()?,
@@ -58,6 +69,9 @@ pub(crate) fn job_prefix() -> String {
     // SAFETY: always succeeds and touches nothing.
     format!("efa-emulator.{}.", unsafe { libc::getuid() })
 }
+
+/// Longest path of the folder for jobs, so that a device's path fits into 256 bytes.
+const LONGEST_BASE: usize = 100;
 
 const DEFAULT_JOB: &str = "default";
 

@@ -34,26 +34,29 @@ pub(crate) enum Outcome {
     Done(Status),
     /// The receiver has no receive posted.
     NotReady,
-    /// The same again in a moment: the peer must do something first. Given up after a while with this status.
-    Later(Status),
+    /// The same again in a moment: the peer must do something first. Given up after a while with the status, if any.
+    Later(Option<Status>),
     /// Finished after a while.
     After(Duration, Status),
 }
 
-/// Carries out a work request, at once or through the helper. ENOMEM if too many are unfinished.
-pub(crate) fn post(queue: &Arc<Queue>, work: Work) -> Result<(), Errno> {
-    queue.begin()?;
+/// Carries out work requests, at once or through the helper. ENOMEM, and none is, if too many are unfinished.
+pub(crate) fn post_all(queue: &Arc<Queue>, work: impl ExactSizeIterator<Item = Work>) -> Result<(), Errno> {
+    queue.reserve(work.len())?;
+    work.for_each(|work| post(queue, work));
+    Ok(())
+}
+
+fn post(queue: &Arc<Queue>, work: Work) {
     let process = &queue.parts.process;
     if process.log.on() {
         log_post(queue, &work);
     }
     if process.faults.active() {
-        post_with_faults(queue, work);
-        return Ok(());
+        return post_with_faults(queue, work);
     }
     let outcome = attempt(queue, &work);
     settle(queue, work, outcome, Attempt::first(queue.retries()));
-    Ok(())
 }
 
 /// Goes on from how a try went: finishes the request or hands it to the helper.
@@ -72,7 +75,7 @@ pub(crate) fn settle(queue: &Arc<Queue>, mut work: Work, outcome: Outcome, attem
             let next = Attempt { retries, wait: (wait * 2).min(RETRY_LAST), ..attempt };
             Held::hold(queue, work, wait, next);
         }
-        Outcome::Later(status) if attempt.waited >= LETTER_PATIENCE => finish(queue, &work, status),
+        Outcome::Later(Some(status)) if attempt.waited >= LETTER_PATIENCE => finish(queue, &work, status),
         Outcome::Later(_) => {
             let next = Attempt { waited: attempt.waited + RETRY_LAST, ..attempt };
             Held::hold(queue, work, RETRY_LAST, next);
@@ -174,7 +177,7 @@ fn place(
     let placed = remote.file.ring(which).place(remote.file.mapping(), own.slot, label, fill);
     placed.map_err(|refusal| match refusal {
         // A full device queue is waited for: the program has no receive to post against it.
-        Refusal::NotReady if unsolicited => Outcome::Later(Status::ReceiverNotReady),
+        Refusal::NotReady if unsolicited => Outcome::Later(None),
         Refusal::NotReady => Outcome::NotReady,
         Refusal::TooLong => Outcome::Done(Status::RemoteBadLength),
         Refusal::Broken => Outcome::Done(Status::BadDestination),

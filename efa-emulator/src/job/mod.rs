@@ -76,6 +76,13 @@ impl Job {
         }
     }
 
+    /// The number by which the kernel here knows the process of a place; none if it lives in another container.
+    pub(crate) fn pid(&self, slot: u16) -> Option<u32> {
+        let (own, other) = (self.table.entry(self.slot)?, self.table.entry(slot)?);
+        let here = own.pid_namespace.load(Ordering::Relaxed) == other.pid_namespace.load(Ordering::Relaxed);
+        here.then(|| other.pid.load(Ordering::Relaxed))
+    }
+
     /// Where a process's own file is.
     pub(crate) fn process_path(&self, slot: u16, generation: u32) -> PathBuf {
         self.dir.join(format!("process.{slot}.{generation:08x}"))
@@ -134,6 +141,7 @@ impl Job {
         cleanup::remove_process(&job, slot);
         if let Some(entry) = job.table.entry(slot) {
             entry.pid.store(std::process::id(), Ordering::Relaxed);
+            entry.pid_namespace.store(pid_namespace(), Ordering::Relaxed);
             entry.rank.store(settings.rank.unwrap_or(u32::from(slot)), Ordering::Relaxed);
             entry.devices.store(settings.devices as u32, Ordering::Relaxed);
             entry.gone.store(0, Ordering::Relaxed);
@@ -162,6 +170,11 @@ extern "C" fn let_go() {
         // SAFETY: in the child nobody uses the parent's job, whose state is never dropped there.
         unsafe { libc::close(fd) };
     }
+}
+
+/// Which processes our process numbers are about; 0 if the system doesn't tell.
+pub(crate) fn pid_namespace() -> u64 {
+    std::fs::metadata("/proc/self/ns/pid").map_or(0, |namespace| namespace.ino())
 }
 
 /// A random number other than 0.

@@ -32,8 +32,10 @@ pub(crate) struct Header {
 pub(crate) struct Entry {
     /// Random number of the process at this place; 0 if there is none.
     pub(crate) generation: AtomicU32,
-    /// Its process number.
+    /// Its process number,
     pub(crate) pid: AtomicU32,
+    /// which counts in this namespace only.
+    pub(crate) pid_namespace: AtomicU64,
     /// Its rank: from the environment, or its place.
     pub(crate) rank: AtomicU32,
     /// How many devices it has.

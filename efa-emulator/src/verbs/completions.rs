@@ -124,7 +124,8 @@ pub unsafe extern "C" fn ibv_destroy_cq(cq: *mut ibv_cq) -> c_int {
             return Err(Errno(libc::EBUSY));
         }
         // SAFETY: made by `create` with `Box::into_raw`.
-        drop(unsafe { Box::from_raw(cq.cast::<CompletionQueue>()) });
+        let queue = unsafe { Box::from_raw(cq.cast::<CompletionQueue>()) };
+        queue.shared.close();
         Ok(())
     })
 }

@@ -27,6 +27,8 @@ pub(crate) struct Poller {
     current: Completion,
     receivers: Vec<Arc<Queue>>,
     version: u64,
+    /// Whose turn it is among the receivers, so that a busy one doesn't starve the others.
+    turn: usize,
     /// Alternates, so that neither finished sends nor receives starve.
     receives_first: bool,
     /// Empty polls since the last completion.
@@ -42,6 +44,7 @@ impl Default for Poller {
             current: Completion::new(0, 0, Status::Ok, 0),
             receivers: Vec::new(),
             version: 0,
+            turn: 0,
             receives_first: false,
             empty: 0,
             until_check: 0,
@@ -146,11 +149,10 @@ fn find(queue: &CompletionQueue) -> bool {
         poller.receivers = receivers;
     }
     poller.receives_first = !poller.receives_first;
-    let received = |receivers: &[Arc<Queue>]| receivers.iter().find_map(|queue| queue.receive());
     let found = if poller.receives_first {
-        received(&poller.receivers).or_else(|| queue.shared.pop())
+        receive(poller).or_else(|| queue.shared.pop())
     } else {
-        queue.shared.pop().or_else(|| received(&poller.receivers))
+        queue.shared.pop().or_else(|| receive(poller))
     };
     let Some(mut completion) = found else { return false };
     if let Some(sender) = completion.sender.take() {
@@ -159,6 +161,17 @@ fn find(queue: &CompletionQueue) -> bool {
     poller.empty = 0;
     poller.current = completion;
     true
+}
+
+/// The next message of any queue pair.
+fn receive(poller: &mut Poller) -> Option<Completion> {
+    for _ in 0..poller.receivers.len() {
+        poller.turn = if poller.turn + 1 < poller.receivers.len() { poller.turn + 1 } else { 0 };
+        if let Some(completion) = poller.receivers.get(poller.turn).and_then(|queue| queue.receive()) {
+            return Some(completion);
+        }
+    }
+    None
 }
 
 /// Counts an empty poll; true if the processor should be offered to others.

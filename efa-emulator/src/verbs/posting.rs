@@ -103,7 +103,7 @@ pub(crate) unsafe extern "C" fn post_send(
             }
             // SAFETY: the caller vouches for the address handle.
             unsafe { set_address(&mut work, wr.ud.ah, wr.ud.remote_qpn, wr.ud.remote_qkey) };
-            transmit::post(&queue.shared, work)?;
+            transmit::post_all(&queue.shared, std::iter::once(work))?;
             next = wr.next;
         }
         Ok(())
@@ -132,7 +132,7 @@ unsafe extern "C" fn wr_complete(qp: *mut ibv_qp_ex) -> c_int {
     let batch = unsafe { &mut *queue.batch.get() };
     let outcome = code(|| match batch.error {
         Some(error) => Err(error),
-        None => batch.work.drain(..).try_for_each(|work| transmit::post(&queue.shared, work)),
+        None => transmit::post_all(&queue.shared, batch.work.drain(..)),
     });
     queue.building.unlock();
     outcome
