@@ -7,11 +7,13 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 use std::time::{Duration, Instant};
 
-use common::{config, endpoints, meet, pattern, ranks, ranks_with, until};
+use common::{config, endpoints, meet, pattern, provider, ranks, ranks_with, until};
+use efa_core::fabric::Provider;
 use efa_core::memory::{Access, Buf, BufMut};
 use efa_core::{Endpoint, Error};
 
-const LARGE: usize = 1 << 20;
+/// Long enough for every provider's way of sending long messages, short enough for valgrind.
+const LARGE: usize = 1 << 18;
 
 /// A heap block of its own that tells when it is freed.
 struct Watched {
@@ -133,7 +135,7 @@ fn a_dropped_receive_keeps_its_buffer_until_the_message_is_in_it() {
 #[test]
 fn a_dropped_send_still_sends_what_its_buffer_held() {
     ranks(2, |endpoint| {
-        const COUNT: usize = 20;
+        const COUNT: usize = 10;
         if endpoint.rank() == 0 {
             let freed: Vec<_> = (0..COUNT)
                 .map(|number| {
@@ -422,12 +424,9 @@ fn receives_from_a_rank_that_dies_end_with_its_name_and_others_go_on() {
 #[test]
 fn sends_that_a_dead_rank_never_takes_end_by_closing_the_endpoint() {
     // More than any provider sets aside for a rank that does not receive.
-    const COUNT: usize = 100;
+    const COUNT: usize = 200;
     let (mut all, liveness) = endpoints(2, config());
     let (one, zero) = (all.pop().unwrap(), all.pop().unwrap());
-    // A rank that dies does not close its endpoint. In one process with its peer, the shm provider would look at the
-    // peer's closed one while it does.
-    std::mem::forget(one);
     let mut sends: Vec<_> = (0..COUNT).map(|_| zero.send(1, 1u32, vec![5u8; LARGE])).collect();
     let (buffer, freed) = Watched::new(LARGE);
     drop(zero.send(1, 1u32, buffer));
@@ -448,6 +447,10 @@ fn sends_that_a_dead_rank_never_takes_end_by_closing_the_endpoint() {
     let error = zero.send_blocking(0, 1u32, &[0u8]).unwrap_err();
     assert!(matches!(error, Error::Closed(_)), "{error}");
     assert!(error.to_string().contains("its peer is gone"), "{error}");
+    if provider() == Provider::Shm {
+        // Closing it would look at the other's messages, which in one process went with that endpoint.
+        std::mem::forget(one);
+    }
 }
 
 #[test]

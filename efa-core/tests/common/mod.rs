@@ -20,7 +20,7 @@ pub fn provider() -> Provider {
 /// A configuration that lets a test fail rather than hang.
 pub fn config() -> EndpointConfig {
     let mut config =
-        EndpointConfig::default().provider(provider()).timeout(Duration::from_secs(30)).local_ranks(4);
+        EndpointConfig::default().provider(provider()).timeout(Duration::from_secs(60)).local_ranks(4);
     if matches!(config.provider, Provider::Tcp | Provider::Sockets) {
         config.source = Some([127, 0, 0, 1].into());
     }

@@ -1,0 +1,192 @@
+//! Whole jobs of four ranks, started by `efa run` as users start them. Each rank is this test program again, running
+//! only [`rank`], with the part that it shall play in an environment variable.
+
+use std::io::{BufRead, BufReader};
+use std::path::PathBuf;
+use std::process::{Child, Command, Output, Stdio};
+use std::time::{Duration, Instant};
+
+use efa_core::collective::ReduceOp;
+use efa_core::{Communicator, Error};
+
+/// Names the part that the ranks play.
+const PART: &str = "EFA_TEST_PART";
+/// Which rank is killed.
+const VICTIM: usize = 2;
+/// Long enough for a loaded machine; a test that needs it has failed.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+fn efa() -> Command {
+    Command::new(env!("CARGO_BIN_EXE_efa"))
+}
+
+/// `efa run` with four ranks that play a part.
+fn job(provider: &str, part: &str) -> Command {
+    let mut command = efa();
+    command
+        .args(["run", "-n", "4", "--provider", provider, "--grace", "30", "--"])
+        .arg(std::env::current_exe().expect("this program has a path"))
+        .args(["--ignored", "--exact", "--nocapture", "rank"])
+        .env(PART, part)
+        .env("EFA_TIMEOUT", "60")
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped());
+    command
+}
+
+/// What each rank said, by rank; it is told from what the test harness prints by a mark.
+fn said(output: &Output) -> Vec<String> {
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    let mut said = vec![String::new(); 4];
+    for line in text.lines() {
+        if let Some((who, what)) = line.split_once("said: ") {
+            let rank: usize = who[1..2].parse().expect("the launcher puts the rank first");
+            said[rank].push_str(what);
+        }
+    }
+    said
+}
+
+fn everything(output: &Output) -> String {
+    format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr))
+}
+
+/// A rank of the jobs below.
+#[test]
+#[ignore = "runs as a rank of the jobs that the other tests here start"]
+fn rank() {
+    let Ok(part) = std::env::var(PART) else { return };
+    match part.as_str() {
+        "sum" => sum(efa_core::init().expect("the job is in order")),
+        "victim" => outlive(efa_core::init().expect("the job is in order"), |world| {
+            world.all_reduce_in_place(&mut vec![1u64; 1 << 20], ReduceOp::Sum)
+        }),
+        "receive" => outlive(efa_core::init().expect("the job is in order"), |world| {
+            world.endpoint().recv_blocking(VICTIM, 1u32, &mut [0u8; 100]).map(drop)
+        }),
+        "send" => outlive(efa_core::init().expect("the job is in order"), |world| {
+            let large = vec![1u8; 1 << 20];
+            (0..200).try_for_each(|_| world.endpoint().send_blocking(VICTIM, 1u32, &large))
+        }),
+        "join" => match efa_core::init() {
+            Ok(world) => println!("said: joined on {}", world.endpoint().provider()),
+            Err(error) => println!("said: {error}"),
+        },
+        other => panic!("there is no part '{other}'"),
+    }
+}
+
+fn sum(world: Communicator) {
+    let mut data = vec![world.rank() as u64; 100_000];
+    world.all_reduce_in_place(&mut data, ReduceOp::Sum).expect("all ranks are there");
+    assert!(data.iter().all(|&value| value == 6));
+    println!("said: 6 on {}", world.endpoint().provider());
+    world.finish().expect("all ranks leave");
+}
+
+/// The victim prints its number and sleeps; the others call what can't succeed without it, and print the error.
+fn outlive(world: Communicator, call: impl Fn(&Communicator) -> Result<(), Error>) {
+    world.barrier().expect("all ranks are there");
+    if world.rank() == VICTIM {
+        println!("victim: {}", std::process::id());
+        std::thread::sleep(2 * PATIENCE);
+    }
+    let error = call(&world).expect_err("the victim is killed");
+    let named = error.peer().map(|peer| peer.rank);
+    println!("said: {named:?} {error}");
+}
+
+/// Starts a job, kills the victim with SIGKILL once it says that it is ready, and returns what came of it.
+fn kill_one(provider: &str, part: &str) -> Output {
+    let mut child: Child = job(provider, part).spawn().expect("efa starts");
+    let mut lines = BufReader::new(child.stdout.take().expect("stdout is a pipe")).lines();
+    let mut stdout = String::new();
+    for line in lines.by_ref() {
+        let line = line.expect("UTF-8");
+        if let Some((_, victim)) = line.split_once("victim: ") {
+            // Let the others get to where they need it.
+            std::thread::sleep(Duration::from_millis(100));
+            let kill = Command::new("kill").args(["-KILL", victim]).status().expect("kill starts");
+            assert!(kill.success());
+            break;
+        }
+        stdout += &format!("{line}\n");
+    }
+    let begun = Instant::now();
+    for line in lines {
+        stdout += &format!("{}\n", line.expect("UTF-8"));
+    }
+    assert!(begun.elapsed() < PATIENCE, "the others hung");
+    let mut output = child.wait_with_output().expect("efa ends");
+    output.stdout = stdout.into_bytes();
+    output
+}
+
+/// The files of endpoints in /dev/shm whose process is gone.
+fn stale_files() -> Vec<PathBuf> {
+    let files = std::fs::read_dir("/dev/shm").expect("there is a /dev/shm");
+    let stale = |path: &PathBuf| {
+        let name = path.file_name().expect("it has a name").to_string_lossy().into_owned();
+        let process = name.strip_prefix("efa-ep.").and_then(|rest| rest.split('.').nth(1));
+        process.is_some_and(|process| !PathBuf::from("/proc").join(process).exists())
+    };
+    files.map(|file| file.expect("it can be read").path()).filter(stale).collect()
+}
+
+#[test]
+fn four_ranks_add_up_on_every_provider() {
+    for provider in ["tcp", "shm", "sockets"] {
+        let output = job(provider, "sum").output().expect("efa starts");
+        assert!(output.status.success(), "{}", everything(&output));
+        assert_eq!(said(&output), vec![format!("6 on {provider}"); 4]);
+    }
+}
+
+#[test]
+fn a_killed_rank_is_named_by_all_the_others_whatever_they_wait_for() {
+    for provider in ["tcp", "shm"] {
+        for part in ["victim", "receive", "send"] {
+            let output = kill_one(provider, part);
+            let all = everything(&output);
+            assert!(!output.status.success(), "{all}");
+            for (rank, said) in said(&output).into_iter().enumerate().filter(|&(rank, _)| rank != VICTIM) {
+                let named = said.contains(&format!("Some({VICTIM})"));
+                assert!(named, "{provider}, {part}, rank {rank} said: {said}\n{all}");
+            }
+        }
+    }
+}
+
+#[test]
+fn what_a_killed_rank_leaves_in_shared_memory_is_gone_after_the_next_run() {
+    kill_one("shm", "receive");
+    let output = job("shm", "sum").output().expect("efa starts");
+    assert!(output.status.success(), "{}", everything(&output));
+    assert_eq!(stale_files(), Vec::<PathBuf>::new());
+}
+
+#[test]
+fn a_full_shared_memory_is_an_error_that_says_so() {
+    let inside = r#"mount -t tmpfs -o size=20m none /dev/shm && exec "$@""#;
+    let mut command = Command::new("unshare");
+    let allowed = command.args(["-m", "true"]).output().is_ok_and(|output| output.status.success());
+    if !allowed {
+        println!("NOT TESTED: a mount namespace of its own needs root");
+        return;
+    }
+    let plain = job("shm", "join");
+    let output = Command::new("unshare")
+        .args(["-m", "sh", "-c", inside, "sh"])
+        .arg(plain.get_program())
+        .args(plain.get_args())
+        .env(PART, "join")
+        .stdin(Stdio::null())
+        .output()
+        .expect("unshare starts");
+    let all = everything(&output);
+    let told = said(&output).iter().filter(|said| said.contains("/dev/shm")).count();
+    assert!(told > 0, "{all}");
+    assert!(!all.contains("SIGBUS") && !all.contains("panicked"), "{all}");
+    assert!(said(&output).iter().all(|said| !said.is_empty() && !said.contains("joined")), "{all}");
+}
