@@ -11,6 +11,8 @@ use serde_json::Value;
 pub struct Artifacts {
     /// Our command.
     pub efa: PathBuf,
+    /// The program whose instructions are counted.
+    pub instructions: PathBuf,
     /// The linker's arguments for the libfabric that `efa` was linked to.
     pub libfabric: Vec<String>,
     /// The root of libfabric's sources, with fabtests beside them; not there in a build without them.
@@ -33,6 +35,7 @@ impl Artifacts {
         })?;
         Ok(Self {
             efa: executable(&messages, "efa")?,
+            instructions: executable(&messages, "instructions")?,
             libfabric: linker_arguments(&messages),
             sources: sources(&metadata),
             folder,
@@ -86,17 +89,10 @@ fn cargo() -> Command {
 
 fn cargo_build() -> Result<Vec<Value>> {
     let mut command = cargo();
-    command.args([
-        "build",
-        "--release",
-        "-p",
-        "efa-cli",
-        "--bin",
-        "efa",
-        "--message-format=json-render-diagnostics",
-    ]);
+    command.args(["build", "--release", "-p", "efa-cli", "--bin", "efa", "-p", "efa-benches"]);
+    command.args(["--bin", "instructions", "--message-format=json-render-diagnostics"]);
     same_libfabric(&mut command);
-    messages_of(&mut command, "build the efa command")
+    messages_of(&mut command, "build our programs")
 }
 
 /// Has cargo build with the libfabric that this program has: features of the same names.

@@ -5,9 +5,11 @@
 
 #![forbid(unsafe_code)]
 
+pub mod alone;
 pub mod artifacts;
 pub mod callgrind;
 pub mod case;
+pub mod instructions;
 pub mod machine;
 pub mod ours;
 pub mod peers;

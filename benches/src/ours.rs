@@ -25,7 +25,9 @@ pub fn measure(artifacts: &Artifacts, case: &Case, cpus: [Option<usize>; 2]) -> 
     command.arg(&artifacts.efa);
     command.args(["bench", case.measure.name(), "--provider", &case.provider, "--format", "json"]);
     command.args(["--sizes", &case.size.to_string()]);
-    command.args(["--iterations", &case.iterations.to_string(), "--warmup", &case.warmup.to_string()]);
+    // `efa bench` counts windows.
+    let [iterations, warmup] = [case.iterations, case.warmup].map(|count| (count / case.window).to_string());
+    command.args(["--iterations", &iterations, "--warmup", &warmup]);
     let printed = run(&mut command, &what)?;
     let path: &[&str] = match case.measure {
         Measure::Latency => &["time_us", "mean"],

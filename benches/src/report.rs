@@ -2,13 +2,12 @@
 
 use serde_json::json;
 
-use crate::case::Target;
 use crate::rounds::Outcome;
 
 /// The table's head, to match [`row`].
 pub fn head() -> String {
     format!(
-        "{:<28} {:>12} {:<20} {:>12} {:<10} {:>7}  {:<15} {}",
+        "{:<36} {:>12} {:<18} {:>12} {:<12} {:>7}  {:<15} {}",
         "case", "ours", "peer", "theirs", "unit", "ratio", "middle half", "target"
     )
 }
@@ -17,9 +16,11 @@ pub fn head() -> String {
 pub fn row(outcome: &Outcome) -> String {
     let Outcome { case, ours, peer, theirs, unit, ratio, spread: (low, high), target, .. } = outcome;
     let spread = format!("{low:.3} to {high:.3}");
+    let aim = target.map_or(String::new(), |target| {
+        format!("{target}: {}", if target.is_met_by(*ours, *ratio) { "met" } else { "missed" })
+    });
     let (ours, theirs) = (figure(*ours), figure(*theirs));
-    let aim = target.map_or(String::new(), |target| aim(target, *ratio));
-    format!("{case:<28} {ours:>12} {peer:<20} {theirs:>12} {unit:<10} {ratio:>7.3}  {spread:<15} {aim}")
+    format!("{case:<36} {ours:>12} {peer:<18} {theirs:>12} {unit:<12} {ratio:>7.3}  {spread:<15} {aim}")
         .trim_end()
         .to_owned()
 }
@@ -38,10 +39,6 @@ pub fn json_line(outcome: &Outcome) -> String {
     )
 }
 
-fn aim(target: Target, ratio: f64) -> String {
-    format!("{target}: {}", if target.is_met_by(ratio) { "met" } else { "missed" })
-}
-
 /// A figure with three decimals where they mean something.
 fn figure(value: f64) -> String {
     if value.abs() >= 1000.0 { format!("{value:.0}") } else { format!("{value:.3}") }
@@ -49,7 +46,7 @@ fn figure(value: f64) -> String {
 
 #[cfg(test)]
 mod tests {
-    use crate::case::Better;
+    use crate::case::{Better, Target};
 
     use super::*;
 

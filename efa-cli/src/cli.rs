@@ -1,11 +1,14 @@
 //! The command line: names, flags, help.
 
 use std::ffi::OsString;
-use std::fmt;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use efa_core::fabric::ProviderChoice;
+
+use crate::bench::BenchArgs;
+use crate::run::EmulationArgs;
 
 /// Most ranks that can be started on one machine. Beyond this a test job is a fork bomb by mistake.
 pub(crate) const MAX_RANKS: usize = 1024;
@@ -18,8 +21,11 @@ pub(crate) const MAX_RANKS: usize = 1024;
     disable_help_subcommand = true,
     after_help = "\
 Examples:
+  efa info                                                  what is here
   efa doctor --members job.json --security-groups sg.json   judge a job before it is launched
   efa run -n 4 -- ./my-program --its-own-flags              four ranks on this machine
+  efa bench latency                                         two ranks, tables in the manner of OSU
+  efa bench all-reduce -n 4 --plot all-reduce.svg           and of nccl-tests, with a picture
 
 Results go to stdout, progress and errors to stderr. Exit status: 0 good, 1 failed, 2 usage.
 'efa COMMAND --help' shows the options of a command."
@@ -31,13 +37,35 @@ pub(crate) struct Cli {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
+    /// Show the libfabric in use, its devices and limits, and whether this host would be admitted
+    Info(InfoArgs),
     /// Judge this host, or a job that files describe, before anything is launched
     Doctor(DoctorArgs),
     /// Start N ranks of a program on this machine
     Run(RunArgs),
+    /// Measure latency, bandwidth and collectives between ranks
+    Bench(BenchArgs),
     /// Ends the ranks when the launcher dies; started by `efa run`, never by hand
     #[command(name = "__guard", hide = true)]
     Guard,
+}
+
+/// The options of `efa info`.
+#[derive(Debug, Args)]
+#[command(
+    override_usage = "efa info [--json]",
+    after_help = "\
+Lists every device that efa, shm, tcp and sockets can use here. What a provider lacks can't be seen: if efa
+is missing, 'efa doctor --provider efa' says why.
+
+Examples:
+  efa info
+  efa info --json | jq '.devices[].device'"
+)]
+pub(crate) struct InfoArgs {
+    /// One JSON object instead of tables
+    #[arg(long)]
+    pub(crate) json: bool,
 }
 
 /// The options of `efa doctor`.
@@ -66,9 +94,9 @@ pub(crate) struct DoctorArgs {
     /// How far apart members may be: in one subnet, or in one zone of one VPC
     #[arg(long, value_name = "P", default_value = "strict")]
     pub(crate) policy: PolicyName,
-    /// What the job will use; 'efa' is judged more closely
+    /// What the job will use: auto, efa (judged more closely), shm, tcp or sockets
     #[arg(long, value_name = "P", default_value = "auto")]
-    pub(crate) provider: Provider,
+    pub(crate) provider: ProviderChoice,
     /// One JSON object instead of a table
     #[arg(long)]
     pub(crate) json: bool,
@@ -84,7 +112,7 @@ pub(crate) enum PolicyName {
 /// The options of `efa run`.
 #[derive(Debug, Args)]
 #[command(
-    override_usage = "efa run -n N [--provider P] [--no-prefix] [--grace SECONDS] -- PROGRAM [ARGS]...",
+    override_usage = "efa run -n N [--provider P] [--emulate-efa [--devices D]] [--no-prefix] [--grace SECONDS] -- PROGRAM [ARGS]...",
     after_help = "\
 Every rank finds its place in the environment: EFA_RANK, EFA_WORLD_SIZE, EFA_LOCAL_RANK,
 EFA_LOCAL_WORLD_SIZE, EFA_RENDEZVOUS, EFA_JOB_ID, EFA_JOB_KEY, and EFA_PROVIDER if --provider is given.
@@ -103,9 +131,11 @@ pub(crate) struct RunArgs {
     /// How many ranks to start (1 to 1024)
     #[arg(short = 'n', long = "ranks", value_name = "N", value_parser = parse_ranks)]
     pub(crate) ranks: usize,
-    /// Provider for the ranks, handed to them as EFA_PROVIDER
+    /// Provider for the ranks, in EFA_PROVIDER: auto, efa, shm, tcp or sockets
     #[arg(long, value_name = "P")]
-    pub(crate) provider: Option<Provider>,
+    pub(crate) provider: Option<ProviderChoice>,
+    #[command(flatten)]
+    pub(crate) emulation: EmulationArgs,
     /// Do not put the rank before each line of output
     #[arg(long)]
     pub(crate) no_prefix: bool,
@@ -117,32 +147,7 @@ pub(crate) struct RunArgs {
     pub(crate) program: Vec<OsString>,
 }
 
-/// A libfabric provider, by the name the environment and the results carry.
-///
-/// `auto` takes efa where there is one, else shm when all ranks are on one host, else tcp.
-// The variants have no doc comments: clap would spread the help of each option over ten lines.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub(crate) enum Provider {
-    Auto,
-    Tcp,
-    Shm,
-    Sockets,
-    Efa,
-}
-
-impl fmt::Display for Provider {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Auto => "auto",
-            Self::Tcp => "tcp",
-            Self::Shm => "shm",
-            Self::Sockets => "sockets",
-            Self::Efa => "efa",
-        })
-    }
-}
-
-fn parse_ranks(text: &str) -> Result<usize, String> {
+pub(crate) fn parse_ranks(text: &str) -> Result<usize, String> {
     match text.parse() {
         Ok(ranks) if (1..=MAX_RANKS).contains(&ranks) => Ok(ranks),
         Ok(0) => Err("a job has at least one rank".into()),

@@ -3,11 +3,11 @@
 use std::io;
 use std::process::ExitCode;
 
-use efa_core::Error;
 use efa_core::admission::source::{self, file};
 use efa_core::admission::{Policy, Report, evaluate};
+use efa_core::fabric::{Provider, ProviderChoice};
 
-use crate::cli::{DoctorArgs, PolicyName, Provider};
+use crate::cli::{DoctorArgs, PolicyName};
 use crate::failure::{EXIT_USAGE, Failure, colourful};
 use crate::stdout;
 
@@ -17,12 +17,11 @@ const EXIT_UNDETERMINED: u8 = 3;
 /// Prints the report and exits as it says: 0 admitted, 1 refused, 3 undetermined.
 pub(crate) fn doctor(args: &DoctorArgs) -> Result<ExitCode, Failure> {
     let report = examine(args)?;
-    let text = if args.json {
-        serde_json::to_string(&report).map_err(cannot_print)? + "\n"
+    if args.json {
+        stdout::print_json(&report)?;
     } else {
-        report.to_table(colourful(&io::stdout()))
-    };
-    stdout::print(&text)?;
+        stdout::print(&report.to_table(colourful(&io::stdout())))?;
+    }
     Ok(ExitCode::from(report.exit_status()))
 }
 
@@ -42,9 +41,9 @@ fn examine(args: &DoctorArgs) -> Result<Report, Failure> {
         PolicyName::Strict => Policy::strict(),
         PolicyName::SameZone => Policy::same_zone(),
     };
-    Ok(evaluate(&members, &groups, &policy.requires_efa(args.provider == Provider::Efa)))
-}
-
-fn cannot_print(error: serde_json::Error) -> Failure {
-    Error::system(error.into(), "cannot write the report as JSON", "run without --json").into()
+    Ok(evaluate(
+        &members,
+        &groups,
+        &policy.requires_efa(args.provider == ProviderChoice::Only(Provider::Efa)),
+    ))
 }

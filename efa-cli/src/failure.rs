@@ -23,19 +23,27 @@ pub(crate) fn colourful(stream: &impl IsTerminal) -> bool {
 /// An error together with the status the command exits with.
 #[derive(Debug)]
 pub(crate) struct Failure {
-    error: Error,
+    /// Absent where there is nobody to tell.
+    error: Option<Error>,
     exit: u8,
 }
 
 impl Failure {
     /// An error that deserves a status of its own, such as the shell's 127.
     pub(crate) fn new(error: Error, exit: u8) -> Self {
-        Self { error, exit }
+        Self { error: Some(error), exit }
+    }
+
+    /// A failure that needs no words.
+    pub(crate) fn quiet(exit: u8) -> Self {
+        Self { error: None, exit }
     }
 
     /// Prints the three lines and gives the exit status.
     pub(crate) fn report(self) -> ExitCode {
-        print(self.error.explanation());
+        if let Some(error) = self.error {
+            print(error.explanation());
+        }
         ExitCode::from(self.exit)
     }
 }
@@ -46,7 +54,7 @@ impl From<Error> for Failure {
             Error::Misuse(_) | Error::Setting(_) => EXIT_USAGE,
             _ => EXIT_FAILED,
         };
-        Self { error, exit }
+        Self::new(error, exit)
     }
 }
 
@@ -76,8 +84,12 @@ fn print(explanation: &Explanation) {
     let _ = stderr.lock().write_all(text.as_bytes());
 }
 
-/// Puts clap's finding into our three sentences.
+/// Puts clap's finding into our three sentences. Our own parsers have brought theirs.
 fn explain(error: &clap::Error) -> Explanation {
+    let cause = std::error::Error::source(error);
+    if let Some(ours) = cause.and_then(|cause| cause.downcast_ref::<Error>()) {
+        return ours.explanation().clone();
+    }
     let context = |kind| error.get(kind).map(text_of).unwrap_or_default();
     let argument = context(ContextKind::InvalidArg);
     let value = context(ContextKind::InvalidValue);
@@ -102,7 +114,7 @@ fn explain(error: &clap::Error) -> Explanation {
             (format!("cannot use '{value}' for {argument}"), "it is not one of the values it takes".into())
         }
         ErrorKind::ValueValidation => {
-            let why = std::error::Error::source(error).map(ToString::to_string).unwrap_or_default();
+            let why = cause.map(ToString::to_string).unwrap_or_default();
             (format!("cannot use '{value}' for {argument}"), why)
         }
         ErrorKind::ArgumentConflict => {

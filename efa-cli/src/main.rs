@@ -2,25 +2,19 @@
 
 #![forbid(unsafe_code)]
 
+mod bench;
+mod bytes;
 mod cli;
 mod doctor;
 mod failure;
-mod run;
-mod stdout;
-
-// The parts of `efa bench` that need no endpoint.
-#[cfg(test)]
-mod bench;
-#[cfg(test)]
+mod info;
 mod output;
-#[cfg(test)]
 mod plot;
-#[cfg(test)]
 mod progress;
-#[cfg(test)]
+mod run;
 mod sizes;
-#[cfg(test)]
 mod statistics;
+mod stdout;
 
 use std::process::ExitCode;
 
@@ -33,8 +27,10 @@ fn main() -> ExitCode {
         Err(error) => return failure::usage(&error),
     };
     let outcome = match cli.command {
+        Command::Info(args) => info::info(&args),
         Command::Doctor(args) => doctor::doctor(&args),
         Command::Run(args) => run::run(&args),
+        Command::Bench(args) => bench::bench(&args),
         Command::Guard => run::guard::main(),
     };
     outcome.unwrap_or_else(|failure| failure.report())

@@ -1,9 +1,10 @@
 //! Message sizes on the command line: `8:4M`, `8:4M:4`, `64,1M`.
 
-use std::fmt;
 use std::str::FromStr;
 
 use efa_core::Error;
+
+use crate::bytes::Bytes;
 
 /// Largest size that makes sense: beyond it no machine could register the buffers.
 const LARGEST: u64 = 1 << 40;
@@ -23,11 +24,6 @@ impl Sizes {
     /// The sizes, smallest first if they were given as a range.
     pub(crate) fn as_slice(&self) -> &[u64] {
         &self.0
-    }
-
-    /// The largest, which is what buffers are made for.
-    pub(crate) fn largest(&self) -> u64 {
-        self.0.iter().copied().max().unwrap_or(0)
     }
 }
 
@@ -76,23 +72,6 @@ fn parse_factor(text: &str) -> Result<u64, String> {
     match text.parse() {
         Ok(factor) if factor >= 2 => Ok(factor),
         _ => Err(format!("'{text}' is not a factor: a whole number from 2 on")),
-    }
-}
-
-/// A number of bytes as people write it: `64 B`, `1 KiB`, `1.5 MiB`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Bytes(pub(crate) u64);
-
-impl fmt::Display for Bytes {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (shift, unit) in [(40, "TiB"), (30, "GiB"), (20, "MiB"), (10, "KiB")] {
-            if self.0 >> shift > 0 {
-                let number = self.0 as f64 / (1u64 << shift) as f64;
-                let rounded = (number * 10.0).round() / 10.0;
-                return f.pad(&format!("{rounded} {unit}"));
-            }
-        }
-        f.pad(&format!("{} B", self.0))
     }
 }
 
@@ -148,20 +127,6 @@ mod tests {
         ] {
             let error = text.parse::<Sizes>().expect_err(text);
             assert_eq!(error.explanation().why, why);
-        }
-    }
-
-    #[test]
-    fn the_largest_need_not_be_the_last() {
-        assert_eq!("64,1M,3".parse::<Sizes>().expect("a list").largest(), 1 << 20);
-    }
-
-    #[test]
-    fn bytes_are_written_with_binary_units() {
-        for (bytes, text) in
-            [(0, "0 B"), (1023, "1023 B"), (1024, "1 KiB"), (1536, "1.5 KiB"), (5 << 30, "5 GiB")]
-        {
-            assert_eq!(Bytes(bytes).to_string(), text);
         }
     }
 }

@@ -3,6 +3,7 @@
 use std::io::{self, Write};
 
 use efa_core::Error;
+use serde::Serialize;
 
 /// Writes `text` to standard output. A reader that has gone has seen what it wanted.
 pub(crate) fn print(text: &str) -> Result<(), Error> {
@@ -13,4 +14,12 @@ pub(crate) fn print(text: &str) -> Result<(), Error> {
         }
         _ => Ok(()),
     }
+}
+
+/// Writes one JSON object on a line of its own.
+pub(crate) fn print_json(object: &impl Serialize) -> Result<(), Error> {
+    let text = serde_json::to_string(object).map_err(|error| {
+        Error::system(error.into(), "cannot write the result as JSON", "run without --json")
+    })?;
+    print(&(text + "\n"))
 }

@@ -16,7 +16,7 @@ use crate::fabric::{self, Provider, ProviderChoice};
 /// Joins the job that this process belongs to, and returns the communicator of all its ranks.
 ///
 /// Which job that is, the environment says: that of `efa run`, torchrun, Slurm, Open MPI or MPICH; without any of them
-/// the process is a job of one. The members meet, are judged ([`admission`](crate::admission)), agree on a provider,
+/// the process is a job of one. The members meet, are judged ([`admission`]), agree on a provider,
 /// open their endpoints and try the path to their neighbours.
 ///
 /// ```no_run
@@ -126,11 +126,16 @@ impl Init {
 
     /// Exchanges what the members know about themselves.
     fn introduce(&self, control: &Control) -> Result<Vec<Introduction>> {
-        let mine = Introduction {
-            facts: source::of_this_machine(control.rank(), Some(control.local_address()))?,
-            host: host_identity(),
-            efa: fabric::requested(Provider::Efa),
-        };
+        let mut facts = source::of_this_machine(control.rank(), Some(control.local_address()))?;
+        let devices = fabric::device_count(Provider::Efa);
+        if let Some(host) = &mut facts.host {
+            // What libfabric sees counts: an emulated device is not in sysfs, and needs no locked memory.
+            host.efa_devices = devices;
+            if fabric::is_emulated() {
+                host.memlock_bytes = None;
+            }
+        }
+        let mine = Introduction { facts, host: host_identity(), efa: devices > 0 };
         let mine = serde_json::to_vec(&mine).expect("facts are plain data");
         let all = control.exchange("who the members are", &mine, self.arrival)?;
         all.iter().enumerate().map(|(rank, wire)| parse(rank, wire)).collect()

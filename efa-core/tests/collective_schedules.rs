@@ -32,9 +32,9 @@ fn check(algorithm: Algorithm, call: &Call, segment: usize) {
     for schedule in &schedules {
         schedule.validate().map_err(with).unwrap();
     }
-    for profile in [strictest(), loosest()] {
-        simulate::prove(&schedules, 4, &profile).map_err(with).unwrap();
-    }
+    // Contents don't depend on the profile, as no two unordered steps conflict; what may get stuck does.
+    simulate::prove(&schedules, 4, &strictest()).map_err(with).unwrap();
+    simulate::predict(&schedules, 4, &loosest()).map_err(with).unwrap();
 }
 
 fn check_all(call: &Call, segment: usize) {
@@ -46,11 +46,24 @@ fn check_all(call: &Call, segment: usize) {
 }
 
 #[test]
-fn all_are_right_at_every_size_up_to_33() {
+fn all_are_right_at_small_sizes_with_any_count() {
     for collective in Collective::ALL {
-        for size in 1..=33 {
+        for size in 1..=9 {
             for elements in [0, 1, 2, 3, 5, size - 1, size, size + 1, 1000] {
                 check_all(&Call::new(collective, 0, size, elements).with_root(size / 2), 16);
+            }
+        }
+    }
+}
+
+#[test]
+fn all_are_right_at_every_size_up_to_33() {
+    for collective in Collective::ALL {
+        for size in 10..=33 {
+            // An empty block, then one of two pieces; the last two collectives count in blocks.
+            let per_block = matches!(collective, Collective::AllGather | Collective::ReduceScatter);
+            for elements in if per_block { [1, 2] } else { [size - 1, size + 1] } {
+                check_all(&Call::new(collective, 0, size, elements).with_root(size / 2), 1);
             }
         }
     }
@@ -70,47 +83,43 @@ fn broadcasts_are_right_from_every_root() {
 #[test]
 fn all_are_right_at_large_sizes() {
     for collective in Collective::ALL {
-        for size in [64, 100, 127] {
-            check_all(&Call::new(collective, 0, size, 777).with_root(size - 1), 5);
-        }
-    }
-    for collective in [Collective::Barrier, Collective::Broadcast] {
-        check_all(&Call::new(collective, 0, 512, 1000).with_root(3), 100);
+        check_all(&Call::new(collective, 0, 71, 77).with_root(70), 77);
     }
     for size in [511, 512] {
+        let broadcast = Call::new(Collective::Broadcast, 0, size, 1000).with_root(3);
+        check(Algorithm::Tree, &broadcast, 1000);
+        check(Algorithm::Chain, &broadcast, 100);
+        check(Algorithm::Dissemination, &Call::new(Collective::Barrier, 0, size, 0), 1);
         check(Algorithm::RecursiveDoubling, &Call::new(Collective::AllReduce, 0, size, 1000), 1);
     }
 }
 
 #[test]
-fn a_ring_of_256_is_right() {
-    check(Algorithm::Ring, &Call::new(Collective::AllReduce, 0, 256, 1000), 2);
-}
-
-#[test]
 fn large_blocks_in_many_pieces_are_right() {
     for collective in Collective::ALL {
-        for size in [2, 3, 5, 8] {
-            for segment in [1, 7, 64, 1000, usize::MAX] {
-                check_all(&Call::new(collective, 0, size, 1500), segment);
+        for size in [2, 3, 5] {
+            for segment in [1, 7, 64, usize::MAX] {
+                check_all(&Call::new(collective, 0, size, 150), segment);
             }
         }
     }
 }
 
 proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+
     #[test]
     fn any_collective_is_right(
         collective in prop::sample::select(&Collective::ALL),
-        size in 1usize..40, root in 0usize..40, elements in 0usize..3000, segment in 1usize..600,
+        size in 1usize..24, root in 0usize..24, elements in 0usize..3000, segment in 1usize..600,
     ) {
-        let longest_schedule = 20_000 / size;
-        let segment = segment.max(elements / longest_schedule);
+        // Tiny segments of much data only take long.
+        let segment = segment.max(elements / 50);
         check_all(&Call::new(collective, 0, size, elements).with_root(root % size), segment);
     }
 
     #[test]
-    fn any_mix_of_placements_is_right(size in 1usize..20, elements in 0usize..200, in_place: u32, segment in 1usize..50) {
+    fn any_mix_of_placements_is_right(size in 1usize..14, elements in 0usize..100, in_place: u32, segment in 1usize..50) {
         for collective in Collective::ALL {
             for &algorithm in Algorithm::of(collective) {
                 let schedules: Vec<Schedule> = (0..size)
@@ -173,11 +182,11 @@ fn predictions_follow_the_costs_of_the_algorithms() {
     assert!((6.0 * 15.0..6.0 * 17.0).contains(&doubling), "{doubling}");
     let ring = time(Algorithm::Ring, 64, 8);
     assert!((60.0 * 15.0..140.0 * 17.0).contains(&ring), "{ring}");
-    // Two times 7/8 of the bytes at 12.5 GB/s, and little else.
+    // 7/8 of the bytes reduced at 8 GB/s while they arrive, then moved at 12.5 GB/s, and little else.
     let bytes = 64 << 20;
-    let least = 2.0 * 7.0 / 8.0 * bytes as f64 / 12.5e3;
+    let least = 7.0 / 8.0 * bytes as f64 * (1.0 / 8e3 + 1.0 / 12.5e3);
     let ring = time(Algorithm::Ring, 8, bytes);
-    assert!((least..1.25 * least).contains(&ring), "{ring}, at least {least}");
+    assert!((least..1.05 * least).contains(&ring), "{ring}, at least {least}");
     assert!(time(Algorithm::RecursiveDoubling, 8, bytes) > 1.5 * ring);
 }
 

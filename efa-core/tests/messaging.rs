@@ -255,3 +255,33 @@ fn a_provider_that_is_not_here_is_an_error_that_lists_what_is() {
     let error = efa_core::Endpoint::open(&admission, config).unwrap_err();
     assert!(matches!(error, Error::Provider(_)), "{error}");
 }
+
+#[test]
+fn pieces_of_a_registered_buffer_arrive_and_go_on_in_place() {
+    ranks(3, |endpoint| {
+        let me = endpoint.rank();
+        let mut buffer = endpoint.allocate::<u32>(1000).unwrap();
+        if me == 0 {
+            buffer.iter_mut().zip(0..).for_each(|(element, value)| *element = value);
+        }
+        assert_eq!(buffer.pieces_mut(300).map(|piece| piece.len()).collect::<Vec<_>>(), [300, 300, 300, 100]);
+        endpoint.scope(|scope| {
+            let mut ready: Vec<_> = buffer.pieces_mut(300).collect();
+            if me > 0 {
+                let receives: Vec<_> = ready.drain(..).map(|piece| scope.recv(me - 1, 1u32, piece)).collect();
+                for receive in receives {
+                    let (result, piece) = receive.wait();
+                    result.unwrap();
+                    ready.push(piece);
+                }
+            }
+            if me < 2 {
+                let sends: Vec<_> = ready.into_iter().map(|piece| scope.send(me + 1, 1u32, piece)).collect();
+                for send in sends {
+                    send.wait().0.unwrap();
+                }
+            }
+        });
+        assert!(buffer.iter().copied().eq(0..1000));
+    });
+}

@@ -1,1 +1,99 @@
 //! An EFA device in user space.
+//!
+//! Loaded with `LD_PRELOAD`, `libefa_emulator.so` takes the place of rdma-core's libibverbs and libefa: libfabric's own
+//! efa provider then runs, unmodified, between the processes of one machine. Versions 1.22 to 2.6 find all they call.
+//!
+//! ```text
+//! LD_PRELOAD=libefa_emulator.so fi_info -p efa
+//! ```
+//!
+//! What it can't show is a real EFA's timing, congestion and firmware.
+//!
+//! # Environment
+//!
+//! | variable | meaning | default |
+//! |---|---|---|
+//! | `EFA_EMULATOR_JOB` | jobs with different names don't see each other | `default` |
+//! | `EFA_EMULATOR_DIR` | folder for shared memory | `/dev/shm` |
+//! | `EFA_EMULATOR_DEVICES` | devices of this process, 1 to 32 | 1 |
+//! | `EFA_EMULATOR_PLAN` | faults: a plan, or `@` and the name of a file with one | none |
+//! | `EFA_EMULATOR_LOG` | file for the log; `%p` stands for the process number, `%r` for the rank | none |
+//! | `EFA_EMULATOR_CMA` | `off`: don't access other processes' memory by system call | `on` |
+//! | `EFA_RANK` | this process's rank in plan and log | order of opening, from 0 |
+//!
+//! `SYSFS_PATH` is set by the library when it is loaded: libfabric looks the device up in a tree of files that lies in
+//! the job's folder. Intra-node traffic of libfabric's provider goes through its shared memory only between endpoints
+//! of one process, as every process has an address of its own.
+//!
+//! # Plan
+//!
+//! Items `name=value` between semicolons or line ends; `#` starts a comment. Shares are between 0 and 1, ranks may be
+//! `*` for any. Work requests are the sends, reads and writes that a process posts, counted from 1; libfabric posts some
+//! for its own purposes too. The same seed gives the same faults to a program that posts the same work.
+//!
+//! | item | what happens |
+//! |---|---|
+//! | `seed=N` | chooses which work requests the shares hit |
+//! | `reorder=P` | this share of the work requests is held back for 20 to 300 microseconds, so that later ones overtake |
+//! | `delay=P,US` | this share is held back for so many microseconds |
+//! | `rnr=P,COUNT` | this share of the sends finds no posted receive so many times in a row |
+//! | `badkey=P` | the remote key of this share of the reads and writes is refused: status 7 |
+//! | `unreachable=A>B` | sends of rank A to rank B end with status 15, at once |
+//! | `unresponsive=A>B` | sends of rank A to rank B end with status 13, after `timeout` |
+//! | `timeout=MS` | see above, in milliseconds; 500 |
+//! | `kill=RANK@N` | the process ends by SIGKILL when it posts its Nth work request |
+//! | `device-gone=DEV@N` or `RANK/DEV@N` | at the Nth work request the device goes away: what is posted on it ends with status 1, its port is down, and peers that send to it get status 13 after half a second |
+//!
+//! A wrong plan is told on stderr, and the list of devices is empty with `errno` EINVAL.
+//!
+//! # Log
+//!
+//! One line per event: `NANOSECONDS EVENT key=value …`. Events are `open`, `create`, `register`, `post`, `fault`,
+//! `done`, `receive`, `deregister`, `destroy`, `close`. `id` is the work request's identifier, `status` the device's
+//! number for the outcome, `from` and `to` are ranks.
+
+pub mod abi;
+mod channel;
+mod completion;
+mod device;
+mod errno;
+pub mod faults;
+mod handles;
+mod helper;
+mod job;
+mod letters;
+mod log;
+mod mapping;
+mod peers;
+mod process;
+mod queue;
+mod rdma;
+mod receive;
+mod regions;
+mod settings;
+mod spin;
+pub mod status;
+mod transmit;
+pub mod verbs;
+mod wire;
+mod work;
+
+/// Runs when the library is loaded, before any thread of the program: the only safe moment to change the environment.
+extern "C" fn on_load() {
+    if let Some(dir) = settings::sysfs_dir() {
+        // SAFETY: the dynamic loader runs this before the program starts, so nobody reads the environment meanwhile.
+        unsafe { std::env::set_var("SYSFS_PATH", dir) };
+    }
+}
+
+extern "C" fn on_exit() {
+    process::leave();
+}
+
+#[used]
+#[unsafe(link_section = ".init_array")]
+static ON_LOAD: extern "C" fn() = on_load;
+
+#[used]
+#[unsafe(link_section = ".fini_array")]
+static ON_EXIT: extern "C" fn() = on_exit;

@@ -4,12 +4,12 @@ use std::process::ExitCode;
 
 use clap::{Parser, ValueEnum};
 use efa_benches::artifacts::Artifacts;
-use efa_benches::case::{Better, Case, Target, WINDOW};
+use efa_benches::case::{Better, Case, Target};
 use efa_benches::peers::fabtests::Fabtests;
 use efa_benches::peers::mpi::{Implementation, Mpi};
 use efa_benches::peers::raw::Raw;
-use efa_benches::rounds::{Comparison, Contender};
-use efa_benches::{machine, ours, report};
+use efa_benches::rounds::{Comparison, Contender, Outcome};
+use efa_benches::{instructions, machine, ours, report};
 use efa_core::{Error, Result};
 
 /// Compares the efa command with fabtests, with MPI, and with bare sockets and bare shared memory as the limit.
@@ -87,7 +87,8 @@ fn compare(options: &Options) -> Result<bool> {
         comparisons.push(more_ranks_than_processors(&artifacts, provider));
     }
     comparisons.retain(|comparison| comparison.name.contains(&options.cases));
-    if comparisons.is_empty() {
+    let counted = options.providers.iter().flat_map(|provider| instructions::names(provider));
+    if comparisons.is_empty() && !counted.into_iter().any(|name| name.contains(&options.cases)) {
         eprintln!("error: no case has '{}' in its name", options.cases);
         return Ok(false);
     }
@@ -95,19 +96,22 @@ fn compare(options: &Options) -> Result<bool> {
     if !options.json {
         println!("{}", report::head());
     }
-    for comparison in &comparisons {
-        match comparison.run(options.rounds.into(), |round, who| {
-            eprintln!("# {}, round {round} of {}: {who}", comparison.name, options.rounds);
-        }) {
-            Ok(outcomes) if options.json => {
-                outcomes.iter().for_each(|it| println!("{}", report::json_line(it)))
-            }
-            Ok(outcomes) => outcomes.iter().for_each(|it| println!("{}", report::row(it))),
-            Err(error) => {
-                eprintln!("error: {}: {error}", comparison.name);
-                complete = false;
-            }
+    let mut show = |case: &str, outcomes: Result<Vec<Outcome>>| match outcomes {
+        Ok(outcomes) if options.json => outcomes.iter().for_each(|it| println!("{}", report::json_line(it))),
+        Ok(outcomes) => outcomes.iter().for_each(|it| println!("{}", report::row(it))),
+        Err(error) => {
+            eprintln!("error: {case}: {error}");
+            complete = false;
         }
+    };
+    for comparison in &comparisons {
+        let outcomes = comparison.run(options.rounds.into(), |round, who| {
+            eprintln!("# {}, round {round} of {}: {who}", comparison.name, options.rounds);
+        });
+        show(&comparison.name, outcomes);
+    }
+    for provider in &options.providers {
+        show("instructions", instructions::outcomes(&artifacts, provider, &options.cases));
     }
     Ok(complete)
 }
@@ -201,12 +205,10 @@ fn conditions(options: &Options, cpus: [Option<usize>; 2]) -> Vec<String> {
         }
         _ => "processors: left to the scheduler, for every program".to_owned(),
     });
-    lines.push(format!(
-        "rounds: {}, programs in turn; window of {WINDOW} messages, each answered by one of four bytes",
-        options.rounds
-    ));
+    lines.push(format!("rounds: {}, programs in turn", options.rounds));
     lines.extend(options.providers.iter().flat_map(|provider| Case::on(provider)).map(|case| {
-        format!("{}: {} iterations after {} to warm up", case.name(), case.iterations, case.warmup)
+        let (name, Case { iterations, warmup, window, .. }) = (case.name(), &case);
+        format!("{name}: {iterations} iterations after {warmup} to warm up, window of {window}")
     }));
     lines
 }

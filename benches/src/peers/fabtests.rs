@@ -6,7 +6,7 @@ use std::process::Command;
 use efa_core::{Error, Result};
 
 use crate::artifacts::{Artifacts, peers_folder};
-use crate::case::{Case, Measure, WINDOW};
+use crate::case::{Case, Measure};
 use crate::process::{free_port, guarded, run_pair};
 
 /// Attempts at a run: the port that was free may be taken by the time the server asks for it.
@@ -68,7 +68,7 @@ fn command(program: &Path, case: &Case, cpu: Option<usize>, port: u16) -> Comman
     // Addresses are exchanged over a TCP connection of its own (-E), results come in machine-readable form (-m).
     command.args(["-p", &case.provider, "-m"]).arg(format!("-E={port}"));
     command.args(["-S", &case.size.to_string(), "-I", &case.iterations.to_string()]);
-    command.args(["-w", &case.warmup.to_string(), "-W", &WINDOW.to_string()]);
+    command.args(["-w", &case.warmup.to_string(), "-W", &case.window.to_string()]);
     if case.provider != "shm" {
         command.args(["-s", "127.0.0.1"]);
     }

@@ -8,7 +8,7 @@ use std::process::Command;
 use efa_core::{Error, Result};
 
 use crate::artifacts::Artifacts;
-use crate::case::{Case, WINDOW};
+use crate::case::Case;
 use crate::process::{guarded, run};
 
 /// An implementation of MPI, by the names that Debian gives its programs.
@@ -120,7 +120,7 @@ impl Mpi {
             command.args(["sh", "-c", &pin, "sh", &first.to_string(), &second.to_string()]);
         }
         command.arg(&self.program).arg(case.measure.name());
-        command.args([case.size, case.iterations, case.warmup, WINDOW].map(|number| number.to_string()));
+        command.args([case.size, case.iterations, case.warmup, case.window].map(|number| number.to_string()));
         let printed = run(&mut command, &what)?;
         let figure = printed.lines().find_map(|line| line.trim().parse().ok());
         figure.ok_or_else(|| {

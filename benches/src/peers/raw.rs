@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use efa_core::{Error, Result};
 
 use crate::artifacts::{Artifacts, peers_folder};
-use crate::case::{Case, WINDOW};
+use crate::case::Case;
 use crate::process::{guarded, run};
 
 /// A built limit.
@@ -38,7 +38,7 @@ impl Raw {
     pub fn measure(&self, case: &Case, cpus: [Option<usize>; 2]) -> Result<f64> {
         let mut command = guarded(&self.program, None);
         command.arg(case.measure.name());
-        command.args([case.size, case.iterations, case.warmup, WINDOW].map(|number| number.to_string()));
+        command.args([case.size, case.iterations, case.warmup, case.window].map(|number| number.to_string()));
         command.args(cpus.map(|cpu| cpu.map_or("-1".to_owned(), |cpu| cpu.to_string())));
         let printed = run(&mut command, &format!("{}, {}", self.name, case.name()))?;
         printed.trim().parse().map_err(|_| {

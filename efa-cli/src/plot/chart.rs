@@ -6,8 +6,8 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use efa_core::Error;
 
 use crate::bench::Case;
+use crate::bytes::Bytes;
 use crate::output::Record;
-use crate::sizes::Bytes;
 
 /// A picture of one quantity over the message size.
 #[derive(Clone, Debug, PartialEq)]

@@ -8,7 +8,7 @@ use plotters::style::text_anchor::{HPos, Pos, VPos};
 
 use super::chart::{Chart, Series};
 use super::scale::{Scale, Tick};
-use crate::sizes::Bytes;
+use crate::bytes::Bytes;
 
 /// The picture's size in CSS pixels.
 const WIDTH: f64 = 960.0;

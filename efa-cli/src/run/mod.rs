@@ -3,6 +3,7 @@
 //! Each rank runs in a process group of its own, so that signals reach what it has started too. The launcher's main
 //! thread is a loop over events: a signal came, an output ended. Threads of their own carry the output.
 
+mod emulation;
 pub(crate) mod guard;
 mod lines;
 mod rank;
@@ -19,12 +20,14 @@ use std::time::{Duration, Instant};
 
 use efa_core::Error;
 use efa_core::bootstrap::LaunchEnv;
+use efa_core::fabric::ProviderChoice;
 use rustix::process::{Signal, getpgrp};
 use rustix::termios::tcgetpgrp;
 use signal_hook::consts::signal::{SIGCHLD, SIGPIPE, SIGTSTP};
 
-use crate::cli::{Provider, RunArgs};
+use crate::cli::RunArgs;
 use crate::failure::{EXIT_FAILED, Failure, colourful};
+pub(crate) use emulation::{EmulationArgs, is_emulated};
 use guard::Guard;
 use lines::{Decoration, Sink};
 use rank::{RankProcess, Step, describe, exit_code};
@@ -49,11 +52,25 @@ pub(crate) struct Launch<'a> {
     /// The program and its arguments; at least one element.
     pub(crate) program: &'a [OsString],
     /// Handed to the ranks, if given.
-    pub(crate) provider: Option<Provider>,
-    /// Whether to put the rank before each line.
-    pub(crate) prefix: bool,
+    pub(crate) provider: Option<ProviderChoice>,
+    /// Whether they find an emulated device.
+    pub(crate) emulation: &'a EmulationArgs,
+    /// What becomes of the ranks' output.
+    pub(crate) output: Output,
     /// From SIGTERM to SIGKILL.
     pub(crate) grace: Duration,
+}
+
+/// What becomes of the output of ranks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Output {
+    /// Whole lines of all ranks, with the rank before each.
+    Prefixed,
+    /// Whole lines of all ranks as they are.
+    Plain,
+    /// The first rank speaks for all and has our outputs to itself; lines of the others are prefixed. The ranks
+    /// explain their failures themselves, and nobody reads our input.
+    FirstRankSpeaks,
 }
 
 /// `efa run`.
@@ -62,7 +79,8 @@ pub(crate) fn run(args: &RunArgs) -> Result<ExitCode, Failure> {
         ranks: args.ranks,
         program: &args.program,
         provider: args.provider,
-        prefix: !args.no_prefix,
+        emulation: &args.emulation,
+        output: if args.no_prefix { Output::Plain } else { Output::Prefixed },
         grace: args.grace,
     })
 }
@@ -79,8 +97,10 @@ pub(crate) fn launch(launch: &Launch) -> Result<ExitCode, Failure> {
         ranks: Vec::with_capacity(launch.ranks),
         guard: Guard::start()?,
         grace: launch.grace,
+        tells_of_exits: launch.output != Output::FirstRankSpeaks,
         outputs: 0,
         verdict: None,
+        interrupted: false,
         stdout: Arc::new(Sink::new(io::stdout())),
         stderr: Arc::new(Sink::new(io::stderr())),
     };
@@ -106,10 +126,14 @@ struct Job {
     ranks: Vec<RankProcess>,
     guard: Guard,
     grace: Duration,
+    /// Whether to tell that a rank exited with an error; that a signal killed it is always told.
+    tells_of_exits: bool,
     /// How many outputs of ranks are still being carried.
     outputs: usize,
     /// The status to exit with, decided by whatever went wrong first.
     verdict: Option<u8>,
+    /// Somebody asked us to end.
+    interrupted: bool,
     stdout: Arc<Sink<io::Stdout>>,
     stderr: Arc<Sink<io::Stderr>>,
 }
@@ -121,11 +145,16 @@ impl Job {
         environment: &LaunchEnv,
         tell: &Sender<Event>,
     ) -> Result<(), Failure> {
+        let emulation = launch.emulation.variables(environment.job_id())?;
         for rank in 0..launch.ranks {
-            let (stdin, pump) = if rank == 0 { stdin_of_first_rank() } else { (Stdio::null(), false) };
+            let speaks = rank == 0 && launch.output == Output::FirstRankSpeaks;
+            let reads = rank == 0 && launch.output != Output::FirstRankSpeaks;
+            let (stdin, pump) = if reads { stdin_of_first_rank() } else { (Stdio::null(), false) };
             let mut variables = environment.variables(rank);
             variables.extend(launch.provider.map(|provider| ("EFA_PROVIDER", provider.to_string())));
-            let mut process = RankProcess::start(rank, launch.program, &variables, stdin)
+            variables.extend(emulation.iter().cloned());
+            let output = if speaks { Stdio::inherit } else { Stdio::piped };
+            let mut process = RankProcess::start(rank, launch.program, &variables, stdin, output)
                 .map_err(|error| cannot_start(error, rank, &launch.program[0]))?;
             self.guard.watch(process.group);
             let carried = self.carry_output(&mut process, launch, tell);
@@ -149,8 +178,8 @@ impl Job {
         let rank = process.rank;
         let pipes = process.pipes();
         let decoration = |coloured| Decoration {
-            prefix: if launch.prefix { prefix(rank, coloured) } else { String::new() },
-            complete_last_line: launch.prefix || launch.ranks > 1,
+            prefix: if launch.output == Output::Plain { String::new() } else { prefix(rank, coloured) },
+            complete_last_line: launch.output != Output::Plain || launch.ranks > 1,
         };
         let mut carry = |work: Box<dyn FnOnce() -> io::Result<()> + Send>| {
             let tell = tell.clone();
@@ -207,8 +236,8 @@ impl Job {
                 Err(RecvTimeoutError::Disconnected) => return,
             }
             let idle = self.stdout.is_idle() && self.stderr.is_idle();
-            // After a failure a reader that has stopped reading must not hold us up either.
-            if !idle && self.verdict.is_none() {
+            // Whoever has asked us to end does not wait for a reader that has stopped reading.
+            if !idle && !self.interrupted {
                 quiet_since = Instant::now();
             } else if quiet_since.elapsed() > STRAGGLERS {
                 return;
@@ -224,8 +253,9 @@ impl Job {
             self.signal_all(Signal::CONT);
         } else if !signals::asks_to_end(signal) {
             self.signal_all(named(signal));
-        } else if self.verdict.is_none() {
-            self.verdict = Some(status_of_signal(signal));
+        } else if !self.interrupted {
+            self.interrupted = true;
+            self.verdict.get_or_insert(status_of_signal(signal));
             self.end(named(signal));
         } else {
             // Somebody has lost patience.
@@ -266,7 +296,9 @@ impl Job {
             self.verdict = Some(exit_code(status));
             let others = self.ranks.iter().any(|process| process.status.is_none());
             let ending = if others { "; ending the others" } else { "" };
-            self.say(&format!("rank {rank} {}{ending}", describe(status)));
+            if self.tells_of_exits || status.code().is_none() {
+                self.say(&format!("rank {rank} {}{ending}", describe(status)));
+            }
             self.end(Signal::TERM);
         }
     }

@@ -50,20 +50,16 @@ pub(super) enum Step {
 }
 
 impl RankProcess {
-    /// Starts a rank with the given variables besides those it inherits; its output comes through pipes.
+    /// Starts a rank with the given variables besides those it inherits; `output` makes its two outputs.
     pub(super) fn start(
         rank: usize,
         program: &[OsString],
         variables: &[(&str, String)],
         stdin: Stdio,
+        output: fn() -> Stdio,
     ) -> io::Result<Self> {
         let mut command = Command::new(&program[0]);
-        command
-            .args(&program[1..])
-            .process_group(0)
-            .stdin(stdin)
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped());
+        command.args(&program[1..]).process_group(0).stdin(stdin).stdout(output()).stderr(output());
         command.envs(variables.iter().map(|(name, value)| (name, value)));
         for name in LaunchEnv::removed_variables() {
             command.env_remove(name);

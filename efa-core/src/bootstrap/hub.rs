@@ -60,6 +60,9 @@ pub(super) struct Hub {
     /// Where rank 0 is reached; a loopback address until a connection from elsewhere shows a better one.
     own_address: Option<IpAddr>,
     last_tick: Instant,
+    /// Who has left since it was last announced. A thousand ranks leave at about the same time, and telling each at once
+    /// of each other would take a million messages.
+    departed: Vec<u32>,
     /// The last connection that could not be accepted, and why; it may be the missing rank's.
     pub(super) accept_error: Option<String>,
     pub(super) outputs: Vec<Output>,
@@ -92,6 +95,7 @@ impl Hub {
             gathers: BTreeMap::new(),
             own_address: None,
             last_tick: now,
+            departed: Vec::new(),
             accept_error: None,
             outputs: Vec::new(),
         }
@@ -290,6 +294,7 @@ impl Hub {
     /// Time passes: deadlines expire, and members that say nothing are noticed.
     pub(super) fn tick(&mut self, now: Instant) {
         self.expire(now);
+        self.announce_departed();
         // If this process was itself held up, the others are not to blame for what could not be read meanwhile.
         let held_up = now.duration_since(self.last_tick).saturating_sub(self.config.heartbeat_period);
         self.last_tick = now;
@@ -374,7 +379,14 @@ impl Hub {
             return;
         }
         self.members[rank].gone = Some(health.clone());
-        self.outputs.push(Output::SendAll(Message::Status { rank: rank as u32, health }));
+        if health == Health::Left {
+            self.departed.push(rank as u32);
+            if rank == 0 {
+                self.announce_departed();
+            }
+        } else {
+            self.outputs.push(Output::SendAll(Message::Status { rank: rank as u32, health }));
+        }
         self.outputs.push(Output::Disconnect(rank));
         let mut gathers = std::mem::take(&mut self.gathers);
         let mut failed = Vec::new();
@@ -388,6 +400,14 @@ impl Hub {
         self.gathers = gathers;
         for sequence in failed {
             self.settle(sequence, None);
+        }
+    }
+
+    /// Tells everyone who has left.
+    fn announce_departed(&mut self) {
+        if !self.departed.is_empty() {
+            let ranks = std::mem::take(&mut self.departed);
+            self.outputs.push(Output::SendAll(Message::Departed { ranks }));
         }
     }
 

@@ -171,11 +171,29 @@ fn an_operation_with_somebody_who_is_gone_fails_at_once_for_all_who_wait() {
         Output::Send(rank, Message::Failed { sequence: 0, fault }) => *rank == to && fault.peer.rank == 2,
         _ => false,
     };
-    assert!(failed(&hub.outputs[2], 0), "{:?}", hub.outputs);
+    assert!(failed(&hub.outputs[1], 0), "{:?}", hub.outputs);
     hub.outputs.clear();
     hub.message(1, barrier(0, LIMIT), now);
     assert!(failed(&hub.outputs[0], 1) && hub.outputs.len() == 1, "{:?}", hub.outputs);
     assert!(hub.gathers.is_empty(), "all have heard, so nothing is kept");
+}
+
+#[test]
+fn those_who_leave_are_announced_together_and_rank_0_at_once() {
+    let now = Instant::now();
+    let mut hub = running(4, now);
+    for rank in [3, 1] {
+        hub.message(rank, Message::Leave, now);
+        assert_eq!(std::mem::take(&mut hub.outputs), [Output::Disconnect(rank)]);
+    }
+    hub.tick(now);
+    assert_eq!(std::mem::take(&mut hub.outputs), [Output::SendAll(Message::Departed { ranks: vec![3, 1] })]);
+    hub.message(0, Message::Leave, now);
+    assert!(
+        hub.outputs.contains(&Output::SendAll(Message::Departed { ranks: vec![0] })),
+        "{:?}",
+        hub.outputs
+    );
 }
 
 #[test]

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use super::fault::{Fault, seconds};
 use super::liveness::Liveness;
-use super::message::Message;
+use super::message::{Health, Message};
 use crate::{Error, Peer, Result};
 
 /// An operation that somebody waits for.
@@ -67,6 +67,9 @@ impl Inbox {
                 }
             }
             Message::Status { rank, health } => self.liveness.set(rank as usize, &health),
+            Message::Departed { ranks } => {
+                ranks.iter().for_each(|&rank| self.liveness.set(rank as usize, &Health::Left));
+            }
             Message::Abort { rank, reason } => {
                 drop(state);
                 self.abort(rank as usize, &reason);

@@ -5,9 +5,9 @@ use std::net::{IpAddr, Ipv6Addr};
 use std::str::FromStr;
 use std::time::Duration;
 
-use super::environment;
 use super::key::JobKey;
 use super::{Control, ControlConfig};
+use super::{ancestors, environment};
 use crate::{Error, Result};
 
 /// The most ranks a job may have; a larger number is taken for a mistake.
@@ -140,7 +140,7 @@ impl Job {
     /// | `efa run` | `EFA_RANK` or `EFA_WORLD_SIZE` | `EFA_RANK`, `EFA_WORLD_SIZE`, `EFA_LOCAL_RANK`, `EFA_LOCAL_WORLD_SIZE` | none: `EFA_RENDEZVOUS` |
     /// | torchrun | `RANK` and one of `WORLD_SIZE`, `MASTER_ADDR`, `TORCHELASTIC_RUN_ID` | `RANK`, `WORLD_SIZE`, `LOCAL_RANK`, `LOCAL_WORLD_SIZE` | `MASTER_ADDR`, `MASTER_PORT` plus one (torchrun listens on `MASTER_PORT` itself) |
     /// | Open MPI | `OMPI_COMM_WORLD_RANK` | `OMPI_COMM_WORLD_RANK`, `_SIZE`, `_LOCAL_RANK`, `_LOCAL_SIZE` | on one host loopback, port from `PMIX_NAMESPACE` or `OMPI_MCA_ess_base_jobid` |
-    /// | MPICH | `PMI_RANK` and `MPI_LOCALRANKID` | `PMI_RANK`, `PMI_SIZE`, `MPI_LOCALRANKID`, `MPI_LOCALNRANKS` | on one host loopback, port from `EFA_LAUNCHER_PID`, by default the parent process |
+    /// | MPICH | `PMI_RANK` and `MPI_LOCALRANKID` | `PMI_RANK`, `PMI_SIZE`, `MPI_LOCALRANKID`, `MPI_LOCALNRANKS` | on one host loopback, port from `EFA_LAUNCHER_PID`, by default Hydra's proxy, else the parent process |
     /// | Slurm | `SLURM_PROCID` and `SLURM_NTASKS` | those, `SLURM_LOCALID`, `SLURM_STEP_TASKS_PER_NODE` or `SLURM_TASKS_PER_NODE` | first host of `SLURM_STEP_NODELIST` or `SLURM_JOB_NODELIST`, port from the job and step ids |
     /// | none | none of these | 0 of 1 | |
     ///
@@ -157,9 +157,7 @@ impl Job {
     pub fn from_env() -> Result<Self> {
         Self::from_vars(&|name| match std::env::var(name) {
             Ok(value) => Some(value),
-            Err(_) if name == environment::LAUNCHER_PID => {
-                Some(std::os::unix::process::parent_id().to_string())
-            }
+            Err(_) if name == environment::LAUNCHER_PID => Some(ancestors::launcher_pid().to_string()),
             Err(_) => None,
         })
     }

@@ -78,6 +78,8 @@ pub(super) enum Message {
     Failed { sequence: u64, fault: Fault },
     /// From rank 0: how `rank` fares now.
     Status { rank: u32, health: Health },
+    /// From rank 0: these have left in good order since it last said so.
+    Departed { ranks: Vec<u32> },
     /// Both ways: `rank` calls the job off.
     Abort { rank: u32, reason: String },
     /// To rank 0: I leave in good order.
@@ -171,6 +173,11 @@ impl Message {
                 w.u8(10);
                 w.text(reason);
             }
+            Self::Departed { ranks } => {
+                w.u8(11);
+                w.u32(ranks.len() as u32);
+                ranks.iter().for_each(|&rank| w.u32(rank));
+            }
         }
         w.0
     }
@@ -235,6 +242,7 @@ impl Message {
             8 => Self::Abort { rank: r.u32()?, reason: r.text()? },
             9 => Self::Leave,
             10 => Self::Dying { reason: r.text()? },
+            11 => Self::Departed { ranks: r.list(Reader::u32)? },
             _ => return Err(Malformed),
         };
         if r.0.is_empty() { Ok(message) } else { Err(Malformed) }

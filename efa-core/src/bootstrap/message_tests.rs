@@ -73,6 +73,7 @@ fn message() -> impl Strategy<Value = Message> {
         (any::<u32>(), text()).prop_map(|(rank, reason)| Message::Abort { rank, reason }),
         Just(Message::Leave),
         text().prop_map(|reason| Message::Dying { reason }),
+        prop::collection::vec(any::<u32>(), 0..5).prop_map(|ranks| Message::Departed { ranks }),
     ]
 }
 

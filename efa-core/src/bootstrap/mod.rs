@@ -24,6 +24,7 @@
 #![forbid(unsafe_code)]
 
 mod address;
+mod ancestors;
 mod client;
 mod control;
 mod environment;

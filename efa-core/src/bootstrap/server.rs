@@ -106,8 +106,9 @@ struct Connection {
 /// How rank 0 ends.
 #[derive(Clone, Copy)]
 enum Ending {
-    /// It has left and serves the others until they have left too, or until the time comes.
-    Lingering { until: Instant },
+    /// It has left and serves the others until they have left too, or until the time comes. What is queued for them
+    /// is sent even after that, but not after `limit`.
+    Lingering { until: Instant, limit: Instant },
     /// It sends what is queued and ends.
     Draining { until: Instant },
 }
@@ -360,7 +361,9 @@ impl Server {
                 Command::Stop { goodbye, patience } => {
                     let until = deadline_after(now, patience);
                     self.ending = Some(match goodbye {
-                        Message::Leave => Ending::Lingering { until },
+                        Message::Leave => {
+                            Ending::Lingering { until, limit: deadline_after(until, self.config.dead_after) }
+                        }
                         _ => Ending::Draining { until },
                     });
                     self.hub.message(0, goodbye, now);
@@ -373,9 +376,14 @@ impl Server {
                 break;
             }
         }
-        if self.connections.values().all(|connection| connection.link.is_flushed()) {
+        if self.commands.has_flushes() && self.is_flushed() {
             self.commands.answer_flushes();
         }
+    }
+
+    /// Whether everything has been handed to the system.
+    fn is_flushed(&self) -> bool {
+        self.connections.values().all(|connection| connection.link.is_flushed())
     }
 
     /// Moves on to the end of the thread when it is time.
@@ -383,8 +391,13 @@ impl Server {
         match self.ending {
             // The listener stays for those who come a moment later, so that they hear the same reason.
             None if self.hub.has_failed() => self.ending = Some(Ending::Draining { until: now + FAREWELL }),
-            Some(Ending::Lingering { until }) if self.hub.is_deserted() || now >= until => {
-                self.ending = Some(Ending::Draining { until: now + FAREWELL });
+            Some(Ending::Lingering { until, limit }) if self.hub.is_deserted() || now >= until => {
+                let wait_on = !self.hub.is_deserted() && !self.is_flushed() && now < limit;
+                let until = now + FAREWELL;
+                self.ending = Some(match wait_on {
+                    true => Ending::Lingering { until, limit },
+                    false => Ending::Draining { until },
+                });
             }
             _ => {}
         }
@@ -407,7 +420,7 @@ impl Server {
     }
 
     fn next_deadline(&self) -> Option<Instant> {
-        let ending = self.ending.map(|(Ending::Lingering { until } | Ending::Draining { until })| until);
+        let ending = self.ending.map(|(Ending::Lingering { until, .. } | Ending::Draining { until })| until);
         self.hub.next_deadline().into_iter().chain(ending).min()
     }
 

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use mio::{Poll, Token, Waker};
 
 use super::ControlConfig;
+use super::gather::deadline_after;
 use super::message::Message;
 
 /// The token of the waker in either poll loop.
@@ -69,6 +70,11 @@ impl Commands {
         }
     }
 
+    /// Whether anyone waits for all to be sent.
+    pub(super) fn has_flushes(&self) -> bool {
+        !self.flushes.is_empty()
+    }
+
     /// Tells those who wait that all is sent.
     pub(super) fn answer_flushes(&mut self) {
         for answer in self.flushes.drain(..) {
@@ -114,7 +120,7 @@ impl Clock {
     pub(super) fn is_heartbeat(&mut self, now: Instant) -> bool {
         let due = now >= self.next_heartbeat;
         if due {
-            self.next_heartbeat = now + self.period;
+            self.next_heartbeat = deadline_after(now, self.period);
         }
         due
     }

@@ -249,12 +249,12 @@ impl Communicator {
             state.schedules.insert(key, prepared);
         }
         let prepared = &state.schedules[&key];
+        // Set until the end is reached, however this is left.
+        state.failed = true;
         let wanted = prepared.schedule().len_of(super::schedule::BufferId::Scratch) * key.element_bytes;
         if state.scratch.len() < wanted {
             state.scratch = self.endpoint().allocate(wanted.next_power_of_two())?;
         }
-        // Set until the end is reached, however this is left.
-        state.failed = true;
         let buffers = Buffers { input, output: &mut *output, scratch: &mut state.scratch };
         run(self.endpoint(), prepared, &mut state.executor, elements, state.number, buffers)?;
         let reduces = matches!(call.collective, Collective::AllReduce | Collective::ReduceScatter);

@@ -1,6 +1,6 @@
 //! Collectives: what all ranks of a group do together.
 //!
-//! A collective is carried out by a [`Schedule`](schedule::Schedule): what one rank sends, receives, reduces and
+//! A collective is carried out by a [`Schedule`]: what one rank sends, receives, reduces and
 //! copies, and in which order. Schedules are made by the functions in [`algorithms`], chosen by [`select`]. They are
 //! plain data, so that the same schedule moves real bytes over an endpoint and runs in the simulator ([`simulate`]),
 //! which proves it right and predicts how long it takes.

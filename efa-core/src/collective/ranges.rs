@@ -1,19 +1,18 @@
 //! A map from runs of indices to values: what is known of each element of a buffer, without an entry per element.
 
-use std::collections::BTreeMap;
 use std::ops::Range;
 
 /// Values for disjoint, non-empty ranges of indices; an index may have none.
 #[derive(Clone, Debug)]
 pub(super) struct RangeMap<V> {
-    /// By where a range begins: where it ends, and its value.
-    entries: BTreeMap<usize, (usize, V)>,
+    /// In order. Maps here have few entries, so that a shift of those behind costs less than a tree.
+    entries: Vec<(Range<usize>, V)>,
 }
 
 impl<V: Clone> RangeMap<V> {
     /// A map in which no index has a value.
     pub(super) fn new() -> Self {
-        Self { entries: BTreeMap::new() }
+        Self { entries: Vec::new() }
     }
 
     /// Gives all of `range` one value, in place of what it had.
@@ -21,39 +20,52 @@ impl<V: Clone> RangeMap<V> {
         if range.is_empty() {
             return;
         }
-        self.remove(range.clone());
-        self.entries.insert(range.start, (range.end, value));
+        let mut at = self.first_ending_after(range.start);
+        match self.entries.get_mut(at) {
+            Some((same, old)) if *same == range => {
+                *old = value;
+                return;
+            }
+            Some((next, _)) if next.start < range.end => {
+                self.remove(range.clone());
+                at = self.first_ending_after(range.start);
+            }
+            _ => {}
+        }
+        self.entries.insert(at, (range, value));
     }
 
     /// Takes the values of `range` away and returns them, in order.
     pub(super) fn remove(&mut self, range: Range<usize>) -> Vec<(Range<usize>, V)> {
         self.split(range.start);
         self.split(range.end);
-        let starts: Vec<usize> = self.entries.range(range).map(|(&start, _)| start).collect();
-        let taken = starts.into_iter().filter_map(|start| {
-            let (end, value) = self.entries.remove(&start)?;
-            Some((start..end, value))
-        });
-        taken.collect()
+        let first = self.first_ending_after(range.start);
+        let count = self.entries[first..].iter().take_while(|(entry, _)| entry.start < range.end).count();
+        self.entries.drain(first..first + count).collect()
     }
 
     /// The values of `range`, in order, cut to it; indices without a value are left out.
     pub(super) fn get(&self, range: Range<usize>) -> impl Iterator<Item = (Range<usize>, &V)> {
-        let first = self.entries.range(..=range.start).next_back().map_or(range.start, |(&start, _)| start);
-        self.entries
-            .range(first..range.end.max(first))
-            .map(move |(&start, (end, value))| (start.max(range.start)..(*end).min(range.end), value))
-            .filter(|(range, _)| !range.is_empty())
+        self.entries[self.first_ending_after(range.start)..]
+            .iter()
+            .take_while(move |(entry, _)| entry.start < range.end)
+            .map(move |(entry, value)| (entry.start.max(range.start)..entry.end.min(range.end), value))
+            .filter(|(part, _)| !part.is_empty())
+    }
+
+    fn first_ending_after(&self, index: usize) -> usize {
+        self.entries.partition_point(|(entry, _)| entry.end <= index)
     }
 
     /// Makes `index` the beginning of an entry if it lies inside one.
     fn split(&mut self, index: usize) {
-        if let Some((_, (end, value))) = self.entries.range_mut(..index).next_back()
-            && *end > index
+        let at = self.first_ending_after(index);
+        if let Some((entry, value)) = self.entries.get_mut(at)
+            && entry.start < index
         {
-            let tail = (*end, value.clone());
-            *end = index;
-            self.entries.insert(index, tail);
+            let tail = (index..entry.end, value.clone());
+            entry.end = index;
+            self.entries.insert(at + 1, tail);
         }
     }
 }

@@ -1,5 +1,6 @@
 //! What the endpoint's lock protects: posting, polling, and the operations under way.
 
+use std::any::Any;
 use std::collections::{HashMap, VecDeque};
 use std::ffi::c_void;
 use std::sync::Arc;
@@ -115,6 +116,10 @@ pub(crate) struct Core {
     deferred: [VecDeque<Deferred>; 2],
     immediates: HashMap<u32, u64>,
     expectations: Vec<Expectation>,
+    /// Memory that peers could reach and may still be writing to, until the endpoint is closed.
+    retired: Vec<Box<dyn Any + Send>>,
+    /// Per rank, how many calls to it wait for room.
+    waiting: Vec<u32>,
     /// To be delivered by whoever holds the lock, after releasing it.
     pub notices: Vec<Notice>,
     /// Why the endpoint was closed, if it was.
@@ -134,7 +139,12 @@ pub(crate) struct Core {
 unsafe impl Send for Core {}
 
 impl Core {
-    pub(crate) fn new(endpoint: EndpointHandle, queue: Arc<CompletionQueue>, room: [usize; 2]) -> Self {
+    pub(crate) fn new(
+        endpoint: EndpointHandle,
+        queue: Arc<CompletionQueue>,
+        room: [usize; 2],
+        ranks: usize,
+    ) -> Self {
         Self {
             endpoint: Some(endpoint),
             queue,
@@ -145,6 +155,8 @@ impl Core {
             deferred: [VecDeque::new(), VecDeque::new()],
             immediates: HashMap::new(),
             expectations: Vec::new(),
+            retired: Vec::new(),
+            waiting: vec![0; ranks],
             notices: Vec::new(),
             closed: None,
             led: false,
@@ -159,9 +171,16 @@ impl Core {
     /// # Safety
     /// See [`EndpointHandle::inject`].
     #[inline]
-    pub(crate) unsafe fn inject(&mut self, to: u64, tag: u64, start: *const u8, len: usize) -> Posted {
+    pub(crate) unsafe fn inject(
+        &mut self,
+        rank: usize,
+        to: u64,
+        tag: u64,
+        start: *const u8,
+        len: usize,
+    ) -> Posted {
         let Some(endpoint) = &mut self.endpoint else { return Posted::Again };
-        if !self.deferred[Lane::Out as usize].is_empty() {
+        if self.waiting[rank] > 0 {
             return Posted::Again;
         }
         // SAFETY: passed on to the caller.
@@ -175,7 +194,13 @@ impl Core {
     #[inline]
     pub(crate) unsafe fn start(&mut self, id: SlotId, call: Call, memory: &[Segment]) {
         let lane = call.lane() as usize;
-        if self.deferred[lane].is_empty() {
+        let peer = self.slots.get(id).about.peer;
+        // Calls to one peer keep their order; those to another don't wait for it.
+        let free = match (call.lane(), peer) {
+            (Lane::Out, Some(rank)) => self.waiting[rank as usize] == 0,
+            _ => self.deferred[lane].is_empty(),
+        };
+        if free {
             // SAFETY: passed on to the caller.
             match unsafe { self.attempt(id, call, memory) } {
                 Posted::Yes => return,
@@ -188,6 +213,9 @@ impl Core {
             many => Memory::Many(many.into()),
         };
         self.deferred[lane].push_back(Deferred { id, call, memory });
+        if let (Lane::Out, Some(rank)) = (call.lane(), peer) {
+            self.waiting[rank as usize] += 1;
+        }
     }
 
     /// # Safety
@@ -288,6 +316,9 @@ impl Core {
         }
         // SAFETY: contexts that are not null are ours: every operation is posted with one of a slot.
         if let Some(id) = unsafe { self.slots.find(entry.context()) } {
+            if self.slots.get(id).is_over() {
+                return;
+            }
             self.in_flight[Lane::of(self.slots.get(id).about.kind) as usize] -= 1;
             self.finish(id, Outcome::Done { bytes: entry.len(), tag: entry.tag() });
         }
@@ -302,6 +333,9 @@ impl Core {
         }
         // SAFETY: as in `complete`.
         if let Some(id) = unsafe { self.slots.find(error.context) } {
+            if self.slots.get(id).is_over() {
+                return;
+            }
             self.in_flight[Lane::of(self.slots.get(id).about.kind) as usize] -= 1;
             self.finish(id, Outcome::Failed(error));
         }
@@ -356,13 +390,14 @@ impl Core {
 
     /// Lets a task be woken when the operation is over; it replaces one that was to be woken before.
     pub(crate) fn wake_when_over(&mut self, id: SlotId, waker: &Waker) {
-        match &mut self.slots.get(id).notice {
-            Notice::Wake(known) => known.clone_from(waker),
-            other => {
-                *other = Notice::Wake(waker.clone());
-                self.tasks += 1;
-            }
+        if let Notice::Wake(known) = &self.slots.get(id).notice
+            && known.will_wake(waker)
+        {
+            return;
         }
+        self.tell_nobody(id);
+        self.slots.get(id).notice = Notice::Wake(waker.clone());
+        self.tasks += 1;
     }
 
     /// Lets a thread be unparked when the operation is over, or when it is its turn to poll.
@@ -373,9 +408,10 @@ impl Core {
 
     /// Forgets who was to be told.
     pub(crate) fn tell_nobody(&mut self, id: SlotId) {
-        let record = self.slots.get(id);
-        self.tasks -= usize::from(matches!(record.notice, Notice::Wake(_)));
-        record.notice = Notice::None;
+        if let Notice::Wake(waker) = std::mem::replace(&mut self.slots.get(id).notice, Notice::None) {
+            self.tasks -= 1;
+            self.notices.push(Notice::Forget(waker));
+        }
     }
 
     /// Leaves an operation to itself. The buffer is kept until the device is done with it.
@@ -390,17 +426,42 @@ impl Core {
 
     #[cold]
     fn retry(&mut self) {
-        for lane in 0..2 {
-            while let Some(next) = self.deferred[lane].pop_front() {
-                // SAFETY: whoever started it vouched for the memory until the outcome is there, and it is not.
-                match unsafe { self.attempt(next.id, next.call, next.memory.segments()) } {
-                    Posted::Yes => {}
-                    Posted::Again => {
-                        self.deferred[lane].push_front(next);
-                        break;
-                    }
-                    Posted::Failed(code) => self.refuse(next.id, code),
+        self.retry_receives();
+        let out = Lane::Out as usize;
+        let mut waiting = std::mem::take(&mut self.deferred[out]);
+        let mut refused: Vec<u32> = Vec::new();
+        // Every call is looked at once, and what stays keeps its order.
+        for _ in 0..waiting.len() {
+            let Some(next) = waiting.pop_front() else { break };
+            let rank = self.slots.get(next.id).about.peer.unwrap_or_default();
+            let full = self.in_flight[out] >= self.room[out];
+            if full || refused.contains(&rank) {
+                waiting.push_back(next);
+                continue;
+            }
+            // SAFETY: whoever started it vouched for the memory until the outcome is there, and it is not.
+            match unsafe { self.attempt(next.id, next.call, next.memory.segments()) } {
+                Posted::Again => {
+                    refused.push(rank);
+                    waiting.push_back(next);
+                    continue;
                 }
+                Posted::Yes => {}
+                Posted::Failed(code) => self.refuse(next.id, code),
+            }
+            self.waiting[rank as usize] -= 1;
+        }
+        self.deferred[out] = waiting;
+    }
+
+    fn retry_receives(&mut self) {
+        let lane = Lane::In as usize;
+        while let Some(next) = self.deferred[lane].pop_front() {
+            // SAFETY: as in `retry`.
+            match unsafe { self.attempt(next.id, next.call, next.memory.segments()) } {
+                Posted::Yes => {}
+                Posted::Again => return self.deferred[lane].push_front(next),
+                Posted::Failed(code) => self.refuse(next.id, code),
             }
         }
     }
@@ -408,12 +469,15 @@ impl Core {
     /// Tries to end an operation before its time, and notes why. Returns false when only closing the endpoint can.
     pub(crate) fn cancel(&mut self, id: SlotId, ending: Ending, now: u32) -> bool {
         let record = self.slots.get(id);
-        let kind = record.about.kind;
+        let About { kind, peer, .. } = record.about;
         let first = record.ending.is_none();
         record.ending.get_or_insert((ending, now));
         for lane in &mut self.deferred {
             if let Some(place) = lane.iter().position(|deferred| deferred.id == id) {
                 lane.remove(place);
+                if let (Lane::Out, Some(rank)) = (Lane::of(kind), peer) {
+                    self.waiting[rank as usize] -= 1;
+                }
                 self.refuse(id, Code(libc::ECANCELED));
                 return true;
             }
@@ -457,6 +521,9 @@ impl Core {
                 return;
             }
             *arrived -= count;
+            if *arrived == 0 {
+                self.immediates.remove(&value);
+            }
             self.expectations.remove(place);
             self.finish(id, Outcome::Done { bytes: 0, tag: 0 });
         }
@@ -468,7 +535,10 @@ impl Core {
             return;
         }
         self.closed = Some(why);
+        let retired = std::mem::take(&mut self.retired);
+        self.notices.extend(retired.into_iter().map(Notice::Drop));
         self.deferred.iter_mut().for_each(VecDeque::clear);
+        self.waiting.fill(0);
         self.expectations.clear();
         self.in_flight = [0; 2];
         // Groups are not the device's: they end when the last of their operations does.
@@ -478,6 +548,20 @@ impl Core {
                 self.finish(id, Outcome::Closed);
             }
         }
+    }
+
+    /// Keeps memory that peers could reach until none of them can: after its registration has ended, a message that
+    /// was on its way may still be written there.
+    pub(crate) fn retire(&mut self, memory: Box<dyn Any + Send>) {
+        match self.endpoint {
+            Some(_) => self.retired.push(memory),
+            None => self.notices.push(Notice::Drop(memory)),
+        }
+    }
+
+    /// Whether the device has nothing of ours to send, read or write.
+    pub(crate) fn is_drained(&self) -> bool {
+        self.in_flight[Lane::Out as usize] == 0 && self.deferred[Lane::Out as usize].is_empty()
     }
 
     pub(crate) fn is_open(&self) -> bool {
@@ -492,10 +576,5 @@ impl Core {
     /// The endpoint, while it is open.
     pub(crate) fn endpoint(&self) -> Option<&EndpointHandle> {
         self.endpoint.as_ref()
-    }
-
-    /// How many operations the provider holds.
-    pub(crate) fn in_flight(&self) -> usize {
-        self.in_flight.iter().sum()
     }
 }

@@ -1,9 +1,10 @@
 //! One open endpoint: how it is opened, how operations are kept, how we wait.
 //!
-//! One mutex covers posting and polling ([`core`]); what an operation needs to be remembered is in a slot ([`slot`]);
-//! whoever waits polls ([`wait`]), and a thread sees to it that somebody does ([`progress`]).
+//! One mutex covers posting and polling (`core`); what an operation needs to be remembered is in a slot (`slot`);
+//! whoever waits polls (`wait`), and a thread sees to it that somebody does (`progress`).
 
 mod clock;
+mod closing;
 mod config;
 pub(crate) mod core;
 mod failure;

@@ -11,7 +11,7 @@ use super::core::Core;
 use super::shared::{Deadline, Shared};
 use super::slot::{Ending, Kind, Notice, Outcome, SlotId};
 use super::tag::{Tag, unpack};
-use crate::error::{Error, Result};
+use crate::error::Result;
 
 /// What came of an operation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -54,10 +54,17 @@ impl<B: Send + 'static> Op<B> {
 
     /// Waits until it is over, and returns the result and the buffer. The endpoint's `timeout` bounds the wait.
     pub fn wait(mut self) -> (Result<Completion>, B) {
-        if let State::Posted(id) = self.state {
-            self.shared.wait(id, Deadline::NONE);
-        }
-        let result = self.take().expect("the operation is over");
+        let result = match &mut self.state {
+            State::Posted(id) => {
+                let id = *id;
+                let (mut core, _) = self.shared.wait_locked(self.shared.lock(), id, Deadline::NONE);
+                let result = self.shared.take_result(&mut core, id);
+                drop(core);
+                self.state = State::Over(None);
+                result
+            }
+            State::Over(result) => result.take().expect("a result is taken only once"),
+        };
         (result, self.buffer.take().expect("given back only once"))
     }
 
@@ -85,7 +92,7 @@ impl<B: Send + 'static> Op<B> {
     }
 
     /// Asks for it to be cancelled. Only a receive that no message has come for can be; for anything else this does
-    /// nothing. Wait for it as usual: the result tells what happened, [`Error::Cancelled`] or a completion.
+    /// nothing. Wait for it as usual: the result tells what happened, [`Error::Cancelled`](crate::Error::Cancelled) or a completion.
     pub fn cancel(&self) {
         if let State::Posted(id) = self.state {
             let mut core = self.shared.lock();
@@ -188,13 +195,4 @@ impl<B: Send + 'static> fmt::Debug for Op<B> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Op").field("posted", &matches!(self.state, State::Posted(_))).finish_non_exhaustive()
     }
-}
-
-/// The error of something that only makes sense while an endpoint is open.
-pub(crate) fn closed(why: Option<&str>) -> Error {
-    Error::Closed(crate::error::Explanation::new(
-        "cannot use the endpoint",
-        format!("it was closed: {}", why.unwrap_or("the program closed it")),
-        "look for the first error; that is the cause",
-    ))
 }

@@ -74,7 +74,10 @@ impl Unconnected {
         for (peer, address) in &peers {
             // Lengths differ by provider; within one they are equal, but for names, which end in a zero.
             let is_name = self.config.provider == Provider::Shm && address.last() == Some(&0);
-            if !is_name && address.len() != self.address.len() {
+            // The first two bytes of a socket address are its family, from which libfabric takes the length.
+            let is_like_ours = address.len() == self.address.len()
+                && (!self.config.provider.uses_ip() || address.get(..2) == self.address.get(..2));
+            if !is_name && !is_like_ours {
                 return Err(Error::misuse(
                     what,
                     format!("the address of {peer} has {} bytes, ours {}", address.len(), self.address.len()),
@@ -85,7 +88,7 @@ impl Unconnected {
         }
         let room = [self.limits.send_depth, self.limits.receive_depth]
             .map(|depth| depth.clamp(1, self.config.depth));
-        let core = Core::new(self.handle, self.queue, room);
+        let core = Core::new(self.handle, self.queue, room, peers.len());
         let peers = peers.into_iter().map(|(peer, _)| peer).collect();
         let shared = Shared::new(core, self.domain, self.config, self.limits, me, addresses, peers, liveness);
         Endpoint::start(Arc::new(shared))
@@ -251,12 +254,15 @@ impl Endpoint {
 
 impl Drop for Endpoint {
     fn drop(&mut self) {
-        self.shared.lock().close("the program closed it".into());
+        self.shared.close("the program closed it");
         self.shared.stop.store(true, Ordering::Release);
         if let Some(thread) = self.progress.take() {
             thread.thread().unpark();
-            // It ends within a nap, and a panic of its own has been reported by itself.
-            let _ = thread.join();
+            // A waker that drops the last handle on us runs on that very thread; it ends by itself then.
+            if thread.thread().id() != thread::current().id() {
+                // It ends within a nap, and a panic of its own has been reported by itself.
+                let _ = thread.join();
+            }
         }
     }
 }

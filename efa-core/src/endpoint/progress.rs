@@ -12,6 +12,7 @@ use super::clock::Clock;
 use super::core::Core;
 use super::shared::{Deadline, Shared};
 use super::slot::{Ending, Kind, SlotId};
+use super::wait::Led;
 use crate::bootstrap::Status;
 
 /// The first and the longest nap of an idle thread without a descriptor to sleep on. The longest bounds how late a
@@ -30,6 +31,8 @@ pub(super) fn run(shared: &Arc<Shared>) {
     let mut seen = 0;
     let mut nap = FIRST_NAP;
     let mut watched = 0;
+    // Kept from one turn of leading to the next, so that a long wait ends up asleep.
+    let mut patience = None;
     let mut watch = Watch::default();
     while !shared.stop.load(Ordering::Acquire) {
         let mut core = shared.lock();
@@ -39,7 +42,7 @@ pub(super) fn run(shared: &Arc<Shared>) {
             watched = now;
             watch.look(shared, &mut core, now);
         }
-        if core.led || (core.polls != seen && core.tasks == 0) {
+        if core.led || !core.followers.is_empty() || (core.polls != seen && core.tasks == 0) {
             seen = core.polls;
             nap = FIRST_NAP;
             drop(core);
@@ -51,12 +54,15 @@ pub(super) fn run(shared: &Arc<Shared>) {
             core.led = true;
             let turn = std::time::Instant::now() + Clock::TICK;
             let stop = |core: &mut Core| core.tasks == 0 || shared.stop.load(Ordering::Relaxed);
-            let (mut core, _) = shared.lead(core, Deadline(Some(turn)), stop);
-            core.led = false;
+            let (mut core, led) = shared.lead(core, Deadline(Some(turn)), &mut patience, stop);
+            if led != Led::Lost {
+                core.led = false;
+                shared.hand_over_to_threads(&mut core);
+            }
             seen = core.polls;
-            shared.hand_over_to_threads(&mut core);
             continue;
         }
+        patience = None;
         let active = core.poll();
         seen = core.polls;
         if active {
@@ -117,18 +123,21 @@ impl Watch {
                 && ending != Ending::Cancelled
             {
                 if now.wrapping_sub(since) > GRACE {
-                    let name = record.about.kind.name();
-                    core.close(format!("a {name} could not be ended otherwise ({})", ending.reason()));
-                    return;
+                    let about = record.about;
+                    let what = shared.describe(&about);
+                    return shared
+                        .close_by_force(core, format!("a {what} had to be ended: {}", ending.reason()));
                 }
                 continue;
             }
             let peer = record.about.peer.map(|rank| rank as usize);
+            // What nobody waits for may take its time, unless it can be taken back.
+            let may_be_overdue = !record.is_orphan() || record.about.kind.can_cancel();
             let ending = if self.aborted {
                 Ending::Aborted
-            } else if peer.is_some_and(|rank| self.is_lost(rank, now)) {
+            } else if self.is_lost(shared, peer, now) {
                 Ending::PeerLost
-            } else if now.wrapping_sub(record.started) > limit {
+            } else if may_be_overdue && now.wrapping_sub(record.started) > limit {
                 Ending::Overdue
             } else {
                 continue;
@@ -139,10 +148,23 @@ impl Watch {
         }
     }
 
-    fn is_lost(&self, rank: usize, now: u32) -> bool {
-        self.gone
-            .iter()
-            .any(|&(gone, since, left)| gone == rank && (!left || now.wrapping_sub(since) > FAREWELL))
+    /// Whether nothing can come of an operation with this peer, or with any.
+    fn is_lost(&self, shared: &Shared, peer: Option<usize>, now: u32) -> bool {
+        let lost = |rank: usize| {
+            let is_over = |&(gone, since, left): &(usize, u32, bool)| {
+                gone == rank && (!left || now.wrapping_sub(since) > FAREWELL)
+            };
+            self.gone.iter().any(is_over)
+        };
+        match peer {
+            Some(rank) => lost(rank),
+            // One can always send to oneself; of a job of one nobody else can be missed.
+            None => {
+                self.gone.len() + 1 >= shared.peers.len()
+                    && shared.peers.len() > 1
+                    && (0..shared.peers.len()).all(|rank| rank == shared.me || lost(rank))
+            }
+        }
     }
 }
 

@@ -1,5 +1,6 @@
 //! What an endpoint, its operations and its progress thread share.
 
+use std::any::Any;
 use std::mem::ManuallyDrop;
 use std::ops::{Deref, DerefMut};
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
@@ -66,7 +67,7 @@ impl Shared {
             spin_now: AtomicU32::new(u32::try_from(config.spin.as_micros()).unwrap_or(u32::MAX)),
             oversubscribed: config.local_ranks > cores,
             // Keys of one run must not fit memory of another that had the same address.
-            next_key: AtomicU64::new(u64::from(std::process::id()) << 20 | 1),
+            next_key: AtomicU64::new(first_key()),
             config,
             stop: AtomicBool::new(false),
             progress_thread: OnceLock::new(),
@@ -142,7 +143,7 @@ impl Shared {
         let id = core.slots.take(about, self.clock.now());
         if self.limits.local_registration && !matches!(call, Call::Inject { .. }) {
             // SAFETY: passed on to the caller.
-            if let Err(error) = unsafe { self.register_for_call(core, id, memory) } {
+            if let Err(error) = unsafe { self.register_for_call(core, id, &call, memory) } {
                 core.slots.release(id);
                 return Err(error);
             }
@@ -172,13 +173,23 @@ impl Shared {
     /// # Safety
     /// As [`Core::start`].
     #[cold]
-    unsafe fn register_for_call(&self, core: &mut Core, id: SlotId, memory: &mut [Segment]) -> Result<()> {
+    unsafe fn register_for_call(
+        &self,
+        core: &mut Core,
+        id: SlotId,
+        call: &Call,
+        memory: &mut [Segment],
+    ) -> Result<()> {
+        // Memory that is only read may be read-only.
+        let access = match call {
+            Call::Receive { .. } | Call::Read { .. } => AccessFlags::LOCAL_WRITE,
+            _ => AccessFlags::LOCAL_READ,
+        };
         for segment in memory.iter_mut().filter(|segment| segment.descriptor.is_null() && segment.len > 0) {
             let key = self.next_key.fetch_add(1, Ordering::Relaxed);
             // SAFETY: the caller keeps the memory until the outcome is there, and the slot ends the registration
             // when it is released, which is after that.
-            let registered =
-                unsafe { self.domain.register(segment.start, segment.len, AccessFlags::LOCAL, key)? };
+            let registered = unsafe { self.domain.register(segment.start, segment.len, access, key)? };
             segment.descriptor = registered.descriptor();
             core.slots.get(id).registered.push(registered);
         }
@@ -204,6 +215,10 @@ impl Registrar for Shared {
     fn deregister(&self, registered: Registered) {
         let _lock = self.lock();
         drop(registered);
+    }
+
+    fn retire(&self, memory: Box<dyn Any + Send>) {
+        self.lock().retire(memory);
     }
 
     fn wants_local_registration(&self) -> bool {
@@ -254,13 +269,26 @@ impl Drop for Locked<'_> {
 
 #[cold]
 fn deliver(shared: &Shared, mut notices: Vec<super::slot::Notice>) {
-    notices.drain(..).for_each(super::slot::Notice::deliver);
+    for notice in notices.drain(..) {
+        // Wakers and buffers are others' code. A panic in one must not end a wait for memory that is in use.
+        if std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| notice.deliver())).is_err() {
+            log::error!("a waker or a buffer panicked when an operation was over");
+        }
+    }
     // Give the empty list back, so that the next notice needs no allocation.
     if let Ok(mut core) = shared.core.try_lock()
         && core.notices.capacity() == 0
     {
         core.notices = notices;
     }
+}
+
+/// A number to count keys from, different for every endpoint: a key that one has given out must not fit memory of
+/// another, nor of a later run that has the same address.
+fn first_key() -> u64 {
+    use std::hash::{BuildHasher, RandomState};
+    // Room for counting on: keys are taken one after the other from here.
+    RandomState::new().hash_one(std::process::id()) >> 8
 }
 
 /// When a wait by a caller must end at the latest.

@@ -42,6 +42,7 @@ impl Shared {
         deadline: Deadline,
     ) -> (Locked<'a>, bool) {
         let mut followed = false;
+        let mut patience = None;
         loop {
             if core.slots.get(id).is_over() {
                 if followed && !core.led {
@@ -52,10 +53,22 @@ impl Shared {
             }
             if !core.led {
                 core.led = true;
-                let (mut core, over) = self.lead(core, deadline, |core| core.slots.get(id).is_over());
-                core.led = false;
-                self.hand_over(&mut core);
-                return (core, over);
+                let guard = Unwinding;
+                let (locked, led) =
+                    self.lead(core, deadline, &mut patience, |core| core.slots.get(id).is_over());
+                std::mem::forget(guard);
+                core = locked;
+                if led != Led::Lost {
+                    core.led = false;
+                    self.hand_over(&mut core);
+                    return (core, led == Led::Done);
+                }
+                continue;
+            }
+            // The leader may be asleep; what has come meanwhile need not wait for it.
+            core.poll();
+            if core.slots.get(id).is_over() {
+                continue;
             }
             core = self.follow(core, id, deadline);
             followed = true;
@@ -68,32 +81,44 @@ impl Shared {
         }
     }
 
-    /// Polls for everybody until `done` says so. False: the deadline passed first.
+    /// Polls for everybody until `done` says so.
     #[inline]
     pub(super) fn lead<'a>(
         &'a self,
         mut core: Locked<'a>,
         deadline: Deadline,
+        patience: &mut Option<Patience>,
         mut done: impl FnMut(&mut Core) -> bool,
-    ) -> (Locked<'a>, bool) {
-        let mut patience = None;
+    ) -> (Locked<'a>, Led) {
         loop {
             for _ in 0..POLLS_PER_ROUND {
-                core.poll();
-                if done(&mut core) {
+                // Most polls find nothing, and then nothing can be done that was not before.
+                if core.poll() && done(&mut core) {
                     if let Some(patience) = patience {
-                        self.learn(&patience);
+                        self.learn(patience);
                     }
-                    return (core, true);
+                    return (core, Led::Done);
                 }
                 if self.oversubscribed {
                     break;
                 }
             }
-            if deadline.passed() {
-                return (core, false);
+            // Other threads polled too, or closed the endpoint.
+            if done(&mut core) {
+                return (core, Led::Done);
             }
-            core = self.pause(core, patience.get_or_insert_with(|| self.patience()), deadline);
+            if deadline.passed() {
+                return (core, Led::TimeOut);
+            }
+            let asleep;
+            (core, asleep) = self.pause(core, patience.get_or_insert_with(|| self.patience()), deadline);
+            if asleep {
+                // The lead was given away for the time of the sleep.
+                if core.led {
+                    return (core, Led::Lost);
+                }
+                core.led = true;
+            }
         }
     }
 
@@ -106,11 +131,18 @@ impl Shared {
     }
 
     /// Spins, yields or sleeps, whichever it is time for.
-    fn pause<'a>(&'a self, core: Locked<'a>, patience: &mut Patience, deadline: Deadline) -> Locked<'a> {
+    /// True: it slept, and gave the lead away for that time, so that another thread with something to wait for need
+    /// not sleep too.
+    fn pause<'a>(
+        &'a self,
+        mut core: Locked<'a>,
+        patience: &mut Patience,
+        deadline: Deadline,
+    ) -> (Locked<'a>, bool) {
         let waited = patience.since.elapsed();
         if waited < patience.spin {
             if core.notices.is_empty() && !self.is_contended() {
-                return core;
+                return (core, false);
             }
             drop(core);
             // The standard lock is not fair: without a turn of the scheduler we would take it again at once.
@@ -122,9 +154,11 @@ impl Shared {
             thread::yield_now();
         } else {
             patience.slept = true;
+            core.led = false;
             self.sleep(core, &mut patience.nap, deadline);
+            return (self.lock(), true);
         }
-        self.lock()
+        (self.lock(), false)
     }
 
     fn yield_time(&self) -> Duration {
@@ -136,7 +170,10 @@ impl Shared {
         let left =
             deadline.0.map_or(LONGEST_SLEEP, |deadline| deadline.saturating_duration_since(Instant::now()));
         match core.queue().wait_fd() {
-            Some(_) if !core.is_open() => drop(core),
+            Some(_) if !core.is_open() => {
+                drop(core);
+                thread::park_timeout(LONGEST_NAP);
+            }
             Some(fd) => {
                 if core.queue().may_sleep() {
                     drop(core);
@@ -156,7 +193,7 @@ impl Shared {
         let most = u32::try_from(self.config.spin.as_micros()).unwrap_or(u32::MAX);
         let now = self.spin_now.load(Ordering::Relaxed);
         let next =
-            if patience.slept { (now / 2).max(most / 16) } else { now.saturating_mul(2).clamp(1, most) };
+            if patience.slept { (now / 2).max(most / 16) } else { now.saturating_mul(2).max(1).min(most) };
         if next != now {
             self.spin_now.store(next, Ordering::Relaxed);
         }
@@ -200,8 +237,29 @@ impl Shared {
     }
 }
 
+/// How leading ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Led {
+    /// What was waited for has come.
+    Done,
+    /// The deadline passed first.
+    TimeOut,
+    /// Somebody else leads now.
+    Lost,
+}
+
+/// Ends the process when dropped: a wait that is left by a panic would leave borrowed memory to the device.
+struct Unwinding;
+
+impl Drop for Unwinding {
+    fn drop(&mut self) {
+        eprintln!("efa: ending this process: a panic while memory was in the device's hands");
+        std::process::abort();
+    }
+}
+
 /// How far a waiter has got from spinning to sleeping.
-struct Patience {
+pub(super) struct Patience {
     since: Instant,
     spin: Duration,
     nap: Duration,

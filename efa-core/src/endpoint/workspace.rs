@@ -11,6 +11,7 @@ use super::core::Call;
 use super::shared::{Deadline, Shared};
 use super::slot::{About, Ending, Kind, Notice, Outcome, SlotId};
 use super::tag::{self, Space, Tag};
+use super::wait::Led;
 use super::{Endpoint, Source};
 use crate::error::{Error, Result};
 use crate::ffi::{Posted, Segment};
@@ -95,7 +96,7 @@ impl<'a> Workspace<'a> {
         let mut core = shared.lock();
         if segment.len <= shared.limits.inject_size {
             // SAFETY: `segment` checked the range, and the bytes are copied before the call returns.
-            match unsafe { core.inject(address, fabric_tag, segment.start, segment.len) } {
+            match unsafe { core.inject(to, address, fabric_tag, segment.start, segment.len) } {
                 Posted::Yes => return Ok(true),
                 Posted::Again | Posted::Failed(_) => {}
             }
@@ -200,10 +201,12 @@ impl<'a> Workspace<'a> {
                     flights.iter().any(|flight| core.slots.get(flight.id).is_over())
                         || shared.liveness.epoch() != news
                 };
-                let (locked, _) = self.shared.lead(core, Deadline::NONE, any);
+                let (locked, led) = self.shared.lead(core, Deadline::NONE, &mut None, any);
                 core = locked;
-                core.led = false;
-                self.shared.hand_over(&mut core);
+                if led != Led::Lost {
+                    core.led = false;
+                    self.shared.hand_over(&mut core);
+                }
             }
         }
     }

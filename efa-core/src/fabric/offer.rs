@@ -122,9 +122,14 @@ pub(crate) fn find(provider: Provider, device: Option<&str>, source: Option<IpAd
     Err(Error::Provider(Explanation::new(format!("cannot use provider {provider}"), why, remedy)))
 }
 
-/// Whether a provider has anything to offer here.
-pub(crate) fn requested(provider: Provider) -> bool {
-    ask(provider, None, None).is_ok_and(|infos| !infos.is_empty())
+/// How many devices of a provider libfabric sees.
+pub(crate) fn device_count(provider: Provider) -> usize {
+    ask(provider, None, None).map_or(0, |infos| infos.len())
+}
+
+/// Whether this process runs on the emulated EFA of `efa-emulator`, which `efa run --emulate-efa` says by a variable.
+pub(crate) fn is_emulated() -> bool {
+    std::env::var_os("EFA_EMULATOR_JOB").is_some()
 }
 
 fn missing(provider: Provider, device: Option<&str>, source: Option<IpAddr>) -> String {
@@ -140,8 +145,11 @@ fn missing(provider: Provider, device: Option<&str>, source: Option<IpAddr>) -> 
 
 /// The names of the providers that have something to offer.
 fn available() -> String {
-    let names: Vec<_> =
-        Provider::ALL.into_iter().filter(|provider| requested(*provider)).map(Provider::name).collect();
+    let names: Vec<_> = Provider::ALL
+        .into_iter()
+        .filter(|provider| device_count(*provider) > 0)
+        .map(Provider::name)
+        .collect();
     if names.is_empty() { "none".into() } else { names.join(", ") }
 }
 

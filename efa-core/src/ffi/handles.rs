@@ -152,7 +152,7 @@ impl Registered {
 
     /// Whether peers address it by our virtual addresses, rather than from zero.
     pub(crate) fn uses_virtual_addresses(&self) -> bool {
-        self.domain.info.domain_attr().mr_mode & sys::FI_MR_VIRT_ADDR as i32 != 0
+        self.domain.info.domain_attr().mr_mode & sys::FI_MR_VIRT_ADDR != 0
     }
 }
 
@@ -228,9 +228,8 @@ impl CompletionQueue {
         if wait {
             let mut fd: RawFd = -1;
             // SAFETY: FI_GETWAIT of a queue opened with FI_WAIT_FD fills in a descriptor.
-            let returned = unsafe {
-                sys::fi_control(&mut (*raw.as_ptr()).fid, sys::FI_GETWAIT as i32, (&raw mut fd).cast())
-            };
+            let returned =
+                unsafe { sys::fi_control(&mut (*raw.as_ptr()).fid, sys::FI_GETWAIT, (&raw mut fd).cast()) };
             queue.wait = (returned == 0 && fd >= 0).then_some(fd);
         }
         Ok(Arc::new(queue))
@@ -342,6 +341,10 @@ pub(crate) struct AccessFlags(u64);
 impl AccessFlags {
     /// Sends, receives, and the local end of remote reads and writes.
     pub(crate) const LOCAL: Self = Self(sys::FI_SEND | sys::FI_RECV | sys::FI_READ | sys::FI_WRITE);
+    /// The local end of sends and remote writes: the device reads.
+    pub(crate) const LOCAL_READ: Self = Self(sys::FI_SEND | sys::FI_WRITE);
+    /// The local end of receives and remote reads: the device writes.
+    pub(crate) const LOCAL_WRITE: Self = Self(sys::FI_RECV | sys::FI_READ);
     pub(crate) const REMOTE_READ: Self = Self(sys::FI_REMOTE_READ);
     pub(crate) const REMOTE_WRITE: Self = Self(sys::FI_REMOTE_WRITE);
 }

@@ -46,7 +46,7 @@ impl MemoryModes {
     pub(crate) const NONE: i32 = 0;
     /// What a device with its own translation tables wants.
     pub(crate) const DEVICE: i32 =
-        (sys::FI_MR_LOCAL | sys::FI_MR_VIRT_ADDR | sys::FI_MR_ALLOCATED | sys::FI_MR_PROV_KEY) as i32;
+        sys::FI_MR_LOCAL | sys::FI_MR_VIRT_ADDR | sys::FI_MR_ALLOCATED | sys::FI_MR_PROV_KEY;
 }
 
 /// Asks the library. Nothing that fits is an empty list, not an error.
@@ -201,7 +201,7 @@ impl Info {
     }
 
     pub(crate) fn wants_local_registration(&self) -> bool {
-        self.domain_attr().mr_mode & sys::FI_MR_LOCAL as i32 != 0
+        self.domain_attr().mr_mode & sys::FI_MR_LOCAL != 0
     }
 
     /// The PCI address of the device behind the offer, as sysfs writes it.

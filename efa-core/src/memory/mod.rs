@@ -13,5 +13,5 @@ pub use buf::{Buf, BufMut};
 pub use mapped::{MappedFile, MappedSlice};
 pub use pool::{BufferPool, PooledBuf};
 pub use region::{Access, Region, RemoteRegion};
-pub use registered::{Pages, RegisteredBuf, Registration};
+pub use registered::{Pages, RegisteredBuf, RegisteredPiece, Registration};
 pub(crate) use registered::{Registrar, Registry};

@@ -55,10 +55,12 @@ impl Access {
 ///     region
 /// }
 /// ```
+///
+/// Closing or dropping it shuts the other ranks out, but a write that was on its way may still arrive. So its memory is
+/// not freed before the endpoint is closed: keep regions and use them again rather than open new ones all the time.
 pub struct Region<T: Pod> {
-    // Declared, and so dropped, before the memory it covers.
-    window: Registration,
-    buffer: RegisteredBuf<T>,
+    /// Both are there until the region is dropped.
+    inner: Option<(Registration, RegisteredBuf<T>)>,
     access: Access,
     /// Copying needs no `&mut`, so it must not happen from two threads at a time.
     not_sync: PhantomData<Cell<()>>,
@@ -66,24 +68,32 @@ pub struct Region<T: Pod> {
 
 impl<T: Pod> Region<T> {
     pub(super) fn new(window: Registration, buffer: RegisteredBuf<T>, access: Access) -> Self {
-        Self { window, buffer, access, not_sync: PhantomData }
+        Self { inner: Some((window, buffer)), access, not_sync: PhantomData }
+    }
+
+    fn buffer(&self) -> &RegisteredBuf<T> {
+        &self.inner.as_ref().expect("there until the region is dropped").1
+    }
+
+    fn window(&self) -> &Registration {
+        &self.inner.as_ref().expect("there until the region is dropped").0
     }
 
     /// What the other ranks need in order to reach this region. Send it to them.
     pub fn remote(&self) -> RemoteRegion {
-        let registered = self.window.registered();
+        let registered = self.window().registered();
         RemoteRegion {
-            rank: self.buffer.rank() as u32,
+            rank: self.buffer().rank() as u32,
             access: self.access,
-            base: if registered.uses_virtual_addresses() { self.buffer.as_ptr() as u64 } else { 0 },
+            base: if registered.uses_virtual_addresses() { Buf::as_ptr(self.buffer()) as u64 } else { 0 },
             key: registered.key(),
-            bytes: self.buffer.byte_len() as u64,
+            bytes: self.buffer().byte_len() as u64,
         }
     }
 
     /// How many elements the region has.
     pub fn len(&self) -> usize {
-        self.buffer.len()
+        self.buffer().len()
     }
 
     /// Whether the region has no elements.
@@ -100,7 +110,7 @@ impl<T: Pod> Region<T> {
         // SAFETY: the range is within the buffer and `into` is other memory. A device may be writing meanwhile; no
         // reference to the region's memory exists, and every bit pattern that comes of it is a valid `Pod`.
         unsafe {
-            let source = self.buffer.as_ptr().cast::<T>().add(range.start);
+            let source = Buf::as_ptr(self.buffer()).cast::<T>().add(range.start);
             std::ptr::copy_nonoverlapping(source, into.as_mut_ptr(), into.len());
         }
         Ok(())
@@ -114,7 +124,7 @@ impl<T: Pod> Region<T> {
         let range = self.check(start, from.len())?;
         // SAFETY: as in `copy_out`. The pages were mapped writable, and we form no reference to them.
         unsafe {
-            let target = self.buffer.as_ptr().cast::<T>().cast_mut().add(range.start);
+            let target = Buf::as_ptr(self.buffer()).cast::<T>().cast_mut().add(range.start);
             std::ptr::copy_nonoverlapping(from.as_ptr(), target, from.len());
         }
         Ok(())
@@ -127,10 +137,9 @@ impl<T: Pod> Region<T> {
         all
     }
 
-    /// Shuts the other ranks out and gives the memory back.
-    pub fn close(self) -> RegisteredBuf<T> {
-        drop(self.window);
-        self.buffer
+    /// Shuts the other ranks out. Dropping the region does the same.
+    pub fn close(self) {
+        drop(self);
     }
 
     fn check(&self, start: usize, count: usize) -> Result<Range<usize>> {
@@ -141,6 +150,15 @@ impl<T: Pod> Region<T> {
                 format!("the region has {} elements", self.len()),
                 "copy less, or expose a larger buffer",
             )),
+        }
+    }
+}
+
+impl<T: Pod> Drop for Region<T> {
+    fn drop(&mut self) {
+        if let Some((window, buffer)) = self.inner.take() {
+            drop(window);
+            buffer.retire();
         }
     }
 }

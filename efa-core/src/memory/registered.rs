@@ -1,5 +1,6 @@
 //! Memory that is registered with the device: [`RegisteredBuf`].
 
+use std::any::Any;
 use std::ffi::c_void;
 use std::fmt;
 use std::marker::PhantomData;
@@ -7,7 +8,7 @@ use std::ops::{Deref, DerefMut};
 use std::sync::Arc;
 
 use bytemuck::Pod;
-use memmap2::{MmapMut, MmapOptions};
+use memmap2::{MmapOptions, MmapRaw};
 
 use super::{Access, Buf, BufMut};
 use crate::error::{Error, Result};
@@ -23,6 +24,9 @@ pub(crate) trait Registrar: Send + Sync {
 
     /// Ends a registration.
     fn deregister(&self, registered: Registered);
+
+    /// Keeps memory that peers could reach until the endpoint is closed.
+    fn retire(&self, memory: Box<dyn Any + Send>);
 
     /// Whether the device wants even local memory to be registered.
     fn wants_local_registration(&self) -> bool;
@@ -99,7 +103,8 @@ pub enum Pages {
 pub struct RegisteredBuf<T> {
     // Declared, and so dropped, before the memory it covers.
     registration: Option<Registration>,
-    pages: MmapMut,
+    // Raw, so that getting at its address forms no reference to what the device or another piece may be using.
+    pages: MmapRaw,
     len: usize,
     registry: Registry,
     element: PhantomData<T>,
@@ -112,7 +117,7 @@ impl<T: Pod> RegisteredBuf<T> {
             len.checked_mul(size_of::<T>()).filter(|&bytes| bytes <= isize::MAX as usize).ok_or_else(
                 || Error::misuse(what(), "that is more than an address space holds", "allocate less"),
             )?;
-        let mut pages = map(bytes, kind).map_err(|source| {
+        let pages = map(bytes, kind).map_err(|source| {
             let remedy = match kind {
                 Pages::Huge => "reserve huge pages (sysctl vm.nr_hugepages), or ask for ordinary pages",
                 _ => "allocate less, or free memory",
@@ -128,11 +133,22 @@ impl<T: Pod> RegisteredBuf<T> {
         Ok(Self { registration, pages, len, registry: registry.clone(), element: PhantomData })
     }
 
+    /// How many elements there are.
+    // Not by way of the slice: a region asks while its peers may be writing.
+    pub fn len(&self) -> usize {
+        self.len
+    }
+
+    /// Whether there are no elements.
+    pub fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
     /// Opens the memory to the other ranks, who may then read it, write it, or both.
     ///
     /// # Errors
     /// [`Error::Fabric`] when the device refuses, for want of registrations or of the right to lock memory.
-    pub fn expose(mut self, access: Access) -> Result<super::Region<T>> {
+    pub fn expose(self, access: Access) -> Result<super::Region<T>> {
         let bytes = self.byte_len();
         // A device can't register nothing; a region of no elements gets one byte of its page.
         let start = self.pages.as_mut_ptr();
@@ -141,11 +157,27 @@ impl<T: Pod> RegisteredBuf<T> {
         Ok(super::Region::new(window, self, access))
     }
 
+    /// Cuts the buffer into pieces of `len` elements, the last one with what is left. Unlike the slices that
+    /// `chunks_mut` gives they stay registered, so a [`scope`](crate::Endpoint::scope) can move a large buffer in many
+    /// operations that register nothing.
+    ///
+    /// # Panics
+    /// If `len` is zero.
+    pub fn pieces_mut(&mut self, len: usize) -> impl Iterator<Item = RegisteredPiece<'_, T>> {
+        let (elements, registration) = self.parts();
+        elements.chunks_mut(len).map(move |elements| RegisteredPiece { elements, registration })
+    }
+
     /// The elements, and the registration that goes with them.
     pub(crate) fn parts(&mut self) -> (&mut [T], Option<&Registration>) {
         // SAFETY: as in `deref_mut`.
         let elements = unsafe { std::slice::from_raw_parts_mut(self.pages.as_mut_ptr().cast(), self.len) };
         (elements, self.registration.as_ref())
+    }
+
+    /// Leaves the memory to the endpoint until that is closed: peers could reach it, and may still write there.
+    pub(super) fn retire(self) {
+        self.registry.retire(Box::new((self.registration, self.pages)));
     }
 
     pub(super) fn rank(&self) -> usize {
@@ -202,8 +234,60 @@ unsafe impl<T: Pod> BufMut for RegisteredBuf<T> {
     }
 }
 
+/// A part of a [`RegisteredBuf`], on loan: see [`RegisteredBuf::pieces_mut`].
+pub struct RegisteredPiece<'a, T> {
+    elements: &'a mut [T],
+    registration: Option<&'a Registration>,
+}
+
+impl<T> Deref for RegisteredPiece<'_, T> {
+    type Target = [T];
+
+    fn deref(&self) -> &[T] {
+        self.elements
+    }
+}
+
+impl<T> DerefMut for RegisteredPiece<'_, T> {
+    fn deref_mut(&mut self) -> &mut [T] {
+        self.elements
+    }
+}
+
+impl<T> fmt::Debug for RegisteredPiece<'_, T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RegisteredPiece").field("len", &self.elements.len()).finish()
+    }
+}
+
+// SAFETY: the memory is borrowed exclusively, so it stays put and unchanged for the borrow.
+unsafe impl<T: Pod> Buf for RegisteredPiece<'_, T> {
+    #[inline]
+    fn as_ptr(&self) -> *const u8 {
+        self.elements.as_ptr().cast()
+    }
+
+    #[inline]
+    fn byte_len(&self) -> usize {
+        size_of_val(self.elements)
+    }
+
+    #[inline]
+    fn registration(&self) -> Option<&Registration> {
+        self.registration
+    }
+}
+
+// SAFETY: as above, and `Pod` accepts every bit pattern.
+unsafe impl<T: Pod> BufMut for RegisteredPiece<'_, T> {
+    #[inline]
+    fn as_mut_ptr(&mut self) -> *mut u8 {
+        self.elements.as_mut_ptr().cast()
+    }
+}
+
 /// Maps anonymous memory of at least `bytes`, never none.
-fn map(bytes: usize, kind: Pages) -> std::io::Result<MmapMut> {
+fn map(bytes: usize, kind: Pages) -> std::io::Result<MmapRaw> {
     const HUGE_PAGE_BITS: u8 = 21;
     let mut options = MmapOptions::new();
     options.len(bytes.max(1));
@@ -211,7 +295,7 @@ fn map(bytes: usize, kind: Pages) -> std::io::Result<MmapMut> {
         let page = 1usize << HUGE_PAGE_BITS;
         options.len(bytes.max(1).next_multiple_of(page)).huge(Some(HUGE_PAGE_BITS));
     }
-    let pages = options.map_anon()?;
+    let pages = MmapRaw::from(options.map_anon()?);
     if kind == Pages::Transparent {
         // A kernel without transparent huge pages refuses the advice; ordinary pages do as well.
         let _ = pages.advise(memmap2::Advice::HugePage);

@@ -89,7 +89,7 @@ impl Endpoint {
         let (shared, bytes) = (&*self.shared, size_of::<T>());
         region.check("use atomics on", true, true)?;
         let (address, key) = region.locate("change atomically", offset, bytes)?;
-        if offset % bytes != 0 {
+        if !offset.is_multiple_of(bytes) {
             return Err(Error::misuse(
                 format!("cannot change {bytes} bytes at offset {offset} atomically"),
                 "the offset is not a multiple of the integer's size",

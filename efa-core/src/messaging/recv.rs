@@ -126,5 +126,6 @@ impl Endpoint {
 
 #[inline]
 pub(super) fn segment_mut(buf: &mut impl BufMut) -> Segment {
-    Segment { start: buf.as_mut_ptr(), ..segment(buf) }
+    let rest = segment(buf);
+    Segment { start: buf.as_mut_ptr(), ..rest }
 }

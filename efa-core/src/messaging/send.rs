@@ -67,7 +67,7 @@ impl Endpoint {
         let mut call = Call::Send { to: address, tag: fabric_tag };
         if bytes <= shared.limits.inject_size {
             // SAFETY: the bytes are copied before the call returns.
-            if unsafe { core.inject(address, fabric_tag, buf.as_ptr(), bytes) } == Posted::Yes {
+            if unsafe { core.inject(to, address, fabric_tag, buf.as_ptr(), bytes) } == Posted::Yes {
                 return Ok(());
             }
             call = Call::Inject { to: address, tag: fabric_tag };

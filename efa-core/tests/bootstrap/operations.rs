@@ -253,6 +253,29 @@ fn a_job_of_one_needs_nothing_and_can_do_everything() {
 }
 
 #[test]
+fn times_without_end_are_no_panic() {
+    let forever = Duration::MAX;
+    let config = ControlConfig {
+        heartbeat_period: forever - Duration::from_secs(1),
+        silent_after: forever,
+        dead_after: forever,
+        handshake_limit: forever,
+        linger: forever,
+    };
+    let jobs = jobs(2);
+    std::thread::scope(|scope| {
+        for job in &jobs {
+            let config = &config;
+            scope.spawn(move || {
+                let control = job.connect(config, forever).unwrap();
+                control.barrier("patient", forever).unwrap();
+                control.leave();
+            });
+        }
+    });
+}
+
+#[test]
 fn times_without_order_are_refused() {
     let config = ControlConfig { silent_after: Duration::from_millis(10), ..ControlConfig::default() };
     let error = jobs(1)[0].connect(&config, DEADLINE).unwrap_err();

@@ -102,7 +102,9 @@ pub fn learn(endpoint: &Endpoint, owner: usize) -> RemoteRegion {
 pub fn meet(endpoint: &Endpoint) {
     let others = || (0..endpoint.size()).filter(|&rank| rank != 0);
     if endpoint.rank() == 0 {
-        others().for_each(|rank| drop(endpoint.recv_blocking(rank, MEET, &mut [0u8]).unwrap()));
+        for rank in others() {
+            endpoint.recv_blocking(rank, MEET, &mut [0u8]).unwrap();
+        }
         others().for_each(|rank| endpoint.send_blocking(rank, MEET, &[0u8]).unwrap());
     } else {
         endpoint.send_blocking(0, MEET, &[0u8]).unwrap();

@@ -207,7 +207,8 @@ impl<'a> Heard<'a> {
             let alone = Contributors::once(rank..rank + 1);
             let heard = after.iter().fold(alone, |heard, step| heard.merge(step, u32::max));
             if heard != everybody {
-                return Err(wrong(rank, &(0..0), &format!("word of {heard:?} only")));
+                let why = format!("rank {rank} may leave the barrier having heard of {:?} only", heard.0);
+                return Err(untrustworthy(why));
             }
         }
         Ok(())

@@ -116,3 +116,117 @@ fn check_group(schedules: &[Schedule]) -> Result<()> {
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::Algorithm;
+    use super::super::schedule::{BufferId, ScheduleBuilder, Span};
+    use super::*;
+
+    /// Simulates an all-reduce of 10 elements at two ranks that do what `build` says, and returns the complaint.
+    fn complaint(build: impl Fn(usize, &mut ScheduleBuilder)) -> String {
+        let call = Call::new(Collective::AllReduce, 0, 2, 10);
+        let schedule = |rank| {
+            let mut builder = ScheduleBuilder::new(&call.at_rank(rank), Algorithm::Ring, 10);
+            build(rank, &mut builder);
+            builder.finish()
+        };
+        // Nothing is buffered: a send ends when its receive is there.
+        let profile = Profile { eager_bytes: 0, ..Profile::named("tcp").unwrap() };
+        let schedules = [schedule(0), schedule(1)];
+        prove(&schedules, 4, &profile).map_or_else(|error| error.explanation().why.clone(), |_| String::new())
+    }
+
+    const INPUT: Span = Span::new(BufferId::Input, 0, 10);
+    const OUTPUT: Span = Span::new(BufferId::Output, 0, 10);
+
+    #[test]
+    fn an_exchange_that_fits_is_accepted() {
+        let why = complaint(|rank, builder| {
+            builder.send(1 - rank, 0, INPUT, &[]);
+            let received = builder.receive(1 - rank, 0, OUTPUT, &[]);
+            builder.reduce(INPUT, OUTPUT, &[received]);
+        });
+        assert_eq!(why, "");
+    }
+
+    #[test]
+    fn ranks_that_wait_for_each_other_are_found() {
+        let why = complaint(|rank, builder| {
+            let sent = builder.send(1 - rank, 0, INPUT, &[]);
+            let received = builder.receive(1 - rank, 0, OUTPUT, &[sent]);
+            builder.reduce(INPUT, OUTPUT, &[received]);
+        });
+        assert!(why.contains("rank 0 waits for ever in step 0"), "{why}");
+    }
+
+    #[test]
+    fn messages_that_do_not_match_are_found() {
+        let other_slot = complaint(|rank, builder| {
+            builder.receive(1 - rank, 1, OUTPUT, &[]);
+            builder.send(1 - rank, 0, INPUT, &[]);
+        });
+        assert!(other_slot.contains("waits for ever"), "{other_slot}");
+        let other_length = complaint(|rank, builder| {
+            builder.receive(1 - rank, 0, Span { len: 9, ..OUTPUT }, &[]);
+            builder.send(1 - rank, 0, INPUT, &[]);
+        });
+        assert!(other_length.contains("sends 10 elements in slot 0"), "{other_length}");
+        let empty = Span { len: 0, ..INPUT };
+        let unreceived = complaint(|rank, builder| {
+            builder.copy(INPUT, OUTPUT, &[]);
+            if rank == 0 {
+                builder.send(1, 3, empty, &[]);
+            }
+        });
+        assert!(unreceived.contains("nobody receives") && unreceived.contains("slot 3"), "{unreceived}");
+    }
+
+    #[test]
+    fn a_contribution_that_is_missing_or_counted_twice_is_found() {
+        let missing = complaint(|_, builder| {
+            builder.copy(INPUT, OUTPUT, &[]);
+        });
+        assert!(missing.contains("elements 0..10 of rank 0's output end with"), "{missing}");
+        let twice = complaint(|rank, builder| {
+            builder.send(1 - rank, 0, INPUT, &[]);
+            let received = builder.receive(1 - rank, 0, OUTPUT, &[]);
+            let reduced = builder.reduce(INPUT, OUTPUT, &[received]);
+            let part = |span: Span| Span { start: 4, len: 1, ..span };
+            builder.reduce(part(INPUT), part(OUTPUT), &[reduced]);
+        });
+        assert!(twice.contains("elements 4..5 of rank 0's output"), "{twice}");
+        let nothing = complaint(|_, builder| {
+            builder.copy(Span { len: 9, ..INPUT }, Span { len: 9, ..OUTPUT }, &[]);
+        });
+        assert!(nothing.contains("elements 0..9"), "{nothing}");
+    }
+
+    #[test]
+    fn elements_out_of_place_or_never_written_are_found() {
+        let shifted = complaint(|_, builder| {
+            let copied = builder.copy(Span { len: 9, ..INPUT }, Span { start: 1, len: 9, ..OUTPUT }, &[]);
+            builder.reduce(Span { len: 5, ..INPUT }, Span { start: 2, len: 5, ..OUTPUT }, &[copied]);
+        });
+        assert!(shifted.contains("different positions"), "{shifted}");
+        let undefined = complaint(|_, builder| {
+            builder.copy(Span::new(BufferId::Scratch, 0, 10), OUTPUT, &[]);
+        });
+        assert!(undefined.contains("never written"), "{undefined}");
+    }
+
+    #[test]
+    fn a_barrier_that_somebody_can_leave_early_is_found() {
+        let call = Call::new(Collective::Barrier, 0, 3, 0);
+        // Each tells the next only: nobody hears of the one before the one before it.
+        let schedule = |rank: usize| {
+            let mut builder = ScheduleBuilder::new(&call.at_rank(rank), Algorithm::Dissemination, 0);
+            let nothing = Span::new(BufferId::Output, 0, 0);
+            builder.send((rank + 1) % 3, 0, nothing, &[]);
+            builder.receive((rank + 2) % 3, 0, nothing, &[]);
+            builder.finish()
+        };
+        let error = prove(&[0, 1, 2].map(schedule), 1, &Profile::named("tcp").unwrap()).unwrap_err();
+        assert!(error.to_string().contains("heard"), "{error}");
+    }
+}

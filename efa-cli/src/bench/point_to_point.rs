@@ -1,0 +1,145 @@
+//! Tagged messages between two ranks: latency, bandwidth, both ways, message rate.
+
+use std::time::Instant;
+
+use efa_core::{Endpoint, Result};
+
+use super::counts::Counts;
+use super::pattern;
+
+/// Tag of the messages that are measured.
+const DATA: u32 = 1;
+/// Tag of the answers that end a window or a check.
+const ANSWER: u32 = 2;
+
+/// Which ways data flows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Flow {
+    /// From rank 0 to rank 1.
+    OneWay,
+    /// Both ways at once.
+    BothWays,
+}
+
+/// Plays ping-pong. At rank 0 gives the time of each message one way, in microseconds: half the round trip.
+pub(super) fn latency(endpoint: &Endpoint, size: usize, counts: Counts) -> Result<Vec<f64>> {
+    let peer = 1 - endpoint.rank();
+    let ping = endpoint.allocate::<u8>(size)?;
+    let mut pong = endpoint.allocate::<u8>(size)?;
+    if endpoint.rank() == 1 {
+        for _ in 0..counts.warmup + counts.iterations {
+            endpoint.recv_blocking(peer, DATA, &mut pong)?;
+            endpoint.send_blocking(peer, DATA, &ping)?;
+        }
+        return Ok(Vec::new());
+    }
+    let mut times = Vec::with_capacity(counts.iterations as usize);
+    for iteration in 0..counts.warmup + counts.iterations {
+        let start = Instant::now();
+        endpoint.send_blocking(peer, DATA, &ping)?;
+        endpoint.recv_blocking(peer, DATA, &mut pong)?;
+        if iteration >= counts.warmup {
+            times.push(microseconds(start) / 2.0);
+        }
+    }
+    Ok(times)
+}
+
+/// Sends windows of messages; after each the receiver answers. Gives the messages per second at rank 0, those of both
+/// ways together.
+pub(super) fn rate(endpoint: &Endpoint, size: usize, counts: Counts, flow: Flow) -> Result<f64> {
+    let data = endpoint.allocate::<u8>(size * counts.window as usize)?;
+    let mut room = endpoint.allocate::<u8>(size * counts.window as usize)?;
+    let mut lane = Lane { endpoint, data: &data, room: &mut room, size, window: counts.window as usize };
+    lane.windows(counts.warmup, flow)?;
+    let start = Instant::now();
+    lane.windows(counts.iterations, flow)?;
+    let ways = if flow == Flow::BothWays { 2 } else { 1 };
+    let messages = ways * counts.window * counts.iterations;
+    Ok(messages as f64 / start.elapsed().as_secs_f64())
+}
+
+/// Sends messages there and back and checks them byte for byte. Gives how many bytes were wrong at both ends, at rank
+/// 0.
+pub(super) fn check(endpoint: &Endpoint, size: usize, rounds: u64) -> Result<u64> {
+    let peer = 1 - endpoint.rank();
+    let mut buffer = endpoint.allocate::<u8>(size)?;
+    let mut wrong = 0;
+    for round in 0..rounds {
+        if endpoint.rank() == 0 {
+            pattern::fill(&mut buffer, round);
+            endpoint.send_blocking(peer, DATA, &buffer)?;
+            buffer.fill(0);
+            endpoint.recv_blocking(peer, DATA, &mut buffer)?;
+            wrong += pattern::wrong(&buffer, !round);
+        } else {
+            buffer.fill(0);
+            endpoint.recv_blocking(peer, DATA, &mut buffer)?;
+            wrong += pattern::wrong(&buffer, round);
+            pattern::fill(&mut buffer, !round);
+            endpoint.send_blocking(peer, DATA, &buffer)?;
+        }
+    }
+    Ok(wrong + answer(endpoint, wrong)?)
+}
+
+/// Tells rank 0 a number of rank 1's; rank 1 gets 0.
+pub(super) fn answer(endpoint: &Endpoint, number: u64) -> Result<u64> {
+    if endpoint.rank() == 1 {
+        endpoint.send_blocking(0, ANSWER, &[number])?;
+        return Ok(0);
+    }
+    let mut theirs = [0u64];
+    endpoint.recv_blocking(1, ANSWER, &mut theirs)?;
+    Ok(theirs[0])
+}
+
+/// One end of a stream of windows.
+struct Lane<'a> {
+    endpoint: &'a Endpoint,
+    /// What a window of messages carries: each has a buffer of its own, as in fabtests.
+    data: &'a [u8],
+    /// Room for a window of messages.
+    room: &'a mut [u8],
+    size: usize,
+    window: usize,
+}
+
+impl Lane<'_> {
+    fn windows(&mut self, count: u64, flow: Flow) -> Result<()> {
+        let sends = flow == Flow::BothWays || self.endpoint.rank() == 0;
+        let receives = flow == Flow::BothWays || self.endpoint.rank() == 1;
+        for _ in 0..count {
+            self.window(sends, receives)?;
+            answer(self.endpoint, 0)?;
+        }
+        Ok(())
+    }
+
+    fn window(&mut self, sends: bool, receives: bool) -> Result<()> {
+        let (endpoint, data, size) = (self.endpoint, self.data, self.size);
+        let peer = 1 - endpoint.rank();
+        let window = self.window;
+        // Messages of no bytes have room of no bytes.
+        let mut room = self.room.chunks_exact_mut(size.max(1));
+        let mut data = data.chunks_exact(size.max(1));
+        endpoint.scope(|scope| {
+            let mut receiving = Vec::with_capacity(if receives { window } else { 0 });
+            for _ in 0..receiving.capacity().min(window) {
+                let room: &mut [u8] = room.next().unwrap_or_default();
+                receiving.push(scope.recv(peer, DATA, room));
+            }
+            let mut sending = Vec::with_capacity(if sends { window } else { 0 });
+            for _ in 0..sending.capacity().min(window) {
+                sending.push(scope.send(peer, DATA, data.next().unwrap_or_default()));
+            }
+            sending.into_iter().try_for_each(|op| op.wait().0.map(drop))?;
+            receiving.into_iter().try_for_each(|op| op.wait().0.map(drop))
+        })
+    }
+}
+
+/// Microseconds since `start`.
+pub(super) fn microseconds(start: Instant) -> f64 {
+    start.elapsed().as_nanos() as f64 / 1000.0
+}

@@ -1,0 +1,174 @@
+//! Remote writes and reads: rank 0 acts, rank 1 owns the memory.
+
+use std::time::Instant;
+
+use efa_core::memory::{Access, Region, RemoteRegion};
+use efa_core::{Endpoint, Result};
+
+use super::counts::Counts;
+use super::pattern;
+use super::point_to_point::{answer, microseconds};
+
+/// Tag of the messages that tell where the memory is and that it is no longer needed.
+const CONTROL: u32 = 3;
+
+/// What is done to the memory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Verb {
+    Write,
+    Read,
+}
+
+/// What was found at one size, at rank 0; the other rank has nothing to tell.
+#[derive(Debug, Default)]
+pub(super) struct Remote {
+    /// Microseconds of each operation, one at a time.
+    pub(super) times: Vec<f64>,
+    /// Operations per second with a window of them in flight.
+    pub(super) rate: f64,
+    /// Bytes that were not what they should be.
+    pub(super) wrong: u64,
+}
+
+/// Times single operations, then windows of them, then checks `rounds` operations byte for byte.
+pub(super) fn measure(
+    endpoint: &Endpoint,
+    verb: Verb,
+    size: usize,
+    single: Counts,
+    windows: Counts,
+    rounds: u64,
+) -> Result<Remote> {
+    if endpoint.rank() == 1 {
+        serve(endpoint, verb, size, rounds)?;
+        return Ok(Remote::default());
+    }
+    let mut place = [0; RemoteRegion::WIRE_SIZE];
+    endpoint.recv_blocking(1, CONTROL, &mut place)?;
+    let mut actor = Actor {
+        endpoint,
+        verb,
+        region: RemoteRegion::from_bytes(&place)?,
+        buffers: vec![0; size * windows.window as usize],
+        size,
+    };
+    let times = actor.one_by_one(single)?;
+    let rate = actor.rate(windows)?;
+    tell(endpoint)?;
+    let mut wrong = 0;
+    for round in 0..rounds {
+        wrong += actor.check(round)?;
+    }
+    // The memory may go now.
+    tell(endpoint)?;
+    Ok(Remote { times, rate, wrong })
+}
+
+/// Rank 1: lends its memory, and looks after what was written or is to be read.
+fn serve(endpoint: &Endpoint, verb: Verb, size: usize, rounds: u64) -> Result<()> {
+    let region: Region<u8> = endpoint.allocate(size)?.expose(Access::ReadWrite)?;
+    endpoint.send_blocking(0, CONTROL, &region.remote().to_bytes())?;
+    hear(endpoint)?;
+    let mut copy = vec![0; size];
+    for round in 0..rounds {
+        match verb {
+            Verb::Write => {
+                hear(endpoint)?;
+                region.copy_out(0, &mut copy)?;
+                answer(endpoint, pattern::wrong(&copy, round))?;
+            }
+            Verb::Read => {
+                pattern::fill(&mut copy, round);
+                region.copy_in(0, &copy)?;
+                answer(endpoint, 0)?;
+                hear(endpoint)?;
+            }
+        }
+    }
+    hear(endpoint)
+}
+
+/// Rank 0: reads and writes the other's memory.
+struct Actor<'a> {
+    endpoint: &'a Endpoint,
+    verb: Verb,
+    region: RemoteRegion,
+    /// Memory for a window of operations.
+    buffers: Vec<u8>,
+    size: usize,
+}
+
+impl Actor<'_> {
+    fn one_by_one(&mut self, counts: Counts) -> Result<Vec<f64>> {
+        let mut times = Vec::with_capacity(counts.iterations as usize);
+        for iteration in 0..counts.warmup + counts.iterations {
+            let start = Instant::now();
+            self.once()?;
+            if iteration >= counts.warmup {
+                times.push(microseconds(start));
+            }
+        }
+        Ok(times)
+    }
+
+    fn rate(&mut self, counts: Counts) -> Result<f64> {
+        for _ in 0..counts.warmup {
+            self.window()?;
+        }
+        let start = Instant::now();
+        for _ in 0..counts.iterations {
+            self.window()?;
+        }
+        Ok((counts.window * counts.iterations) as f64 / start.elapsed().as_secs_f64())
+    }
+
+    fn once(&mut self) -> Result<()> {
+        let buffer = &mut self.buffers[..self.size];
+        match self.verb {
+            Verb::Write => self.endpoint.write_blocking(&self.region, 0, buffer),
+            Verb::Read => self.endpoint.read_blocking(&self.region, 0, buffer),
+        }
+    }
+
+    fn window(&mut self) -> Result<()> {
+        let (verb, region) = (self.verb, self.region);
+        let buffers = &mut self.buffers;
+        let size = self.size;
+        self.endpoint.scope(|scope| {
+            let operations: Vec<_> = buffers
+                .chunks_exact_mut(size)
+                .map(|buffer| match verb {
+                    Verb::Write => scope.write(&region, 0, buffer),
+                    Verb::Read => scope.read(&region, 0, buffer),
+                })
+                .collect();
+            operations.into_iter().try_for_each(|op| op.wait().0.map(drop))
+        })
+    }
+
+    fn check(&mut self, round: u64) -> Result<u64> {
+        match self.verb {
+            Verb::Write => {
+                pattern::fill(&mut self.buffers[..self.size], round);
+                self.once()?;
+                tell(self.endpoint)?;
+                answer(self.endpoint, 0)
+            }
+            Verb::Read => {
+                answer(self.endpoint, 0)?;
+                self.buffers.fill(0);
+                self.once()?;
+                tell(self.endpoint)?;
+                Ok(pattern::wrong(&self.buffers[..self.size], round))
+            }
+        }
+    }
+}
+
+fn tell(endpoint: &Endpoint) -> Result<()> {
+    endpoint.send_blocking(1, CONTROL, &[0u8])
+}
+
+fn hear(endpoint: &Endpoint) -> Result<()> {
+    endpoint.recv_blocking(0, CONTROL, &mut [0u8]).map(drop)
+}

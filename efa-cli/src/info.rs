@@ -1,0 +1,102 @@
+//! `efa info`: the libfabric in use, its devices and limits, and what this host would be admitted as.
+
+use std::io;
+use std::process::ExitCode;
+
+use efa_core::admission::source;
+use efa_core::admission::{Policy, Report, evaluate};
+use efa_core::fabric::{self, Library, Offer, Provider};
+use efa_core::{Error, Result};
+use serde::Serialize;
+
+use crate::bytes::Bytes;
+use crate::cli::InfoArgs;
+use crate::failure::{Failure, colourful};
+use crate::stdout;
+
+/// What `efa info` tells, in the order in which JSON shows it.
+#[derive(Serialize)]
+struct Info {
+    libfabric: Library,
+    devices: Vec<Offer>,
+    /// Absent where the facts could not be had.
+    admission: Option<Report>,
+}
+
+/// Prints what is here.
+pub(crate) fn info(args: &InfoArgs) -> Result<ExitCode, Failure> {
+    let devices = fabric::offers()?;
+    let (admission, unknown) = match judge(devices.iter().any(|device| device.provider == Provider::Efa)) {
+        Ok(report) => (Some(report), None),
+        Err(error) => (None, Some(error)),
+    };
+    let info = Info { libfabric: fabric::library(), devices, admission };
+    if args.json {
+        stdout::print_json(&info)?;
+    } else {
+        stdout::print(&text(&info, unknown.as_ref(), colourful(&io::stdout())))?;
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Judges this host alone, and for efa if it has one.
+fn judge(has_efa: bool) -> Result<Report> {
+    let members = [source::of_this_machine(0, None)?];
+    let groups = source::rules_for(&members, None)?;
+    Ok(evaluate(&members, &groups, &Policy::strict().requires_efa(has_efa)))
+}
+
+fn text(info: &Info, unknown: Option<&Error>, coloured: bool) -> String {
+    let Library { version, origin, path } = &info.libfabric;
+    let mut text = format!("libfabric {version}, {origin} ({path})\n\n");
+    text += &table(&info.devices);
+    text.push('\n');
+    match (&info.admission, unknown) {
+        (Some(report), _) => text += &format!("this host alone: {}", report.to_table(coloured)),
+        (None, Some(error)) => text += &format!("this host alone: unknown, {error}\n"),
+        (None, None) => {}
+    }
+    text
+}
+
+/// Columns as wide as what they hold; numbers to the right.
+fn table(devices: &[Offer]) -> String {
+    let heading =
+        ["provider", "version", "device", "fabric", "link", "max message", "inject", "in flight", "atomics"];
+    let mut rows = vec![heading.map(str::to_owned)];
+    rows.extend(devices.iter().map(row));
+    let width = |column: usize| rows.iter().map(|row| row[column].chars().count()).max().unwrap_or(0);
+    let widths: [usize; 9] = std::array::from_fn(width);
+    let mut text = String::new();
+    for row in &rows {
+        let cells = row.iter().zip(widths).enumerate().map(|(column, (cell, width))| {
+            if column < FIRST_NUMBER { format!("{cell:<width$}") } else { format!("{cell:>width$}") }
+        });
+        text += cells.collect::<Vec<_>>().join("  ").trim_end();
+        text.push('\n');
+    }
+    text
+}
+
+/// From this column on there are numbers.
+const FIRST_NUMBER: usize = 4;
+
+fn row(offer: &Offer) -> [String; 9] {
+    let limits = &offer.limits;
+    [
+        offer.provider.to_string(),
+        offer.provider_version.clone(),
+        offer.device.clone(),
+        offer.fabric.clone(),
+        offer.link_speed.map_or("-".into(), |bits| format!("{} Gbit/s", bits as f64 / 1e9)),
+        message_size(limits.max_message_size),
+        Bytes(limits.inject_size as u64).to_string(),
+        limits.send_depth.to_string(),
+        if limits.atomics { "yes" } else { "no" }.into(),
+    ]
+}
+
+/// Providers without a limit of their own give the largest number there is.
+fn message_size(bytes: usize) -> String {
+    if bytes as u64 >= 1 << 48 { "unlimited".into() } else { Bytes(bytes as u64).to_string() }
+}

@@ -1,0 +1,37 @@
+//! `efa info`, through the real binary.
+
+use std::process::{Command, Output};
+
+use serde_json::Value;
+
+fn info(options: &[&str]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_efa")).arg("info").args(options).output().expect("efa starts")
+}
+
+#[test]
+fn it_lists_the_library_the_devices_and_the_verdict() {
+    let output = info(&[]);
+    let text = String::from_utf8_lossy(&output.stdout);
+    assert!(
+        output.status.success() && output.stderr.is_empty(),
+        "{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
+    assert!(text.starts_with("libfabric "), "{text}");
+    for word in ["provider", "tcp", "shm", "max message", "this host alone:"] {
+        assert!(text.contains(word), "{word} is missing in {text}");
+    }
+}
+
+#[test]
+fn json_is_one_object_with_the_same() {
+    let output = info(&["--json"]);
+    let text = String::from_utf8_lossy(&output.stdout);
+    assert_eq!(text.lines().count(), 1);
+    let info: Value = serde_json::from_str(&text).expect("JSON");
+    assert!(info["libfabric"]["version"].is_string());
+    let devices = info["devices"].as_array().expect("a list");
+    let tcp = devices.iter().find(|device| device["provider"] == "tcp").expect("tcp is everywhere");
+    assert!(tcp["limits"]["max_message_size"].as_u64().expect("a number") > 0);
+    assert!(info.get("admission").is_some());
+}

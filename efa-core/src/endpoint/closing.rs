@@ -1,0 +1,58 @@
+//! Closing an endpoint so that the device really is done with the memory.
+
+use std::thread;
+use std::time::{Duration, Instant};
+
+use super::core::Core;
+use super::shared::Shared;
+use super::slot::Kind;
+use crate::bootstrap::Status;
+use crate::fabric::Provider;
+
+/// How long sends, reads and writes that are under way may take to end by themselves.
+const LINGER: Duration = Duration::from_secs(1);
+
+impl Shared {
+    /// Closes the endpoint because the program wants it, when what is under way has ended or had its time.
+    pub(super) fn close(&self, why: &str) {
+        let until = Instant::now() + LINGER;
+        loop {
+            let mut core = self.lock();
+            if core.is_drained() || !core.is_open() || Instant::now() >= until {
+                return self.close_by_force(&mut core, why.into());
+            }
+            core.poll();
+            drop(core);
+            thread::yield_now();
+        }
+    }
+
+    /// Closes the endpoint now.
+    ///
+    /// With shared memory the device that moves the data is the peer: closing our endpoint does not keep it from
+    /// answering a remote read later, straight into our memory. A peer that is gone can't, and one that lives answers
+    /// at once. What is left is a peer that is stopped; there is no way to shut it out but to end this process.
+    pub(super) fn close_by_force(&self, core: &mut Core, why: String) {
+        if self.config.provider == Provider::Shm && core.is_open() {
+            let unfinished: Vec<_> = core.slots.under_way().collect();
+            for id in unfinished {
+                let record = core.slots.get(id);
+                let about = record.about;
+                let rank = about.peer.map(|rank| rank as usize);
+                let answers =
+                    rank.is_some_and(|rank| self.liveness.status(rank) == Status::Alive && rank != self.me);
+                if about.kind == Kind::Read && !record.is_orphan() && answers {
+                    let what = self.describe(&about);
+                    log::error!(
+                        "{what} can't be ended: its peer does not answer, and could write to freed memory later"
+                    );
+                    eprintln!(
+                        "efa: ending this process: {what} can't be ended, and its peer does not answer ({why})"
+                    );
+                    std::process::abort();
+                }
+            }
+        }
+        core.close(why);
+    }
+}
