@@ -13,6 +13,45 @@ const TRUNCATED: Code = Code(265);
 pub(crate) const NO_MESSAGE: Code = Code(libc::ENOMSG);
 const CANCELLED: Code = Code(libc::ECANCELED);
 
+const SEE_LOG: &str = "see the provider's log: FI_LOG_LEVEL=warn";
+
+/// What an EFA's status means, as libfabric's efa provider passes it on: the device's own below 4096, the provider's
+/// from there on.
+fn device_status(status: i32) -> Option<&'static str> {
+    Some(match status {
+        6 => "a message was longer than the device takes",
+        7 => "the remote key or address was refused",
+        9 => "the peer's endpoint is no longer there",
+        10 => "the peer had no receive posted for too long",
+        11 => "a message was longer than the receive posted for it",
+        13 | 4124 | 4126 => "the peer does not respond",
+        14 => "the peer is not known",
+        15 => "the peer can't be reached",
+        _ => return None,
+    })
+}
+
+/// What mends it. A path that is closed is the most common cause by far, and the device can't tell it from a dead host.
+fn device_remedy(status: i32) -> Option<&'static str> {
+    Some(match status {
+        13 | 15 | 4124 | 4126 => {
+            "see first that one security group with rules from and to itself is on both EFA interfaces and that both are \
+             in one subnet (`efa doctor`), then whether the peer's host is up"
+        }
+        9 => "look at the output of that rank: its process has ended or has opened its endpoint again",
+        10 => "let the peer receive, or look at why it does not",
+        _ => return None,
+    })
+}
+
+/// A failure that a device reports, in words.
+pub(super) fn device_failure(code: Code, status: i32) -> String {
+    match device_status(status) {
+        Some(meaning) => format!("{meaning} (device status {status})"),
+        None => format!("{} ({code}, device status {status})", crate::ffi::describe(code)),
+    }
+}
+
 impl Shared {
     /// The error of an operation that did not end as it should.
     #[cold]
@@ -91,14 +130,17 @@ impl Shared {
             Code(
                 libc::ECONNRESET | libc::ECONNREFUSED | libc::ECONNABORTED | libc::EPIPE | libc::EHOSTDOWN,
             ) => self.peer_lost(about, what, &crate::ffi::describe(error.code)),
-            code => {
-                let mut why = format!("{} ({code})", crate::ffi::describe(code));
-                if !error.text.is_empty() && self.config.provider == Provider::Efa {
-                    why = format!("{why}; the device says: {} ({})", error.text, error.provider_code);
-                }
-                let remedy =
-                    if remote { remedy_for_rma } else { "see the provider's log: FI_LOG_LEVEL=warn" };
+            code if self.config.provider == Provider::Efa => {
+                let why = device_failure(code, error.provider_code);
+                let remedy = device_remedy(error.provider_code).unwrap_or(match remote {
+                    true => remedy_for_rma,
+                    false => SEE_LOG,
+                });
                 self.operation(error, what, why, remedy)
+            }
+            code => {
+                let why = format!("{} ({code})", crate::ffi::describe(code));
+                self.operation(error, what, why, if remote { remedy_for_rma } else { SEE_LOG })
             }
         }
     }

@@ -143,7 +143,8 @@ impl Endpoint {
         let queue = CompletionQueue::open(&domain, config.depth.saturating_mul(4))?;
         let name = (config.provider == Provider::Shm).then(fabric::endpoint_name);
         let handle = fabric::keeping_signal_handlers(|| {
-            EndpointHandle::open(&domain, vector.clone(), queue.clone(), name.as_deref())
+            let events = config.provider == Provider::Efa;
+            EndpointHandle::open(&domain, vector.clone(), queue.clone(), name.as_deref(), events)
         })?;
         let address = handle.address()?;
         Ok(Unconnected {

@@ -10,10 +10,12 @@ use std::time::Duration;
 
 use super::clock::Clock;
 use super::core::Core;
+use super::failure;
 use super::shared::{Deadline, Shared};
 use super::slot::{Ending, Kind, SlotId};
 use super::wait::Led;
 use crate::bootstrap::Status;
+use crate::ffi::EndpointHandle;
 
 /// The first and the longest nap of an idle thread without a descriptor to sleep on. The longest bounds how late a
 /// peer's remote read is answered while this rank computes.
@@ -106,6 +108,10 @@ impl Watch {
                     self.gone.push((rank, now, status == Status::Left));
                 }
             }
+        }
+        if let Some((code, device_status)) = core.endpoint().and_then(EndpointHandle::event_error) {
+            let why = failure::device_failure(code, device_status);
+            return shared.close_by_force(core, format!("the provider's own traffic failed: {why}"));
         }
         if core.slots.used() == 0 {
             return;

@@ -64,7 +64,16 @@ handle! {
 
 handle! {
     /// An endpoint. Once it is closed the device touches no memory on its behalf.
-    EndpointHandle(sys::fid_ep, "endpoint") { _vector: Arc<AddressVector>, _queue: Arc<CompletionQueue> }
+    EndpointHandle(sys::fid_ep, "endpoint") {
+        _vector: Arc<AddressVector>,
+        _queue: Arc<CompletionQueue>,
+        events: Option<EventQueue>,
+    }
+}
+
+handle! {
+    /// Where an endpoint tells of what went wrong with work of the provider's own, such as its handshakes.
+    EventQueue(sys::fid_eq, "event queue") { _fabric: Arc<Fabric> }
 }
 
 handle! {
@@ -269,15 +278,34 @@ impl CompletionQueue {
     }
 }
 
+impl EventQueue {
+    fn open(fabric: &Arc<Fabric>) -> Result<Self> {
+        let mut attr = sys::fi_eq_attr {
+            size: 0,
+            flags: 0,
+            wait_obj: sys::FI_WAIT_NONE,
+            signaling_vector: 0,
+            wait_set: ptr::null_mut(),
+        };
+        let mut raw = ptr::null_mut();
+        // SAFETY: the fabric is open, the attributes are filled in.
+        let returned = unsafe { sys::fi_eq_open(fabric.raw.as_ptr(), &mut attr, &mut raw, ptr::null_mut()) };
+        check("fi_eq_open", returned, "cannot open an event queue", ASK_INFO)?;
+        Ok(Self { raw: opened(raw, "fi_eq_open")?, _fabric: fabric.clone() })
+    }
+}
+
 impl EndpointHandle {
     /// Opens and enables an endpoint that sends and receives through one queue.
     ///
-    /// `name` is the name of the endpoint on providers whose addresses are names.
+    /// `name` is the name of the endpoint on providers whose addresses are names. With `events` the provider has
+    /// somewhere to tell of failures that are no operation's; efa ends the process without.
     pub(crate) fn open(
         domain: &Arc<Domain>,
         vector: Arc<AddressVector>,
         queue: Arc<CompletionQueue>,
         name: Option<&str>,
+        events: bool,
     ) -> Result<Self> {
         let what = format!("cannot open an endpoint on {}", domain.info.domain());
         let mut raw = ptr::null_mut();
@@ -285,7 +313,8 @@ impl EndpointHandle {
         let returned =
             unsafe { sys::fi_endpoint(domain.raw.as_ptr(), domain.info.as_ptr(), &mut raw, ptr::null_mut()) };
         check("fi_endpoint", returned, &what, ASK_INFO)?;
-        let endpoint = Self { raw: opened(raw, "fi_endpoint")?, _vector: vector, _queue: queue };
+        let events = events.then(|| EventQueue::open(&domain.fabric)).transpose()?;
+        let endpoint = Self { raw: opened(raw, "fi_endpoint")?, _vector: vector, _queue: queue, events };
         if let Some(name) = name {
             let name = CString::new(name).expect("endpoint names are ours and have no zero byte");
             let bytes = name.as_bytes_with_nul();
@@ -301,6 +330,10 @@ impl EndpointHandle {
             let queue = &mut (*endpoint._queue.raw.as_ptr()).fid;
             let flags = sys::FI_TRANSMIT | sys::FI_RECV;
             check("fi_ep_bind", sys::fi_ep_bind(raw, queue, flags), &what, ASK_INFO)?;
+            if let Some(events) = &endpoint.events {
+                let events = &mut (*events.raw.as_ptr()).fid;
+                check("fi_ep_bind", sys::fi_ep_bind(raw, events, 0), &what, ASK_INFO)?;
+            }
             check("fi_enable", sys::fi_enable(raw), &what, "see the provider's log: FI_LOG_LEVEL=warn")?;
         }
         Ok(endpoint)
@@ -315,6 +348,16 @@ impl EndpointHandle {
         check("fi_getname", returned, "cannot learn the endpoint's address", ASK_INFO)?;
         address.truncate(len);
         Ok(address)
+    }
+
+    /// What went wrong with the endpoint itself, if anything did since the last call.
+    pub(crate) fn event_error(&self) -> Option<(Code, i32)> {
+        let events = self.events.as_ref()?;
+        // SAFETY: zeros are valid; `err_data_size` is an input, and zero asks for no data.
+        let mut entry: sys::fi_eq_err_entry = unsafe { std::mem::zeroed() };
+        // SAFETY: the queue is open and the entry is ours.
+        let returned = unsafe { sys::fi_eq_readerr(events.raw.as_ptr(), &mut entry, 0) };
+        (returned > 0).then(|| (Code(entry.err.saturating_abs()), entry.prov_errno))
     }
 
     /// Asks for an operation to be cancelled. A hint: the completion tells what became of it.
