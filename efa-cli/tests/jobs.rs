@@ -24,7 +24,9 @@ fn efa() -> Command {
 fn job(provider: &str, part: &str) -> Command {
     let mut command = efa();
     command
-        .args(["run", "-n", "4", "--provider", provider, "--grace", "30", "--"])
+        .args(["run", "-n", "4", "--provider", provider, "--grace", "60", "--"])
+        // When one rank ends the launcher tells the others to end, which would leave them no time to say anything.
+        .args(["sh", "-c", "trap '' TERM; exec \"$@\"", "sh"])
         .arg(std::env::current_exe().expect("this program has a path"))
         .args(["--ignored", "--exact", "--nocapture", "rank"])
         .env(PART, part)
@@ -97,11 +99,12 @@ fn outlive(world: Communicator, call: impl Fn(&Communicator) -> Result<(), Error
     println!("said: {named:?} {error}");
 }
 
-/// Starts a job, kills the victim with SIGKILL once it says that it is ready, and returns what came of it.
-fn kill_one(provider: &str, part: &str) -> Output {
+/// Starts a job, kills the victim with SIGKILL once it says that it is ready, and returns what came of it, and the
+/// victim's process number.
+fn kill_one(provider: &str, part: &str) -> (Output, String) {
     let mut child: Child = job(provider, part).spawn().expect("efa starts");
     let mut lines = BufReader::new(child.stdout.take().expect("stdout is a pipe")).lines();
-    let mut stdout = String::new();
+    let (mut stdout, mut process) = (String::new(), String::new());
     for line in lines.by_ref() {
         let line = line.expect("UTF-8");
         if let Some((_, victim)) = line.split_once("victim: ") {
@@ -109,6 +112,7 @@ fn kill_one(provider: &str, part: &str) -> Output {
             std::thread::sleep(Duration::from_millis(100));
             let kill = Command::new("kill").args(["-KILL", victim]).status().expect("kill starts");
             assert!(kill.success());
+            process = victim.to_owned();
             break;
         }
         stdout += &format!("{line}\n");
@@ -120,18 +124,17 @@ fn kill_one(provider: &str, part: &str) -> Output {
     assert!(begun.elapsed() < PATIENCE, "the others hung");
     let mut output = child.wait_with_output().expect("efa ends");
     output.stdout = stdout.into_bytes();
-    output
+    (output, process)
 }
 
-/// The files of endpoints in /dev/shm whose process is gone.
-fn stale_files() -> Vec<PathBuf> {
+/// The files in /dev/shm of endpoints of a process.
+fn files_of(process: &str) -> Vec<PathBuf> {
     let files = std::fs::read_dir("/dev/shm").expect("there is a /dev/shm");
-    let stale = |path: &PathBuf| {
+    let of_process = |path: &PathBuf| {
         let name = path.file_name().expect("it has a name").to_string_lossy().into_owned();
-        let process = name.strip_prefix("efa-ep.").and_then(|rest| rest.split('.').nth(1));
-        process.is_some_and(|process| !PathBuf::from("/proc").join(process).exists())
+        name.strip_prefix("efa-ep.").and_then(|rest| rest.split('.').nth(1)) == Some(process)
     };
-    files.map(|file| file.expect("it can be read").path()).filter(stale).collect()
+    files.map(|file| file.expect("it can be read").path()).filter(of_process).collect()
 }
 
 #[test]
@@ -147,7 +150,7 @@ fn four_ranks_add_up_on_every_provider() {
 fn a_killed_rank_is_named_by_all_the_others_whatever_they_wait_for() {
     for provider in ["tcp", "shm"] {
         for part in ["victim", "receive", "send"] {
-            let output = kill_one(provider, part);
+            let (output, _) = kill_one(provider, part);
             let all = everything(&output);
             assert!(!output.status.success(), "{all}");
             for (rank, said) in said(&output).into_iter().enumerate().filter(|&(rank, _)| rank != VICTIM) {
@@ -160,10 +163,10 @@ fn a_killed_rank_is_named_by_all_the_others_whatever_they_wait_for() {
 
 #[test]
 fn what_a_killed_rank_leaves_in_shared_memory_is_gone_after_the_next_run() {
-    kill_one("shm", "receive");
+    let (_, victim) = kill_one("shm", "receive");
     let output = job("shm", "sum").output().expect("efa starts");
     assert!(output.status.success(), "{}", everything(&output));
-    assert_eq!(stale_files(), Vec::<PathBuf>::new());
+    assert_eq!(files_of(&victim), Vec::<PathBuf>::new());
 }
 
 #[test]

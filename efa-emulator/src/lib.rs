@@ -4,10 +4,23 @@
 //! efa provider then runs, unmodified, between the processes of one machine. Versions 1.22 to 2.6 find all they call.
 //!
 //! ```text
-//! LD_PRELOAD=libefa_emulator.so fi_info -p efa
+//! LD_PRELOAD=target/release/libefa_emulator.so FI_EFA_ENABLE_SHM_TRANSFER=0 fi_info -p efa
 //! ```
 //!
-//! What it can't show is a real EFA's timing, congestion and firmware.
+//! What it can't show is a real EFA's timing, congestion and firmware. `FABTESTS.md` beside this crate lists which of
+//! libfabric's own tests pass on it.
+//!
+//! # How it works
+//!
+//! The processes of a job share a folder in `/dev/shm`. A process has a file with its registered regions, and a file
+//! per queue pair with a ring of posted receives. Who sends does the work of both devices: it claims a receive in the
+//! peer's ring, copies the message there, and queues its own completion; reads and writes go through
+//! `process_vm_readv` and `process_vm_writev`, or, where that is denied, through requests that the peer's helper thread
+//! answers. There is no thread until something must happen later: a retry, a fault, an event for a sleeping program.
+//!
+//! Processes may die at any point. Each holds a lock of the kernel's while it lives, which is how others know; no state
+//! in shared memory waits for a particular process; the next process to start removes what the dead left behind.
+//! What is read from shared memory is never trusted: indices and lengths are bounded by sizes checked when mapping.
 //!
 //! # Environment
 //!
@@ -22,8 +35,8 @@
 //! | `EFA_RANK` | this process's rank in plan and log | order of opening, from 0 |
 //!
 //! `SYSFS_PATH` is set by the library when it is loaded: libfabric looks the device up in a tree of files that lies in
-//! the job's folder. Intra-node traffic of libfabric's provider goes through its shared memory only between endpoints
-//! of one process, as every process has an address of its own.
+//! the job's folder. Every process has an address of its own, so that libfabric's provider takes the others
+//! for remote ones; `FI_EFA_ENABLE_SHM_TRANSFER=0` makes it use the device within one process too.
 //!
 //! # Plan
 //!
