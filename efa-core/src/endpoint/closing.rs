@@ -30,8 +30,9 @@ impl Shared {
     /// Closes the endpoint now.
     ///
     /// With shared memory the device that moves the data is the peer: closing our endpoint does not keep it from
-    /// answering a remote read later, straight into our memory. A peer that is gone can't, and one that lives answers
-    /// at once. What is left is a peer that is stopped; there is no way to shut it out but to end this process.
+    /// answering a remote read later, straight into our memory. A peer that is gone can't, and one that lives has
+    /// answered long ago if it ever will. What is left is a peer that is stopped, which the missing heartbeat shows;
+    /// there is no way to shut that one out but to end this process.
     pub(super) fn close_by_force(&self, core: &mut Core, why: String) {
         if self.config.provider == Provider::Shm && core.is_open() {
             let unfinished: Vec<_> = core.slots.under_way().collect();
@@ -39,15 +40,12 @@ impl Shared {
                 let record = core.slots.get(id);
                 let about = record.about;
                 let rank = about.peer.map(|rank| rank as usize);
-                let answers =
-                    rank.is_some_and(|rank| self.liveness.status(rank) == Status::Alive && rank != self.me);
-                if about.kind == Kind::Read && !record.is_orphan() && answers {
+                let is_stopped =
+                    rank.is_some_and(|rank| matches!(self.liveness.status(rank), Status::Silent { .. }));
+                if about.kind == Kind::Read && !record.is_orphan() && is_stopped {
                     let what = self.describe(&about);
-                    log::error!(
-                        "{what} can't be ended: its peer does not answer, and could write to freed memory later"
-                    );
                     eprintln!(
-                        "efa: ending this process: {what} can't be ended, and its peer does not answer ({why})"
+                        "efa: ending this process: {what} can't be ended, and its peer is stopped ({why})"
                     );
                     std::process::abort();
                 }

@@ -315,12 +315,17 @@ impl Core {
             return;
         }
         // SAFETY: contexts that are not null are ours: every operation is posted with one of a slot.
-        if let Some(id) = unsafe { self.slots.find(entry.context()) } {
-            if self.slots.get(id).is_over() {
+        if let Some((id, record)) = unsafe { self.slots.find(entry.context()) } {
+            if record.is_over() {
                 return;
             }
-            self.in_flight[Lane::of(self.slots.get(id).about.kind) as usize] -= 1;
-            self.finish(id, Outcome::Done { bytes: entry.len(), tag: entry.tag() });
+            self.in_flight[Lane::of(record.about.kind) as usize] -= 1;
+            let outcome = Outcome::Done { bytes: entry.len(), tag: entry.tag() };
+            if record.is_plain() {
+                record.outcome = Some(outcome);
+            } else {
+                self.finish(id, outcome);
+            }
         }
     }
 
@@ -332,12 +337,12 @@ impl Core {
             return;
         }
         // SAFETY: as in `complete`.
-        if let Some(id) = unsafe { self.slots.find(error.context) } {
-            if self.slots.get(id).is_over() {
+        if let Some((id, record)) = unsafe { self.slots.find(error.context) } {
+            if record.is_over() {
                 return;
             }
-            self.in_flight[Lane::of(self.slots.get(id).about.kind) as usize] -= 1;
-            self.finish(id, Outcome::Failed(error));
+            self.in_flight[Lane::of(record.about.kind) as usize] -= 1;
+            self.finish(id, Outcome::Failed(Box::new(error)));
         }
     }
 
@@ -346,7 +351,7 @@ impl Core {
     fn refuse(&mut self, id: SlotId, code: Code) {
         let context = std::ptr::null_mut();
         let error = CompletionError { context, code, provider_code: 0, text: crate::ffi::describe(code) };
-        self.finish(id, Outcome::Failed(error));
+        self.finish(id, Outcome::Failed(Box::new(error)));
     }
 
     #[inline]
@@ -366,7 +371,7 @@ impl Core {
     /// Opens a group: it is over when all operations that were put into it are, and it has been sealed.
     pub(crate) fn open_group(&mut self, now: u32) -> SlotId {
         let id = self.slots.take(About { kind: Kind::Group, peer: None, tag: 0, bytes: 0 }, now);
-        self.slots.get(id).members = 1;
+        self.slots.get(id).special().members = 1;
         id
     }
 
@@ -374,7 +379,7 @@ impl Core {
     pub(crate) fn join_group(&mut self, id: SlotId, group: SlotId) {
         let record = self.slots.get(id);
         if !record.is_over() {
-            record.group = Some(group);
+            record.special().group = Some(group);
             self.slots.get(group).members += 1;
         }
     }
@@ -396,19 +401,23 @@ impl Core {
             return;
         }
         self.tell_nobody(id);
-        self.slots.get(id).notice = Notice::Wake(waker.clone());
+        self.slots.get(id).special().notice = Notice::Wake(waker.clone());
         self.tasks += 1;
     }
 
     /// Lets a thread be unparked when the operation is over, or when it is its turn to poll.
     pub(crate) fn unpark_when_over(&mut self, id: SlotId, thread: Thread) {
         self.tell_nobody(id);
-        self.slots.get(id).notice = Notice::Unpark(thread);
+        self.slots.get(id).special().notice = Notice::Unpark(thread);
     }
 
     /// Forgets who was to be told.
     pub(crate) fn tell_nobody(&mut self, id: SlotId) {
-        if let Notice::Wake(waker) = std::mem::replace(&mut self.slots.get(id).notice, Notice::None) {
+        let record = self.slots.get(id);
+        if record.is_plain() {
+            return;
+        }
+        if let Notice::Wake(waker) = std::mem::replace(&mut record.notice, Notice::None) {
             self.tasks -= 1;
             self.notices.push(Notice::Forget(waker));
         }
@@ -471,7 +480,7 @@ impl Core {
         let record = self.slots.get(id);
         let About { kind, peer, .. } = record.about;
         let first = record.ending.is_none();
-        record.ending.get_or_insert((ending, now));
+        record.special().ending.get_or_insert((ending, now));
         for lane in &mut self.deferred {
             if let Some(place) = lane.iter().position(|deferred| deferred.id == id) {
                 lane.remove(place);

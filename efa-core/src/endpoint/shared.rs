@@ -191,7 +191,7 @@ impl Shared {
             // when it is released, which is after that.
             let registered = unsafe { self.domain.register(segment.start, segment.len, access, key)? };
             segment.descriptor = registered.descriptor();
-            core.slots.get(id).registered.push(registered);
+            core.slots.get(id).special().registered.push(registered);
         }
         Ok(())
     }

@@ -75,8 +75,8 @@ pub(crate) struct About {
 pub(crate) enum Outcome {
     /// As it should; for a receive, with the message's length and fabric tag.
     Done { bytes: usize, tag: u64 },
-    /// The provider reported an error.
-    Failed(CompletionError),
+    /// The provider reported an error. Boxed, since every outcome is moved and few are this.
+    Failed(Box<CompletionError>),
     /// The endpoint was closed under it.
     Closed,
 }
@@ -146,11 +146,14 @@ pub(crate) struct Record {
     in_use: bool,
     /// Nobody holds a handle any more; the buffer, if any, is in `notice`.
     orphan: bool,
+    /// Nothing below `outcome` was touched since the slot was taken: most operations come and go like this.
+    plain: bool,
     pub about: About,
     /// The clock tick at which it was posted.
     pub started: u32,
-    pub ending: Option<(Ending, u32)>,
     pub outcome: Option<Outcome>,
+    /// Why it is being ended before its time, and since when.
+    pub ending: Option<(Ending, u32)>,
     /// A waiting task or thread; or, once nobody holds a handle any more, the buffer.
     pub notice: Notice,
     /// Registrations made for this one operation.
@@ -206,11 +209,10 @@ impl Slots {
         record.in_use = false;
         record.generation = record.generation.wrapping_add(1);
         record.next_free = self.free;
-        record.ending = None;
         record.outcome = None;
-        record.notice = Notice::None;
-        record.registered.clear();
-        record.group = None;
+        if !record.plain {
+            record.clean();
+        }
         self.free = id.index;
         self.used -= 1;
     }
@@ -253,18 +255,25 @@ impl Slots {
     /// # Safety
     /// `context` must have come from [`Slots::context`] of this very object.
     #[inline]
-    pub(crate) unsafe fn find(&self, context: *mut c_void) -> Option<SlotId> {
+    pub(crate) unsafe fn find(&mut self, context: *mut c_void) -> Option<(SlotId, &mut Record)> {
         // SAFETY: the caller vouches for the pointer; contexts are never freed before `self`, and `index` is
         // never written after it was made.
         let index = unsafe { (*context.cast::<Context>()).index };
-        let record = &self.records[index as usize];
-        record.in_use.then_some(SlotId { index, generation: record.generation })
+        let record = &mut self.records[index as usize];
+        match record.in_use {
+            true => Some((SlotId { index, generation: record.generation }, record)),
+            false => None,
+        }
     }
 
     /// Notes how an operation ended, and returns what is to be done about it. An orphan is released at once.
     #[inline]
     pub(crate) fn finish(&mut self, id: SlotId, outcome: Outcome) -> Notice {
         let record = self.get(id);
+        if record.plain {
+            record.outcome = Some(outcome);
+            return Notice::None;
+        }
         let notice = std::mem::replace(&mut record.notice, Notice::None);
         if record.orphan {
             self.release(id);
@@ -279,7 +288,7 @@ impl Slots {
         let record = self.get(id);
         debug_assert!(record.outcome.is_none());
         record.orphan = true;
-        record.notice = parked;
+        record.special().notice = parked;
     }
 
     /// The operations that are not over.
@@ -314,15 +323,37 @@ impl Record {
             next_free: NONE,
             in_use: false,
             orphan: false,
+            plain: true,
             about: About { kind: Kind::Send, peer: None, tag: 0, bytes: 0 },
             started: 0,
-            ending: None,
             outcome: None,
+            ending: None,
             notice: Notice::None,
             registered: Vec::new(),
             group: None,
             members: 0,
         }
+    }
+
+    /// The record, of which more than the outcome is going to be used.
+    pub(crate) fn special(&mut self) -> &mut Self {
+        self.plain = false;
+        self
+    }
+
+    /// Whether only the outcome matters.
+    #[inline]
+    pub(crate) fn is_plain(&self) -> bool {
+        self.plain
+    }
+
+    #[cold]
+    fn clean(&mut self) {
+        self.plain = true;
+        self.ending = None;
+        self.notice = Notice::None;
+        self.registered.clear();
+        self.group = None;
     }
 
     /// The handle is gone; nobody will ask how the operation ended.
@@ -350,12 +381,12 @@ mod tests {
         let ids: Vec<_> = (0..2 * CHUNK).map(|_| slots.take(ABOUT, 0)).collect();
         for id in &ids {
             // SAFETY: the context is from these slots.
-            assert_eq!(unsafe { slots.find(slots.context(*id)) }, Some(*id));
+            assert_eq!(unsafe { slots.find(slots.context(*id)) }.map(|found| found.0), Some(*id));
         }
         let context = slots.context(ids[5]);
         slots.release(ids[5]);
         // SAFETY: as above.
-        assert_eq!(unsafe { slots.find(context) }, None);
+        assert!(unsafe { slots.find(context) }.is_none());
         let again = slots.take(ABOUT, 0);
         assert_eq!(again.index, ids[5].index);
         assert_ne!(again, ids[5]);

@@ -78,6 +78,8 @@ fn a_job_that_is_called_off_ends_a_collective_and_says_who_did() {
     run(3, |world| {
         if world.rank() == 1 {
             world.control().abort("the input file is broken");
+            over.wait();
+            return;
         }
         let error = world.all_reduce_in_place(&mut vec![1u32; 1 << 20], ReduceOp::Sum).unwrap_err();
         match &error {
