@@ -6,9 +6,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use common::{config, learn, meet, pattern, provider, ranks, ranks_with, tell, until};
+use efa_core::Error;
 use efa_core::fabric::Provider;
 use efa_core::memory::{Access, MappedFile, RemoteRegion};
-use efa_core::{Endpoint, Error};
 
 const SIZES: [usize; 8] = [0, 1, 7, 64, 4096, 4097, 65_537, 1 << 20];
 const OFFSETS: [usize; 4] = [0, 1, 13, 4096];
@@ -209,6 +209,12 @@ fn what_lies_outside_of_a_region_or_its_rights_is_refused_before_anything_is_sen
 #[test]
 fn an_access_to_a_closed_region_is_an_error_that_names_its_owner_and_nobody_hangs() {
     for write in [true, false] {
+        if !write && provider() == Provider::Shm {
+            // libfabric's shm drops such a read without an answer, and an endpoint can't tell it from one that its
+            // peer will still answer: it ends the process rather than risk freed memory (see endpoint/closing.rs).
+            continue;
+        }
+        let over = AtomicBool::new(false);
         // Where the provider never answers, the deadline of the operation ends it.
         ranks_with(2, config().timeout(Duration::from_secs(3)), |endpoint, _| {
             if endpoint.rank() == 0 {
@@ -217,7 +223,7 @@ fn an_access_to_a_closed_region_is_an_error_that_names_its_owner_and_nobody_hang
                 region.close();
                 // Only once the region is closed does the other rank go on.
                 meet(&endpoint);
-                done_within_the_deadline(&endpoint);
+                until("the other rank has its error", || over.load(Ordering::Acquire));
             } else {
                 let region = learn(&endpoint, 0);
                 meet(&endpoint);
@@ -232,16 +238,10 @@ fn an_access_to_a_closed_region_is_an_error_that_names_its_owner_and_nobody_hang
                 if provider() == Provider::Tcp {
                     assert!(error.to_string().contains("region is still open"), "{error}");
                 }
+                over.store(true, Ordering::Release);
             }
         });
     }
-}
-
-/// Lets the endpoint live for as long as an operation of the other rank may take.
-fn done_within_the_deadline(endpoint: &Endpoint) {
-    let never = endpoint.recv(1, 77u32, vec![0u8; 1]);
-    let (result, _) = never.wait();
-    assert!(result.is_err());
 }
 
 #[test]
