@@ -168,7 +168,10 @@ fn more_ranks_than_processors<'a>(artifacts: &'a Artifacts, provider: &'a str) -
 /// Builds the chosen peers. One that can't be built is left out and named, and the rest goes on; `complete` becomes
 /// false unless it is an MPI, which only some machines have.
 fn build_peers(options: &Options, artifacts: &Artifacts, complete: &mut bool) -> Peers {
-    let chosen = |peer| options.peers.contains(&peer);
+    // Building takes a while: not for cases that no peer has a part in.
+    let mut cases = options.providers.iter().flat_map(|provider| Case::on(provider));
+    let needed = cases.any(|case| case.name().contains(&options.cases));
+    let chosen = |peer| needed && options.peers.contains(&peer);
     let mut required = |name: &str, error: &Error| {
         eprintln!("error: {name} is left out: {error}");
         *complete = false;
