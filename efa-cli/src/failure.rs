@@ -39,6 +39,11 @@ impl Failure {
         Self { error: None, exit }
     }
 
+    /// The rank that the error is about, where it is about one.
+    pub(crate) fn rank(&self) -> Option<usize> {
+        self.error.as_ref()?.peer().map(|peer| peer.rank)
+    }
+
     /// Prints the three lines and gives the exit status.
     pub(crate) fn report(self) -> ExitCode {
         if let Some(error) = self.error {

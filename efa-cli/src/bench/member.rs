@@ -2,6 +2,8 @@
 
 use std::io;
 use std::process::ExitCode;
+use std::thread;
+use std::time::Duration;
 
 use efa_core::collective::Algorithm;
 use efa_core::fabric::Provider;
@@ -27,6 +29,9 @@ const CHECKED: u64 = 10;
 /// What a shell shows of a program whose reader has gone: 128 and the number of SIGPIPE.
 const EXIT_BROKEN_PIPE: u8 = 141;
 
+/// How long the other ranks leave it to rank 0 to end the job when it has failed.
+const FIRST_RANK_SPEAKS: Duration = Duration::from_secs(2);
+
 /// Joins the job and measures what the options ask for.
 pub(super) fn member(args: &BenchArgs) -> Result<ExitCode, Failure> {
     let mut init = Init::from_env()?;
@@ -36,9 +41,13 @@ pub(super) fn member(args: &BenchArgs) -> Result<ExitCode, Failure> {
     }
     let mut world = init.join()?;
     let take_part = if world.rank() == 0 { lead } else { follow };
-    let wrong = take_part(&mut world, args, &plan).inspect_err(|_| {
+    let wrong = take_part(&mut world, args, &plan).inspect_err(|failure| {
         // The others would wait for a rank that has given up.
         world.control().abort("the benchmark failed there");
+        if world.rank() > 0 && failure.rank() == Some(0) {
+            // Rank 0 tells why itself, or has nobody left to tell; the launcher ends the others then.
+            thread::sleep(FIRST_RANK_SPEAKS);
+        }
     })?;
     world.finish()?;
     if wrong == 0 { Ok(ExitCode::SUCCESS) } else { Err(wrong_results(wrong)) }

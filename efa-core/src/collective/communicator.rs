@@ -270,7 +270,9 @@ impl Communicator {
         let Some(control) = self.control.take() else { return Ok(()) };
         // A panic in a collective leaves the lock poisoned, and the ranks at different points.
         let failed = self.state.get_mut().map_or(true, |state| state.failed);
-        if failed || std::thread::panicking() {
+        // Nobody waits for anybody in a job that has been called off.
+        let called_off = control.liveness().aborted().is_some();
+        if failed || called_off || std::thread::panicking() {
             // Dropped without a goodbye: the others learn that this rank failed.
             drop(self.endpoint.take());
             return Ok(());
