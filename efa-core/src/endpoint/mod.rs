@@ -3,12 +3,14 @@
 //! One mutex covers posting and polling (`core`); what an operation needs to be remembered is in a slot (`slot`);
 //! whoever waits polls (`wait`), and a thread sees to it that somebody does (`progress`).
 
+mod activity;
 pub(crate) mod call;
 mod clock;
 mod closing;
 mod config;
 pub(crate) mod core;
 mod failure;
+mod lock;
 mod op;
 mod open;
 mod progress;
