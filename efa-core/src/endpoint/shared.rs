@@ -185,11 +185,21 @@ impl Shared {
             Call::Receive { .. } | Call::Read { .. } => AccessFlags::LOCAL_WRITE,
             _ => AccessFlags::LOCAL_READ,
         };
-        for segment in memory.iter_mut().filter(|segment| segment.descriptor.is_null() && segment.len > 0) {
+        let wants_more = matches!(call, Call::Read { .. } | Call::Write { .. });
+        for segment in memory.iter_mut().filter(|segment| segment.descriptor.is_null()) {
+            let mut len = segment.len;
+            if len == 0 {
+                if !wants_more {
+                    continue;
+                }
+                // efa looks at the descriptor of a remote read of nothing, too. What nobody uses is the slot's own.
+                segment.start = core.slots.operands(id).cast();
+                len = 1;
+            }
             let key = self.next_key.fetch_add(1, Ordering::Relaxed);
             // SAFETY: the caller keeps the memory until the outcome is there, and the slot ends the registration
             // when it is released, which is after that.
-            let registered = unsafe { self.domain.register(segment.start, segment.len, access, key)? };
+            let registered = unsafe { self.domain.register(segment.start, len, access, key)? };
             segment.descriptor = registered.descriptor();
             core.slots.get(id).special().registered.push(registered);
         }

@@ -133,8 +133,11 @@ impl Domain {
             )
         };
         let what = || format!("cannot register {len} bytes with {}", self.info.domain());
-        let remedy = "raise the limit on locked memory (ulimit -l unlimited), or register less";
-        check("fi_mr_reg", returned, &what(), remedy)?;
+        if returned != 0 {
+            // Said only when needed: an operation on memory that isn't registered comes here, too.
+            let remedy = "raise the limit on locked memory (ulimit -l unlimited), or register less";
+            check("fi_mr_reg", returned, &what(), remedy)?;
+        }
         let registered = Registered { raw: opened(raw, "fi_mr_reg")?, domain: self.clone() };
         if registered.key() == sys::FI_KEY_NOTAVAIL {
             let why = "the provider's keys are longer than 8 bytes";
@@ -388,8 +391,11 @@ impl AccessFlags {
     pub(crate) const LOCAL_READ: Self = Self(sys::FI_SEND | sys::FI_WRITE);
     /// The local end of receives and remote reads: the device writes.
     pub(crate) const LOCAL_WRITE: Self = Self(sys::FI_RECV | sys::FI_READ);
-    pub(crate) const REMOTE_READ: Self = Self(sys::FI_REMOTE_READ);
-    pub(crate) const REMOTE_WRITE: Self = Self(sys::FI_REMOTE_WRITE);
+    /// What peers may read, and the device too: efa answers a remote read with sends where the peer's device can't read.
+    pub(crate) const REMOTE_READ: Self = Self(sys::FI_REMOTE_READ | sys::FI_SEND);
+    /// What peers may write, and the device too: efa makes a remote write out of receives, or of a read by the target,
+    /// where a device can't write.
+    pub(crate) const REMOTE_WRITE: Self = Self(sys::FI_REMOTE_WRITE | sys::FI_RECV);
 }
 
 impl BitOr for AccessFlags {
