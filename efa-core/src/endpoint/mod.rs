@@ -3,6 +3,7 @@
 //! One mutex covers posting and polling (`core`); what an operation needs to be remembered is in a slot (`slot`);
 //! whoever waits polls (`wait`), and a thread sees to it that somebody does (`progress`).
 
+pub(crate) mod call;
 mod clock;
 mod closing;
 mod config;
@@ -20,6 +21,7 @@ mod workspace;
 
 pub use config::EndpointConfig;
 pub(crate) use failure::NO_MESSAGE;
+pub(crate) use op::State;
 pub use op::{Completion, Op};
 pub use open::{Endpoint, Unconnected};
 pub use scope::{Scope, ScopedOp};

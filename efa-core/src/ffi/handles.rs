@@ -369,6 +369,22 @@ impl EndpointHandle {
         unsafe { sys::fi_cancel(self.fid(), context) };
     }
 
+    /// Makes the provider let go of peers, with all that is under way to and from them. Nothing can be posted to them
+    /// any more.
+    pub(crate) fn forget_peers(&mut self, peers: &[u64]) {
+        for peer in peers {
+            let mut peer = *peer;
+            // SAFETY: the vector is open, and the handle is one of its own.
+            let returned = unsafe { sys::fi_av_remove(self._vector.raw.as_ptr(), &mut peer, 1, 0) };
+            if returned != 0 {
+                log::debug!(
+                    "a peer could not be removed: {}",
+                    super::describe(Code(returned.saturating_neg()))
+                );
+            }
+        }
+    }
+
     fn fid(&self) -> *mut sys::fid {
         // SAFETY: only the address of the field is taken.
         unsafe { &raw mut (*self.raw.as_ptr()).fid }

@@ -36,7 +36,8 @@ pub fn admission(members: usize) -> Admission {
             // As `Init` does: an emulated device is not in sysfs, and needs no locked memory.
             host.efa_devices =
                 fabric::offers().unwrap().iter().filter(|offer| offer.provider == Provider::Efa).count();
-            host.memlock_bytes = host.memlock_bytes.filter(|_| std::env::var_os("EFA_EMULATOR_JOB").is_none());
+            host.memlock_bytes =
+                host.memlock_bytes.filter(|_| std::env::var_os("EFA_EMULATOR_JOB").is_none());
         }
         facts
     };
