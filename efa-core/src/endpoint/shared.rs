@@ -185,7 +185,14 @@ impl Shared {
         access: AccessFlags,
         memory: &mut [Segment],
     ) -> Result<()> {
-        let is_remote = matches!(core.slots.get(id).about.kind, Kind::Read | Kind::Write);
+        let kind = core.slots.get(id).about.kind;
+        if let ([one], Kind::Send) = (&*memory, kind)
+            && one.len <= self.limits.inject_size
+        {
+            // efa copies it, or has the device take it out of ordinary memory: registering would cost more than both.
+            return Ok(());
+        }
+        let is_remote = matches!(kind, Kind::Read | Kind::Write);
         for segment in memory.iter_mut().filter(|segment| segment.descriptor.is_null()) {
             let mut len = segment.len;
             if len == 0 {
