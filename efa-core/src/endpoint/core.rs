@@ -296,7 +296,11 @@ impl Core {
         let record = self.slots.get(id);
         // Of what has a handle, the handle's owner takes the result, and leaves the group then.
         let group = record.about.group.filter(|_| record.is_orphan());
+        let arrived = record.announce.filter(|_| matches!(outcome, Outcome::Done { .. }));
         let notice = self.slots.finish(id, outcome);
+        if let Some(value) = arrived {
+            self.immediate(value);
+        }
         if let Some(group) = group {
             self.leave_group(group);
         }
