@@ -1,5 +1,7 @@
 //! What the endpoint's lock protects: posting, polling, and the operations under way.
 
+mod quiesce;
+
 use std::any::Any;
 use std::collections::{HashMap, VecDeque};
 use std::ffi::c_void;
@@ -255,7 +257,13 @@ impl Core {
 
     #[cold]
     fn fail_next(&mut self) {
-        let Some(error) = self.queue.read_error() else { return };
+        if let Some(error) = self.queue.read_error() {
+            self.fail(error);
+        }
+    }
+
+    #[cold]
+    fn fail(&mut self, error: CompletionError) {
         if error.context.is_null() {
             log::warn!("an operation that nobody waits for failed: {}", error.text);
             return;
@@ -266,7 +274,10 @@ impl Core {
                 return;
             }
             self.in_flight[Lane::of(record.about.kind) as usize] -= 1;
-            self.finish(id, Outcome::Failed(Box::new(error)));
+            // Withdrawn because the endpoint is closing: see `quiesce`.
+            let withdrawn = self.closed.is_some() && error.code == Code(libc::ECANCELED);
+            let outcome = if withdrawn { Outcome::Closed } else { Outcome::Failed(Box::new(error)) };
+            self.finish(id, outcome);
         }
     }
 
@@ -283,7 +294,11 @@ impl Core {
         let record = self.slots.get(id);
         // Of what has a handle, the handle's owner takes the result, and leaves the group then.
         let group = record.about.group.filter(|_| record.is_orphan());
+        let arrived = record.announce.filter(|_| matches!(outcome, Outcome::Done { .. }));
         let notice = self.slots.finish(id, outcome);
+        if let Some(value) = arrived {
+            self.immediate(value);
+        }
         if let Some(group) = group {
             self.leave_group(group);
         }
@@ -490,7 +505,7 @@ impl Core {
         if self.endpoint.take().is_none() {
             return;
         }
-        self.closed = Some(why);
+        self.closed.get_or_insert(why);
         let retired = std::mem::take(&mut self.retired);
         self.notices.extend(retired.into_iter().map(Notice::Drop));
         self.deferred.iter_mut().for_each(VecDeque::clear);

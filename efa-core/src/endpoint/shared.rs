@@ -13,7 +13,7 @@ use super::clock::Clock;
 use super::config::EndpointConfig;
 use super::core::Core;
 use super::lock::{Guard, Lock};
-use super::slot::{About, Operands, SlotId};
+use super::slot::{About, Kind, Operands, SlotId};
 use crate::bootstrap::Liveness;
 use crate::error::{Error, Peer, Result};
 use crate::fabric::Limits;
@@ -169,11 +169,28 @@ impl Shared {
         access: AccessFlags,
         memory: &mut [Segment],
     ) -> Result<()> {
-        for segment in memory.iter_mut().filter(|segment| segment.descriptor.is_null() && segment.len > 0) {
+        let kind = core.slots.get(id).about.kind;
+        if let ([one], Kind::Send) = (&*memory, kind)
+            && one.len <= self.limits.inject_size
+        {
+            // efa copies it, or has the device take it out of ordinary memory: registering would cost more than both.
+            return Ok(());
+        }
+        let is_remote = matches!(kind, Kind::Read | Kind::Write);
+        for segment in memory.iter_mut().filter(|segment| segment.descriptor.is_null()) {
+            let mut len = segment.len;
+            if len == 0 {
+                if !is_remote {
+                    continue;
+                }
+                // efa looks at the descriptor of a remote read of nothing, too. What nobody uses is the slot's own.
+                segment.start = core.slots.operands(id).cast();
+                len = 1;
+            }
             let key = self.next_key.fetch_add(1, Ordering::Relaxed);
             // SAFETY: the caller keeps the memory until the outcome is there, and the slot ends the registration
             // when it is released, which is after that.
-            let registered = unsafe { self.domain.register(segment.start, segment.len, access, key)? };
+            let registered = unsafe { self.domain.register(segment.start, len, access, key)? };
             segment.descriptor = registered.descriptor();
             core.slots.get(id).special().registered.push(registered);
         }

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use efa_core::admission::{self, Admission, Policy, SecurityGroups, source};
 use efa_core::bootstrap::Liveness;
-use efa_core::fabric::Provider;
+use efa_core::fabric::{self, Provider};
 use efa_core::memory::{Region, RemoteRegion};
 use efa_core::{Endpoint, EndpointConfig, Peer};
 
@@ -29,9 +29,20 @@ pub fn config() -> EndpointConfig {
 
 /// Admission of `members` ranks on this host.
 pub fn admission(members: usize) -> Admission {
-    let facts: Vec<_> =
-        (0..members).map(|rank| source::host::facts(rank, Some([127, 0, 0, 1].into())).unwrap()).collect();
-    let policy = Policy::strict().requires_efa(provider() == Provider::Efa);
+    let on_efa = provider() == Provider::Efa;
+    let member = |rank| {
+        let mut facts = source::host::facts(rank, Some([127, 0, 0, 1].into())).unwrap();
+        if let Some(host) = facts.host.as_mut().filter(|_| on_efa) {
+            // As `Init` does: an emulated device is not in sysfs, and needs no locked memory.
+            host.efa_devices =
+                fabric::offers().unwrap().iter().filter(|offer| offer.provider == Provider::Efa).count();
+            host.memlock_bytes =
+                host.memlock_bytes.filter(|_| std::env::var_os("EFA_EMULATOR_JOB").is_none());
+        }
+        facts
+    };
+    let facts: Vec<_> = (0..members).map(member).collect();
+    let policy = Policy::strict().requires_efa(on_efa);
     admission::evaluate(&facts, &SecurityGroups::none(), &policy).admit().unwrap()
 }
 
