@@ -44,10 +44,11 @@ impl Failure {
         self.error.as_ref()?.peer().map(|peer| peer.rank)
     }
 
-    /// Prints the three lines and gives the exit status.
+    /// Prints the three lines and gives the exit status. What another rank tells is not told again.
     pub(crate) fn report(self) -> ExitCode {
-        if let Some(error) = self.error {
-            print(error.explanation());
+        match self.error {
+            Some(Error::Refused { told_by: Some(_), .. }) | None => {}
+            Some(error) => print(error.explanation()),
         }
         ExitCode::from(self.exit)
     }

@@ -121,9 +121,10 @@ mod ffi;
 mod init;
 pub mod memory;
 pub mod messaging;
+mod settings;
 pub mod tensor;
 
 pub use collective::Communicator;
 pub use endpoint::{Completion, Endpoint, EndpointConfig, Op, Source, Tag, TagMatch};
 pub use error::{Code, Error, Explanation, Peer, Result};
-pub use init::{Init, init};
+pub use init::{Init, Judged, init, this_member};

@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use super::facts::{Facts, HostFacts, InterfaceFacts, MemberFacts, PlacementFacts, Site};
@@ -24,7 +25,7 @@ pub struct Admission {
 
 /// A SHA-256 digest of a membership and of the policy that it was judged by. It doesn't depend on the order of
 /// members, interfaces, groups and addresses.
-#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Fingerprint([u8; 32]);
 
 impl Admission {
@@ -113,9 +114,10 @@ fn encoded(facts: &Facts) -> Vec<u8> {
         number(&mut bytes, partition.map(u64::from));
     }
     bytes.push(u8::from(host.is_some()));
-    if let Some(HostFacts { memlock_bytes, efa_devices }) = host {
+    if let Some(HostFacts { memlock_bytes, efa_devices, providers }) = host {
         number(&mut bytes, *memlock_bytes);
         number(&mut bytes, Some(*efa_devices as u64));
+        list(&mut bytes, providers.iter().map(|provider| provider.as_bytes().to_vec()).collect());
     }
     list(&mut bytes, interfaces.iter().map(encoded_interface).collect());
     bytes

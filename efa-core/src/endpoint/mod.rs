@@ -3,6 +3,7 @@
 //! One mutex covers posting and polling (`core`); what an operation needs to be remembered is in a slot (`slot`);
 //! whoever waits polls (`wait`), and a thread sees to it that somebody does (`progress`).
 
+mod card;
 mod clock;
 mod closing;
 mod config;
@@ -18,6 +19,7 @@ pub(crate) mod tag;
 mod wait;
 mod workspace;
 
+pub use card::AddressCard;
 pub use config::EndpointConfig;
 pub(crate) use failure::NO_MESSAGE;
 pub use op::{Completion, Op};

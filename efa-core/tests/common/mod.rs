@@ -9,7 +9,7 @@ use efa_core::admission::{self, Admission, Policy, SecurityGroups, source};
 use efa_core::bootstrap::Liveness;
 use efa_core::fabric::Provider;
 use efa_core::memory::{Region, RemoteRegion};
-use efa_core::{Endpoint, EndpointConfig, Peer};
+use efa_core::{Endpoint, EndpointConfig};
 
 /// The provider under test: `EFA_TEST_PROVIDER`, else tcp.
 pub fn provider() -> Provider {
@@ -39,17 +39,11 @@ pub fn admission(members: usize) -> Admission {
 pub fn endpoints(count: usize, config: EndpointConfig) -> (Vec<Endpoint>, Arc<Liveness>) {
     let admission = admission(count);
     let open: Vec<_> = (0..count).map(|_| Endpoint::open(&admission, config.clone()).unwrap()).collect();
-    let peers: Vec<_> = open
-        .iter()
-        .enumerate()
-        .map(|(rank, endpoint)| {
-            let peer = Peer { rank, host: format!("node-{rank}"), address: endpoint.printable_address() };
-            (peer, endpoint.address().to_vec())
-        })
-        .collect();
+    let cards: Vec<_> =
+        open.iter().enumerate().map(|(rank, endpoint)| endpoint.card(rank, format!("node-{rank}"))).collect();
     let liveness = Arc::new(Liveness::alone(count));
     let connect = |(rank, endpoint): (usize, efa_core::endpoint::Unconnected)| {
-        endpoint.connect(rank, peers.clone(), liveness.clone()).unwrap()
+        endpoint.connect(rank, cards.clone(), liveness.clone()).unwrap()
     };
     (open.into_iter().enumerate().map(connect).collect(), liveness)
 }
