@@ -9,6 +9,9 @@ use crate::endpoint::tag::Space;
 use crate::endpoint::{Endpoint, Op, Source, Tag};
 use crate::error::{Error, Result};
 
+/// More than any provider here injects.
+const LONGEST: usize = 16 << 10;
+
 /// Sends a small message around the ring of ranks, so that a path that is closed shows now and by name. All ranks get
 /// the same list of closed paths. The messages have `limit` to get through, and the list `patience` to be collected.
 pub(super) fn try_neighbours(
@@ -22,8 +25,11 @@ pub(super) fn try_neighbours(
     if size > 1 {
         let (next, previous) = ((me + 1) % size, (me + size - 1) % size);
         let tag = Tag::from(0u32);
-        let receive = endpoint.recv_op(Space::Control, Source::Rank(previous), tag.into(), vec![0u32; 1]);
-        let send = endpoint.send_op(Space::Control, next, tag, vec![me as u32]);
+        let receive =
+            endpoint.recv_op(Space::Control, Source::Rank(previous), tag.into(), vec![0u8; LONGEST]);
+        // Longer than what is injected: of that nobody would learn whether it was delivered.
+        let bytes = (endpoint.limits().inject_size + 1).min(LONGEST);
+        let send = endpoint.send_op(Space::Control, next, tag, vec![0u8; bytes]);
         let until = Instant::now() + limit;
         let late = |what: &str| format!("{what} within {} s", limit.as_secs_f64());
         if let Some(seen) = failure(receive, until, late("nothing arrived"))? {

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Finding, FindingCode, MemberName, Severity, finding, judged, sort};
+use super::{Finding, FindingCode, MemberName, Severity, finding, judged};
 use crate::admission::facts::{Facts, InterfaceFacts, Site, known};
 use crate::admission::groups::Direction;
 use crate::admission::policy::Policy;
@@ -46,6 +46,7 @@ impl Report {
         let member = |rank: usize| members.iter().find(|facts| facts.member.rank == rank);
         let ends = |path: &ClosedPath| Some((member(path.from)?, member(path.to)?));
         let known: Vec<_> = paths.iter().filter_map(|path| Some((path, ends(path)?))).collect();
+        let mut found = Vec::new();
         for &(path, (from, to)) in known.iter().take(PATHS_SHOWN) {
             let message = format!(
                 "no message from {} reaches {}: {}",
@@ -54,20 +55,22 @@ impl Report {
                 path.seen
             );
             let text = [message, why(&self.policy), fix(from, to, &self.policy)];
-            self.findings.push(closed_path(&[(from, to)], &self.policy, text));
+            found.push(closed_path(&[(from, to)], &self.policy, text));
         }
         if let Some((_, (from, to))) = known.get(PATHS_SHOWN) {
             let rest = &known[PATHS_SHOWN..];
             let ways = rest.iter().take(REST_SHOWN).map(|(path, _)| format!("{} to {}", path.from, path.to));
             let more = if rest.len() > REST_SHOWN { ", ..." } else { "" };
             let ways = ways.collect::<Vec<_>>().join(", ");
-            let message = format!("{} more paths are closed, from rank {ways}{more}", rest.len());
+            let paths = if rest.len() == 1 { "path is" } else { "paths are" };
+            let message = format!("{} more {paths} closed, from rank {ways}{more}", rest.len());
             let text = [message, why(&self.policy), fix(from, to, &self.policy)];
             let pairs: Vec<_> = rest.iter().map(|(_, ends)| *ends).collect();
-            self.findings.push(closed_path(&pairs, &self.policy, text));
+            found.push(closed_path(&pairs, &self.policy, text));
         }
+        // What an admitted job has besides are warnings, which come later.
+        self.findings.splice(0..0, found);
         self.admission = None;
-        sort(&mut self.findings);
         self
     }
 }
