@@ -50,14 +50,13 @@ fn without_device(job: &Job<'_>) -> Option<Finding> {
     if names.is_empty() {
         return None;
     }
-    let message = format!("{} {} no EFA device in sight", shortened(&names), has_or_have(&names));
     let others = match providers_of_all(job) {
         none if none.is_empty() => String::new(),
-        others => format!("; what all members have is {}", others.join(", ")),
+        others => format!(", only {}", others.join(", ")),
     };
-    let why = format!(
-        "efa was asked for, and it needs the driver loaded and the device visible, in containers too{others}"
-    );
+    let message = format!("{} {} no EFA device in sight{others}", shortened(&names), has_or_have(&names));
+    let why =
+        "efa was asked for, and it needs the driver loaded and the device visible, in containers too".into();
     let fix = "sudo modprobe efa  # in a container: --device=/dev/infiniband/uverbs0".into();
     Some(error(FindingCode::NoEfaDevice, names, [message, why, fix]))
 }
