@@ -4,115 +4,142 @@ mod common;
 
 use std::sync::Arc;
 
-use efa_core::admission::{Admission, Facts, Policy, SecurityGroups, evaluate, source};
+use common::{admit, members};
+use efa_core::admission::{Admission, Facts, Policy, SecurityGroups, evaluate};
 use efa_core::bootstrap::Liveness;
-use efa_core::endpoint::Unconnected;
+use efa_core::endpoint::{AddressCard, Unconnected};
 use efa_core::fabric::Provider;
 use efa_core::{Endpoint, Error, Result};
-
-/// Members of a job on this host.
-fn members(count: usize) -> Vec<Facts> {
-    let facts = |rank| source::host::facts(rank, Some([127, 0, 0, 1].into())).unwrap();
-    (0..count).map(facts).collect()
-}
-
-fn admit(members: &[Facts]) -> Admission {
-    let policy = Policy::strict().requires_efa(common::provider() == Provider::Efa);
-    evaluate(members, &SecurityGroups::none(), &policy).admit().unwrap()
-}
 
 fn open(admission: &Admission) -> Unconnected {
     Endpoint::open(admission, common::config()).unwrap()
 }
 
-/// Connects `mine` as rank 0 with `other` as rank 1.
-fn connect(mine: Unconnected, other: &Unconnected) -> Result<Endpoint> {
-    let cards = vec![mine.card(0, "node-a"), other.card(1, "node-b")];
-    mine.connect(0, cards, Arc::new(Liveness::alone(2)))
+/// A member with the pass that it has.
+#[derive(Clone)]
+struct Member {
+    facts: Facts,
+    admission: Admission,
 }
 
-/// Why an endpoint of `ours` and one of `theirs` do not connect.
-fn refusal(ours: &Admission, theirs: &Admission) -> String {
-    let other = open(theirs);
-    let error = connect(open(ours), &other).expect_err("they were not admitted together");
+/// The members of a job that were judged together.
+fn judged(facts: &[Facts]) -> Vec<Member> {
+    let admission = admit(facts);
+    facts.iter().map(|facts| Member { facts: facts.clone(), admission: admission.clone() }).collect()
+}
+
+/// Opens an endpoint for each, and connects that of the first to the others.
+fn connect(members: &[Member]) -> Result<Endpoint> {
+    let mut opened: Vec<Unconnected> = members.iter().map(|member| open(&member.admission)).collect();
+    let cards: Vec<AddressCard> =
+        opened.iter().zip(members).map(|(endpoint, member)| endpoint.card(&member.facts)).collect();
+    opened.remove(0).connect(0, cards, Arc::new(Liveness::alone(members.len())))
+}
+
+/// Why they don't connect.
+fn refusal(members: &[Member]) -> String {
+    let error = connect(members).expect_err("they were not admitted together");
     assert!(matches!(error, Error::Refused { .. }), "{error}");
+    assert!(error.to_string().contains("cannot connect to rank 1 ("), "{error}");
     error.to_string()
 }
 
-#[test]
-fn members_of_one_admission_connect() {
-    let admission = admit(&members(2));
-    let other = open(&admission);
-    assert!(connect(open(&admission), &other).is_ok());
+/// The second of two members after something about it has changed, in each of several ways.
+fn changes() -> Vec<Vec<Facts>> {
+    let change = |change: fn(&mut Facts)| {
+        let mut facts = members(2);
+        facts.iter_mut().for_each(change);
+        vec![members(2).remove(0), facts.remove(1)]
+    };
+    vec![
+        change(|facts| facts.member.interfaces[0].interface_id = Some("eni-0c".into())),
+        change(|facts| facts.member.interfaces[0].ipv4 = vec![[127, 0, 0, 2].into()]),
+        change(|facts| facts.member.instance_type = Some("hpc7a.96xlarge".into())),
+        change(|facts| facts.host = None),
+    ]
 }
 
 #[test]
-fn an_endpoint_of_another_membership_is_refused_by_name() {
-    let job = members(2);
-    // As many members, but one of them was started again on another machine, in another network, or as another rank.
-    let mut machine = job.clone();
-    machine[1].member.instance_id = "node-c.0123456789ab".into();
-    machine[0].member.instance_id = machine[1].member.instance_id.clone();
-    let mut interface = job.clone();
-    interface[1].member.interfaces[0].interface_id = Some("eni-0c".into());
-    let mut network = job.clone();
-    for member in &mut network {
-        member.member.interfaces[0].subnet_id = "10.0.0.0/24".into();
+fn members_that_were_judged_together_connect() {
+    assert!(connect(&judged(&members(2))).is_ok());
+}
+
+#[test]
+fn a_member_of_another_membership_is_refused_by_name() {
+    let ours = judged(&members(2));
+    for changed in changes() {
+        let theirs = judged(&changed);
+        // It comes with the facts and the pass of that other membership, ...
+        let text = refusal(&[ours[0].clone(), theirs[1].clone()]);
+        assert!(text.contains("not the member that was judged"), "{text}");
+        // ... or with a pass that somebody else's change has made another.
+        let text = refusal(&[Member { facts: changed[0].clone(), ..theirs[0].clone() }, ours[1].clone()]);
+        assert!(text.contains("not the member that was judged"), "{text}");
     }
-    let mut rank = job.clone();
-    rank[1].member.rank = 2;
-    for changed in [machine, interface, network, rank] {
-        let text = refusal(&admit(&job), &admit(&changed));
-        assert!(text.contains("rank 1 (node-b"), "{text}");
-        assert!(text.contains("another membership") && text.contains("judged together"), "{text}");
+    // As many members, of whom it is the first that has changed: rank 1 is the same, but was judged with another.
+    let mut other = members(2);
+    other[0].member.instance_type = Some("hpc7a.96xlarge".into());
+    let text =
+        refusal(&[ours[0].clone(), Member { facts: members(2).remove(1), ..judged(&other).remove(1) }]);
+    assert!(text.contains("another membership"), "{text}");
+}
+
+#[test]
+fn facts_that_change_after_the_verdict_make_a_new_admission_necessary() {
+    let ours = judged(&members(2));
+    for changed in changes() {
+        // Both still hold the pass that they were given together, ...
+        let stale = [ours[0].clone(), Member { facts: changed[1].clone(), ..ours[1].clone() }];
+        let text = refusal(&stale);
+        assert!(text.contains("its facts have changed since") && text.contains("judged together"), "{text}");
+        // ... and only a new one is of use.
+        assert!(connect(&judged(&changed)).is_ok());
     }
 }
 
 #[test]
 fn an_admission_by_another_policy_is_another_admission() {
-    let job = members(2);
+    let facts = members(2);
     let policy = Policy::same_zone().requires_efa(common::provider() == Provider::Efa);
-    let wider = evaluate(&job, &SecurityGroups::none(), &policy);
-    refusal(&admit(&job), &wider.admit().unwrap());
+    let wider = evaluate(&facts, &SecurityGroups::none(), &policy).admit().unwrap();
+    let ours = judged(&facts);
+    refusal(&[ours[0].clone(), Member { admission: wider, ..ours[1].clone() }]);
 }
 
 #[test]
 fn a_member_that_comes_or_goes_makes_a_new_admission_necessary() {
-    let [two, three] = [2, 3].map(|count| admit(&members(count)));
-    // The endpoint of the job of three is no longer of use to what is left of it, ...
-    let (mine, other) = (open(&three), open(&three));
-    let error = connect(mine, &other).unwrap_err();
+    let [two, three] = [2, 3].map(|count| judged(&members(count)));
+    // The pass of three is no longer of use to the two that are left, ...
+    let error = connect(&three[..2]).unwrap_err();
     assert!(error.to_string().contains("2 peers, and 3 members were admitted"), "{error}");
-    // ... and neither does who stayed connect with its old pass to who has the new one, ...
-    refusal(&two, &three);
+    // ... nor does one of them with the new pass connect to one with the old, ...
+    assert!(refusal(&[two[0].clone(), three[1].clone()]).contains("another membership"));
     // ... but both do with the new one.
-    let other = open(&two);
-    assert!(connect(open(&two), &other).is_ok());
+    assert!(connect(&two).is_ok());
 }
 
 #[test]
 fn cards_belong_to_their_ranks() {
-    let admission = admit(&members(2));
-    let (mine, other) = (open(&admission), open(&admission));
-    let cards = vec![other.card(1, "node-b"), mine.card(0, "node-a")];
-    let error = mine.connect(0, cards, Arc::new(Liveness::alone(2))).unwrap_err();
-    assert!(matches!(error, Error::Misuse(_)), "{error}");
-    let mine = open(&admission);
-    let cards = vec![other.card(0, "node-a"), mine.card(1, "node-b")];
-    let error = mine.connect(0, cards, Arc::new(Liveness::alone(2))).unwrap_err();
-    assert!(matches!(error, Error::Misuse(_)), "{error}");
-    let mine = open(&admission);
-    let cards = vec![mine.card(0, "node-a"), other.card(1, "node-b")];
-    let error = mine.connect(2, cards, Arc::new(Liveness::alone(2))).unwrap_err();
-    assert!(matches!(error, Error::Misuse(_)), "{error}");
+    let job = judged(&members(2));
+    let misuse = |me: usize, order: [usize; 2]| {
+        let opened = job.iter().map(|member| open(&member.admission)).collect::<Vec<_>>();
+        let cards = order.map(|rank| opened[rank].card(&job[rank].facts)).to_vec();
+        let mine = opened.into_iter().next().unwrap();
+        let error = mine.connect(me, cards, Arc::new(Liveness::alone(2))).unwrap_err();
+        assert!(matches!(error, Error::Misuse(_)), "{error}");
+    };
+    misuse(0, [1, 0]);
+    misuse(1, [0, 1]);
+    misuse(2, [0, 1]);
 }
 
 #[test]
 fn a_card_goes_over_the_wire_with_what_it_was_made_for() {
-    let admission = admit(&members(2));
-    let card = open(&admission).card(0, "node-a");
+    let job = judged(&members(2));
+    let card = open(&job[0].admission).card(&job[0].facts);
     let wire = serde_json::to_vec(&card).unwrap();
-    let read: efa_core::endpoint::AddressCard = serde_json::from_slice(&wire).unwrap();
+    let read: AddressCard = serde_json::from_slice(&wire).unwrap();
     assert_eq!(read, card);
-    assert_eq!(read.admission(), admission.fingerprint());
+    assert_eq!(read.admission(), job[0].admission.fingerprint());
+    assert_eq!((read.peer().rank, read.address()), (0, card.address()));
 }

@@ -2,17 +2,18 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::admission::Fingerprint;
+use crate::admission::{Admission, Fingerprint};
 use crate::error::{Error, Peer, Result};
 
-/// Where a rank's endpoint can be reached, and for which membership it was opened.
+/// Who a rank is, where its endpoint can be reached, and for which membership that was opened.
 ///
-/// Only [`Unconnected::card`](super::Unconnected::card) makes one, so the fingerprint is that of the admission which
-/// opened the endpoint. Ranks send it to one another as any serde format has it.
+/// Only [`Unconnected::card`](super::Unconnected::card) makes one, so the admission is that which opened the endpoint.
+/// Ranks send it to one another as any serde format has it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct AddressCard {
     pub(super) peer: Peer,
     pub(super) address: Vec<u8>,
+    pub(super) member: Fingerprint,
     pub(super) admission: Fingerprint,
 }
 
@@ -27,16 +28,22 @@ impl AddressCard {
         &self.address
     }
 
+    /// The digest of the member's facts when the card was made.
+    pub fn member(&self) -> Fingerprint {
+        self.member
+    }
+
     /// What the endpoint's admission was given for.
     pub fn admission(&self) -> Fingerprint {
         self.admission
     }
 }
 
-/// Checks that the cards are those of all `members` ranks, in order, and that all were admitted together with us.
-pub(super) fn check(cards: &[AddressCard], me: usize, members: usize, admission: Fingerprint) -> Result<()> {
+/// Checks that the cards are those of all who were admitted, in order: as they were judged, and by the same verdict.
+pub(super) fn check(cards: &[AddressCard], me: usize, admission: &Admission) -> Result<()> {
     let what = "cannot connect the endpoint";
     let together = "let all members be judged together, and connect just those";
+    let members = admission.members();
     if cards.len() != members {
         let why = format!("there are {} peers, and {members} members were admitted", cards.len());
         return Err(Error::misuse(what, why, together));
@@ -50,19 +57,14 @@ pub(super) fn check(cards: &[AddressCard], me: usize, members: usize, admission:
             let why = format!("the card of {} is in the place of rank {rank}", card.peer);
             return Err(Error::misuse(what, why, "give the cards in the order of the ranks"));
         }
-        if card.admission != admission {
-            return Err(Error::refused(
-                false,
-                format!("cannot connect to {}", card.peer),
-                format!(
-                    "it was admitted with another membership than this rank {me} (its admission is for {:.12}, ours for \
-                     {:.12})",
-                    card.admission.to_string(),
-                    admission.to_string()
-                ),
-                together,
-            ));
-        }
+        let why = if admission.member(rank) != Some(card.member) {
+            "it is not the member that was judged as this rank, or its facts have changed since"
+        } else if card.admission != admission.fingerprint() {
+            "it was admitted with another membership, or by another policy"
+        } else {
+            continue;
+        };
+        return Err(Error::refused(false, format!("cannot connect to {}", card.peer), why, together));
     }
     Ok(())
 }

@@ -52,6 +52,9 @@ fn device_remedy(status: i32) -> Option<&'static str> {
 /// A failure that a device reports, in words.
 pub(super) fn device_failure(code: Code, status: i32) -> String {
     match device_status(status) {
+        Some(meaning) if is_closed_path(status) => {
+            format!("{meaning} (device status {status}); {CLOSED_EFA_PATH}")
+        }
         Some(meaning) => format!("{meaning} (device status {status})"),
         None => format!("{} ({code}, device status {status})", crate::ffi::describe(code)),
     }
@@ -136,10 +139,7 @@ impl Shared {
                 libc::ECONNRESET | libc::ECONNREFUSED | libc::ECONNABORTED | libc::EPIPE | libc::EHOSTDOWN,
             ) => self.peer_lost(about, what, &crate::ffi::describe(error.code)),
             code if self.config.provider == Provider::Efa => {
-                let mut why = device_failure(code, error.provider_code);
-                if is_closed_path(error.provider_code) {
-                    why += &format!("; {CLOSED_EFA_PATH}");
-                }
+                let why = device_failure(code, error.provider_code);
                 let remedy = device_remedy(error.provider_code).unwrap_or(match remote {
                     true => remedy_for_rma,
                     false => SEE_LOG,

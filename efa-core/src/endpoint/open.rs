@@ -11,7 +11,7 @@ use super::core::Core;
 use super::progress;
 use super::shared::Shared;
 use super::tag::MAX_RANKS;
-use crate::admission::{Admission, Fingerprint};
+use crate::admission::{Admission, Facts, Fingerprint};
 use crate::bootstrap::Liveness;
 use crate::error::{Error, Peer, Result};
 use crate::fabric::{self, Limits, Provider};
@@ -26,8 +26,7 @@ pub struct Unconnected {
     domain: Arc<Domain>,
     config: EndpointConfig,
     limits: Limits,
-    members: usize,
-    admission: Fingerprint,
+    admission: Admission,
     address: Vec<u8>,
 }
 
@@ -42,10 +41,16 @@ impl Unconnected {
         self.vector.print(&self.address)
     }
 
-    /// What the other ranks need in order to connect to this endpoint, which belongs to `rank` on `host`.
-    pub fn card(&self, rank: usize, host: impl Into<String>) -> AddressCard {
-        let peer = Peer { rank, host: host.into(), address: self.printable_address() };
-        AddressCard { peer, address: self.address.clone(), admission: self.admission }
+    /// What the other ranks need in order to connect to this endpoint: `facts` are those of this member, as they are
+    /// now.
+    pub fn card(&self, facts: &Facts) -> AddressCard {
+        let host = facts.member.host.clone().unwrap_or_default();
+        let peer = Peer { rank: facts.member.rank, host, address: self.printable_address() };
+        self.card_of(peer, Fingerprint::of_member(facts))
+    }
+
+    fn card_of(&self, peer: Peer, member: Fingerprint) -> AddressCard {
+        AddressCard { peer, address: self.address.clone(), member, admission: self.admission.fingerprint() }
     }
 
     /// What all ranks must have in common, or they don't understand one another: provider, its protocol and version.
@@ -58,17 +63,17 @@ impl Unconnected {
     /// Tells the endpoint who its peers are, by rank, itself included, and makes it ready for traffic. `me` is the rank
     /// of this process.
     ///
-    /// The cards must be those of the membership that this endpoint was opened for: who is judged with other members,
-    /// or with other facts about the same, is not of this job, and whoever goes on after a change of members needs a
-    /// new admission and a new endpoint.
+    /// The cards must be those of the membership that this endpoint was opened for. Whoever was judged with other
+    /// members, or whose facts are no longer those it was judged by, is not of it; after such a change all need a new
+    /// admission and new endpoints.
     ///
     /// # Errors
-    /// [`Error::Refused`] when a card was made under the admission of another membership; [`Error::Misuse`] when the
+    /// [`Error::Refused`] when a card is of another member or of another membership; [`Error::Misuse`] when the
     /// cards are not as many as were admitted, not in order, or that of `me` is not ours; [`Error::Fabric`] when an
     /// address is not of this provider.
     pub fn connect(self, me: usize, cards: Vec<AddressCard>, liveness: Arc<Liveness>) -> Result<Endpoint> {
         let what = "cannot connect the endpoint";
-        card::check(&cards, me, self.members, self.admission)?;
+        card::check(&cards, me, &self.admission)?;
         if cards[me].address != self.address {
             let why = format!("the card of rank {me} has the address of another endpoint than this one");
             return Err(Error::misuse(what, why, "give connect the rank that the card was made for"));
@@ -161,8 +166,7 @@ impl Endpoint {
             domain,
             config,
             limits,
-            members: admission.members(),
-            admission: admission.fingerprint(),
+            admission: admission.clone(),
             address,
         })
     }
@@ -173,7 +177,10 @@ impl Endpoint {
     /// As [`Endpoint::open`].
     pub fn alone(admission: &Admission, config: EndpointConfig) -> Result<Self> {
         let endpoint = Self::open(admission, config)?;
-        let card = endpoint.card(0, "");
+        let peer = Peer { rank: 0, host: String::new(), address: endpoint.printable_address() };
+        // Nobody else is there who could have changed.
+        let member = admission.member(0).unwrap_or_else(|| admission.fingerprint());
+        let card = endpoint.card_of(peer, member);
         endpoint.connect(0, vec![card], Arc::new(Liveness::alone(1)))
     }
 

@@ -64,7 +64,7 @@ impl Judged {
         config.source = config.source.or(Some(control.local_address()));
         let opened = Endpoint::open(&admission, config)?;
         control.agree("the provider and its protocol", &opened.protocol(), init.arrival)?;
-        let mine = opened.card(control.rank(), control.peers()[control.rank()].host.as_str());
+        let mine = opened.card(&self.members[control.rank()].facts);
         let mine = serde_json::to_vec(&mine).expect("an address is plain data");
         let all = control.exchange("endpoint addresses", &mine, init.arrival)?;
         let cards: Vec<AddressCard> =
