@@ -7,95 +7,10 @@ use std::sync::Arc;
 use std::task::Waker;
 use std::thread::Thread;
 
+use super::call::{Call, Deferred, Lane, Memory};
 use super::slot::{About, Ending, Kind, Notice, Outcome, SlotId, Slots};
 use crate::error::Code;
-use crate::ffi::{
-    AtomicCall, AtomicWidth, Batch, CompletionError, CompletionQueue, EndpointHandle, Entry, Polled, Posted,
-    RemotePlace, Segment,
-};
-
-/// What to ask of the device. The memory comes apart from it.
-#[derive(Clone, Copy, Debug)]
-pub(crate) enum Call {
-    Send {
-        to: u64,
-        tag: u64,
-    },
-    /// A send that may be copied at once and forgotten.
-    Inject {
-        to: u64,
-        tag: u64,
-    },
-    Receive {
-        tag: u64,
-        ignore: u64,
-    },
-    Peek {
-        tag: u64,
-        ignore: u64,
-    },
-    Write {
-        to: u64,
-        place: RemotePlace,
-        immediate: Option<u32>,
-    },
-    Read {
-        from: u64,
-        place: RemotePlace,
-    },
-    Atomic {
-        at: u64,
-        place: RemotePlace,
-        call: AtomicCall,
-        width: AtomicWidth,
-    },
-}
-
-impl Call {
-    fn lane(&self) -> Lane {
-        match self {
-            Self::Receive { .. } | Self::Peek { .. } => Lane::In,
-            _ => Lane::Out,
-        }
-    }
-}
-
-/// Receives wait for room in another queue than everything else does.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Lane {
-    Out = 0,
-    In = 1,
-}
-
-impl Lane {
-    fn of(kind: Kind) -> Self {
-        match kind {
-            Kind::Receive | Kind::Probe | Kind::Immediates | Kind::Group => Self::In,
-            Kind::Send | Kind::Read | Kind::Write | Kind::Atomic => Self::Out,
-        }
-    }
-}
-
-/// A call that the provider has no room for yet.
-struct Deferred {
-    id: SlotId,
-    call: Call,
-    memory: Memory,
-}
-
-enum Memory {
-    One(Segment),
-    Many(Box<[Segment]>),
-}
-
-impl Memory {
-    fn segments(&self) -> &[Segment] {
-        match self {
-            Self::One(segment) => std::slice::from_ref(segment),
-            Self::Many(segments) => segments,
-        }
-    }
-}
+use crate::ffi::{Batch, CompletionError, CompletionQueue, EndpointHandle, Entry, Polled, Posted, Segment};
 
 /// Somebody who waits for `count` immediates of one value.
 struct Expectation {
@@ -189,16 +104,16 @@ impl Core {
 
     /// Starts an operation in a slot that was taken for it. How it ends, even at once, is noted in the slot.
     ///
+    /// Inlined where the call is known, most of this and of what it calls falls away.
+    ///
     /// # Safety
     /// Until the slot's outcome is there, the memory stays valid and is used by nobody else, as the call requires.
-    #[inline]
-    pub(crate) unsafe fn start(&mut self, id: SlotId, call: Call, memory: &[Segment]) {
-        let lane = call.lane() as usize;
-        let peer = self.slots.get(id).about.peer;
+    #[inline(always)]
+    pub(crate) unsafe fn start(&mut self, id: SlotId, peer: Option<u32>, call: Call, memory: &[Segment]) {
         // Calls to one peer keep their order; those to another don't wait for it.
         let free = match (call.lane(), peer) {
             (Lane::Out, Some(rank)) => self.waiting[rank as usize] == 0,
-            _ => self.deferred[lane].is_empty(),
+            (lane, _) => self.deferred[lane as usize].is_empty(),
         };
         if free {
             // SAFETY: passed on to the caller.
@@ -208,19 +123,31 @@ impl Core {
                 Posted::Failed(code) => return self.refuse(id, code),
             }
         }
-        let memory = match memory {
-            [one] => Memory::One(*one),
-            many => Memory::Many(many.into()),
-        };
-        self.deferred[lane].push_back(Deferred { id, call, memory });
-        if let (Lane::Out, Some(rank)) = (call.lane(), peer) {
+        self.defer(id, peer, call, memory);
+    }
+
+    #[cold]
+    fn defer(&mut self, id: SlotId, peer: Option<u32>, call: Call, memory: &[Segment]) {
+        let lane = call.lane();
+        self.deferred[lane as usize].push_back(Deferred { id, call, memory: Memory::of(memory) });
+        if let (Lane::Out, Some(rank)) = (lane, peer) {
             self.waiting[rank as usize] += 1;
         }
     }
 
+    /// Tries once more what was deferred.
+    ///
     /// # Safety
     /// As [`Core::start`].
-    #[inline]
+    #[cold]
+    unsafe fn attempt_again(&mut self, deferred: &Deferred) -> Posted {
+        // SAFETY: passed on to the caller.
+        unsafe { self.attempt(deferred.id, deferred.call, deferred.memory.segments()) }
+    }
+
+    /// # Safety
+    /// As [`Core::start`].
+    #[inline(always)]
     unsafe fn attempt(&mut self, id: SlotId, call: Call, memory: &[Segment]) -> Posted {
         let lane = call.lane() as usize;
         let Some(endpoint) = &mut self.endpoint else {
@@ -286,8 +213,7 @@ impl Core {
             Polled::Nothing => false,
             Polled::Some(count) => {
                 for index in 0..count {
-                    let entry = self.batch.entry(index);
-                    self.complete(entry);
+                    self.complete(self.batch.entry(index));
                 }
                 true
             }
@@ -356,10 +282,14 @@ impl Core {
 
     #[inline]
     fn finish(&mut self, id: SlotId, outcome: Outcome) {
-        if let Some(group) = self.slots.get(id).group {
+        let record = self.slots.get(id);
+        // Of what has a handle, the handle's owner takes the result, and leaves the group then.
+        let group = record.about.group.filter(|_| record.is_orphan());
+        let notice = self.slots.finish(id, outcome);
+        if let Some(group) = group {
             self.leave_group(group);
         }
-        match self.slots.finish(id, outcome) {
+        match notice {
             Notice::None => {}
             notice => {
                 self.tasks -= usize::from(matches!(notice, Notice::Wake(_)));
@@ -368,28 +298,45 @@ impl Core {
         }
     }
 
-    /// Opens a group: it is over when all operations that were put into it are, and it has been sealed.
-    pub(crate) fn open_group(&mut self, now: u32) -> SlotId {
-        let id = self.slots.take(About { kind: Kind::Group, peer: None, tag: 0, bytes: 0 }, now);
-        self.slots.get(id).special().members = 1;
-        id
-    }
-
-    /// Puts an operation into a group, unless it is over already.
-    pub(crate) fn join_group(&mut self, id: SlotId, group: SlotId) {
-        let record = self.slots.get(id);
-        if !record.is_over() {
-            record.special().group = Some(group);
-            self.slots.get(group).members += 1;
+    /// Gives a slot back, and with it all that was kept in it.
+    #[inline]
+    pub(crate) fn release(&mut self, id: SlotId) {
+        if let Some(group) = self.slots.release(id) {
+            self.leave_group(group);
         }
     }
 
-    /// One less to wait for: an operation that is over, or the right to put more into it.
-    pub(crate) fn leave_group(&mut self, group: SlotId) {
+    /// Opens a group. It is over when it has been sealed, and of every operation that names it in its [`About`] either
+    /// the result was taken or the end has come.
+    pub(crate) fn open_group(&mut self, now: u32) -> SlotId {
+        let id = self.slots.take(About { kind: Kind::Group, peer: None, tag: 0, bytes: 0, group: None }, now);
+        self.slots.get(id).members = 1;
+        id
+    }
+
+    /// Puts one more operation into a group.
+    #[inline]
+    pub(crate) fn join_group(&mut self, group: SlotId) {
+        self.slots.get(group).members += 1;
+    }
+
+    #[inline]
+    fn leave_group(&mut self, group: SlotId) {
         let record = self.slots.get(group);
         record.members -= 1;
         if record.members == 0 {
             self.finish(group, Outcome::Done { bytes: 0, tag: 0 });
+        }
+    }
+
+    /// Says that no more operations will join the group.
+    pub(crate) fn seal_group(&mut self, group: SlotId) {
+        self.leave_group(group);
+        if !self.slots.get(group).is_over() {
+            // Handles can be leaked: nobody will come for their operations any more.
+            for id in self.slots.leaked(group) {
+                self.abandon(id, Notice::None);
+            }
         }
     }
 
@@ -427,7 +374,7 @@ impl Core {
     pub(crate) fn abandon(&mut self, id: SlotId, parked: Notice) {
         self.tell_nobody(id);
         if self.slots.get(id).is_over() {
-            self.slots.release(id);
+            self.release(id);
         } else {
             self.slots.abandon(id, parked);
         }
@@ -449,7 +396,7 @@ impl Core {
                 continue;
             }
             // SAFETY: whoever started it vouched for the memory until the outcome is there, and it is not.
-            match unsafe { self.attempt(next.id, next.call, next.memory.segments()) } {
+            match unsafe { self.attempt_again(&next) } {
                 Posted::Again => {
                     refused.push(rank);
                     waiting.push_back(next);
@@ -467,7 +414,7 @@ impl Core {
         let lane = Lane::In as usize;
         while let Some(next) = self.deferred[lane].pop_front() {
             // SAFETY: as in `retry`.
-            match unsafe { self.attempt(next.id, next.call, next.memory.segments()) } {
+            match unsafe { self.attempt_again(&next) } {
                 Posted::Yes => {}
                 Posted::Again => return self.deferred[lane].push_front(next),
                 Posted::Failed(code) => self.refuse(next.id, code),

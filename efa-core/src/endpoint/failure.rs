@@ -181,7 +181,7 @@ impl Shared {
     pub(crate) fn first_lost(&self) -> Option<Error> {
         let (first, _) = self.liveness.first_dead()?;
         let rank = u32::try_from(first.rank).ok();
-        let about = About { kind: Kind::Group, peer: rank, tag: 0, bytes: 0 };
+        let about = About { kind: Kind::Group, peer: rank, tag: 0, bytes: 0, group: None };
         Some(self.peer_lost(&about, "the collective can't be finished".into(), "it is gone"))
     }
 

@@ -3,6 +3,7 @@
 //! One mutex covers posting and polling (`core`); what an operation needs to be remembered is in a slot (`slot`);
 //! whoever waits polls (`wait`), and a thread sees to it that somebody does (`progress`).
 
+pub(crate) mod call;
 mod card;
 mod clock;
 mod closing;
@@ -22,6 +23,7 @@ mod workspace;
 pub use card::AddressCard;
 pub use config::EndpointConfig;
 pub(crate) use failure::NO_MESSAGE;
+pub(crate) use op::State;
 pub use op::{Completion, Op};
 pub use open::{Endpoint, Unconnected};
 pub use scope::{Scope, ScopedOp};
