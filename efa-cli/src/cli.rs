@@ -84,7 +84,7 @@ something could not be determined; 2 for a wrong command line or a file that can
 
 Examples:
   efa doctor
-  efa run -n 4 -- efa doctor
+  efa run --no-prefix -n 4 -- efa doctor     CLICOLOR_FORCE=1 colours it
   efa doctor --provider efa --json
   efa doctor --members job.json --security-groups sg.json --policy same-zone"
 )]

@@ -58,6 +58,18 @@ fn the_table_comes_once_and_has_the_matrix() {
 }
 
 #[test]
+fn colours_are_for_terminals_and_for_those_who_insist() {
+    let plain = doctors(2, &[]).args(["--no-prefix"]).run();
+    assert!(!plain.stdout.contains('\x1b'), "{plain}");
+    let forced = doctors(2, &[]).args(["--no-prefix"]).variable("CLICOLOR_FORCE", "1").run();
+    assert!(forced.stdout.starts_with("\x1b[1;32madmitted"), "{forced}");
+    assert!(forced.stdout.contains("\x1b[32mall open"), "{forced}");
+    let not =
+        doctors(2, &[]).variable("CLICOLOR_FORCE", "1").variable("NO_COLOR", "1").args(["--no-prefix"]).run();
+    assert!(!not.stdout.contains('\x1b'), "{not}");
+}
+
+#[test]
 fn a_refused_job_is_told_of_once_and_opens_nothing() {
     let seen = doctors(4, &["--json"]).args(["--no-prefix", "--provider", "efa"]).run();
     assert_eq!(seen.status, Some(1), "{seen}");

@@ -179,8 +179,8 @@ impl Report {
         let first = self.errors().next().expect("a report without an error holds an admission");
         let further = match self.errors().count() - 1 {
             0 => String::new(),
-            1 => ", and 1 more finding".to_owned(),
-            count => format!(", and {count} more findings"),
+            1 => ", and 1 more finding, which 'efa doctor' shows".to_owned(),
+            count => format!(", and {count} more findings, which 'efa doctor' shows"),
         };
         Err(Error::refused(
             self.exit_status() == 3,

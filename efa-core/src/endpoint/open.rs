@@ -261,6 +261,11 @@ impl Endpoint {
         self.shared.lock().is_open()
     }
 
+    /// Whether an operation was overdue, or the provider failed it.
+    pub(crate) fn has_failed(&self) -> bool {
+        self.shared.failed.load(Ordering::Relaxed)
+    }
+
     /// Closes the endpoint without giving operations under way the time to end.
     pub(crate) fn abandon(&self, why: &str) {
         let mut core = self.shared.lock();

@@ -93,7 +93,7 @@ impl Judged {
         endpoint.abandon("the job was refused");
         let facts: Vec<Facts> = self.members().cloned().collect();
         let report = self.report.clone().with_closed_paths(&facts, &closed);
-        Err(report.admit().err().expect("a closed path refuses the job"))
+        Err(report.admit().expect_err("a closed path refuses the job"))
     }
 
     /// Leaves the job with an error, which people are to read once: where all ranks have come to the same refusal,
