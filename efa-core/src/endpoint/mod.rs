@@ -5,6 +5,7 @@
 
 mod activity;
 pub(crate) mod call;
+mod card;
 mod clock;
 mod closing;
 mod config;
@@ -21,6 +22,7 @@ pub(crate) mod tag;
 mod wait;
 mod workspace;
 
+pub use card::AddressCard;
 pub use config::EndpointConfig;
 pub(crate) use failure::NO_MESSAGE;
 pub(crate) use op::State;

@@ -4,6 +4,7 @@ use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
@@ -160,6 +161,9 @@ impl Shared {
         let (about, started) = (record.about, record.started);
         let ending = record.ending.map(|(ending, _)| ending);
         let error = self.explain(&about, started, ending, &outcome, core.closed.as_deref());
+        if matches!(error, Error::Timeout { .. } | Error::Operation { .. }) {
+            self.failed.store(true, Ordering::Relaxed);
+        }
         core.release(id);
         error
     }

@@ -37,6 +37,8 @@ pub(crate) struct Shared {
     pub spin_now: AtomicU32,
     pub oversubscribed: bool,
     next_key: AtomicU64,
+    /// An operation was overdue, or the provider failed it.
+    pub failed: AtomicBool,
     pub stop: AtomicBool,
     pub progress_thread: OnceLock<Thread>,
 }
@@ -67,6 +69,7 @@ impl Shared {
             oversubscribed: config.local_ranks > cores,
             // Keys of one run must not fit memory of another that had the same address.
             next_key: AtomicU64::new(first_key()),
+            failed: AtomicBool::new(false),
             config,
             stop: AtomicBool::new(false),
             progress_thread: OnceLock::new(),
