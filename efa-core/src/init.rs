@@ -98,7 +98,13 @@ impl Init {
         self.settle(&control)
             .map_err(|error| {
                 // Without this the others would only see that we are gone.
-                if !matches!(error, Error::Refused { .. } | Error::Aborted { .. } | Error::PeerLost { .. }) {
+                let is_known = match &error {
+                    Error::Refused { .. } | Error::Aborted { .. } => true,
+                    // On efa a peer can be alive, and out of reach.
+                    Error::PeerLost { peer, .. } => control.liveness().status(peer.rank).is_gone(),
+                    _ => false,
+                };
+                if !is_known {
                     control.abort(&error.to_string());
                 }
                 error

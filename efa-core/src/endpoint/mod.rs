@@ -21,6 +21,7 @@ mod workspace;
 
 pub use config::EndpointConfig;
 pub(crate) use failure::NO_MESSAGE;
+use failure::TRUNCATED;
 pub(crate) use op::State;
 pub use op::{Completion, Op};
 pub use open::{Endpoint, Unconnected};
