@@ -38,7 +38,13 @@ pub(crate) struct Outcome {
 
 /// Runs a job to its end.
 pub(crate) fn run(ranks: usize, part: &str, plan: &str) -> Outcome {
-    outcome(ranks, &job(ranks, part, plan).output().expect("efa starts"))
+    run_with(ranks, part, plan, &[])
+}
+
+/// [`run`] with variables of its own in the environment.
+pub(crate) fn run_with(ranks: usize, part: &str, plan: &str, variables: &[(&str, &str)]) -> Outcome {
+    let output = job(ranks, part, plan).envs(variables.iter().copied()).output().expect("efa starts");
+    outcome(ranks, &output)
 }
 
 /// Sorts what a job printed by rank; it is told from what the test harness prints by a mark.
