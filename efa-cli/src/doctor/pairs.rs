@@ -88,7 +88,9 @@ pub(super) fn learn(known: &mut Known, reached: &[Reached]) -> Next {
     let mut next = Next::GoOn;
     for (from, row) in reached.iter().enumerate() {
         for (&to, sent) in &row.to {
-            let arrived = reached[to].from.get(&from).unwrap_or(&Fate::Unknown);
+            // A rank that does not exist is a mistake of the one that tells of it.
+            let Some(other) = reached.get(to) else { continue };
+            let arrived = other.from.get(&from).unwrap_or(&Fate::Unknown);
             let fate = together(sent, arrived);
             if fate != Fate::Through {
                 next = Next::Open;

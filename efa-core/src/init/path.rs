@@ -43,7 +43,18 @@ pub(super) fn try_neighbours(
     let all = control.exchange("what came of the first messages", &mine, patience)?;
     let parts: Vec<Vec<ClosedPath>> =
         all.iter().enumerate().map(|(rank, wire)| parse(rank, wire)).collect::<Result<_>>()?;
-    Ok(parts.into_iter().flatten().collect())
+    let closed: Vec<ClosedPath> = parts.into_iter().flatten().collect();
+    match closed.iter().find(|path| path.from >= size || path.to >= size) {
+        None => Ok(closed),
+        Some(path) => Err(Error::rendezvous(
+            format!(
+                "cannot understand what came of the first messages from rank {} to {}",
+                path.from, path.to
+            ),
+            format!("the job has {size} ranks, counted from 0"),
+            "use the same version of this library on all ranks",
+        )),
+    }
 }
 
 /// What was seen of a message that did not get through; an error when it says nothing about the path.
