@@ -1,5 +1,7 @@
 //! What the endpoint's lock protects: posting, polling, and the operations under way.
 
+mod quiesce;
+
 use std::any::Any;
 use std::collections::{HashMap, VecDeque};
 use std::ffi::c_void;
@@ -7,6 +9,7 @@ use std::sync::Arc;
 use std::task::Waker;
 use std::thread::Thread;
 
+use super::activity::Activity;
 use super::call::{Call, Deferred, Lane, Memory};
 use super::slot::{About, Ending, Kind, Notice, Outcome, SlotId, Slots};
 use crate::error::Code;
@@ -43,10 +46,8 @@ pub(crate) struct Core {
     pub led: bool,
     /// Threads that wait for their operation, or for the lead.
     pub followers: Vec<SlotId>,
-    /// How many operations have a task waiting.
-    pub tasks: usize,
-    /// How often the queue was polled: tells the progress thread whether it is needed.
-    pub polls: u64,
+    /// Tells the progress thread whether it is needed.
+    pub(super) activity: Arc<Activity>,
 }
 
 // SAFETY: the raw pointers in here are addresses of operations' memory, which the operations' owners keep valid
@@ -76,8 +77,7 @@ impl Core {
             closed: None,
             led: false,
             followers: Vec::new(),
-            tasks: 0,
-            polls: 0,
+            activity: Arc::default(),
         }
     }
 
@@ -205,7 +205,7 @@ impl Core {
     /// Reads what has completed, makes the provider progress, and posts what had no room before.
     #[inline]
     pub(crate) fn poll(&mut self) -> bool {
-        self.polls = self.polls.wrapping_add(1);
+        self.activity.polled();
         if self.endpoint.is_none() {
             return false;
         }
@@ -257,7 +257,13 @@ impl Core {
 
     #[cold]
     fn fail_next(&mut self) {
-        let Some(error) = self.queue.read_error() else { return };
+        if let Some(error) = self.queue.read_error() {
+            self.fail(error);
+        }
+    }
+
+    #[cold]
+    fn fail(&mut self, error: CompletionError) {
         if error.context.is_null() {
             log::warn!("an operation that nobody waits for failed: {}", error.text);
             return;
@@ -268,7 +274,10 @@ impl Core {
                 return;
             }
             self.in_flight[Lane::of(record.about.kind) as usize] -= 1;
-            self.finish(id, Outcome::Failed(Box::new(error)));
+            // Withdrawn because the endpoint is closing: see `quiesce`.
+            let withdrawn = self.closed.is_some() && error.code == Code(libc::ECANCELED);
+            let outcome = if withdrawn { Outcome::Closed } else { Outcome::Failed(Box::new(error)) };
+            self.finish(id, outcome);
         }
     }
 
@@ -285,14 +294,20 @@ impl Core {
         let record = self.slots.get(id);
         // Of what has a handle, the handle's owner takes the result, and leaves the group then.
         let group = record.about.group.filter(|_| record.is_orphan());
+        let arrived = record.announce.filter(|_| matches!(outcome, Outcome::Done { .. }));
         let notice = self.slots.finish(id, outcome);
+        if let Some(value) = arrived {
+            self.immediate(value);
+        }
         if let Some(group) = group {
             self.leave_group(group);
         }
         match notice {
             Notice::None => {}
             notice => {
-                self.tasks -= usize::from(matches!(notice, Notice::Wake(_)));
+                if matches!(notice, Notice::Wake(_)) {
+                    self.activity.task_left();
+                }
                 self.notices.push(notice);
             }
         }
@@ -349,7 +364,7 @@ impl Core {
         }
         self.tell_nobody(id);
         self.slots.get(id).special().notice = Notice::Wake(waker.clone());
-        self.tasks += 1;
+        self.activity.task_waits();
     }
 
     /// Lets a thread be unparked when the operation is over, or when it is its turn to poll.
@@ -365,7 +380,7 @@ impl Core {
             return;
         }
         if let Notice::Wake(waker) = std::mem::replace(&mut record.notice, Notice::None) {
-            self.tasks -= 1;
+            self.activity.task_left();
             self.notices.push(Notice::Forget(waker));
         }
     }
@@ -490,7 +505,7 @@ impl Core {
         if self.endpoint.take().is_none() {
             return;
         }
-        self.closed = Some(why);
+        self.closed.get_or_insert(why);
         let retired = std::mem::take(&mut self.retired);
         self.notices.extend(retired.into_iter().map(Notice::Drop));
         self.deferred.iter_mut().for_each(VecDeque::clear);

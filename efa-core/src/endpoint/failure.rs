@@ -49,6 +49,11 @@ fn device_remedy(status: i32) -> Option<&'static str> {
     })
 }
 
+/// Whether it says that nothing can be had from the peer, whatever is asked of it.
+fn is_loss(status: i32) -> bool {
+    matches!(status, 9 | 13 | 15 | 4124 | 4126)
+}
+
 /// A failure that a device reports, in words.
 pub(super) fn device_failure(code: Code, status: i32) -> String {
     match device_status(status) {
@@ -139,12 +144,20 @@ impl Shared {
                 libc::ECONNRESET | libc::ECONNREFUSED | libc::ECONNABORTED | libc::EPIPE | libc::EHOSTDOWN,
             ) => self.peer_lost(about, what, &crate::ffi::describe(error.code)),
             code if self.config.provider == Provider::Efa => {
-                let why = device_failure(code, error.provider_code);
-                let remedy = device_remedy(error.provider_code).unwrap_or(match remote {
-                    true => remedy_for_rma,
-                    false => SEE_LOG,
-                });
-                self.operation(error, what, why, remedy)
+                let status = error.provider_code;
+                let why = device_failure(code, status);
+                let peer = about.peer.and_then(|rank| self.peers.get(rank as usize));
+                match (device_remedy(status), peer) {
+                    _ if self.is_gone(about) => self.peer_lost(about, what, &why),
+                    (Some(remedy), Some(peer)) if is_loss(status) => {
+                        let text = Explanation::new(what, format!("{peer} is lost: {why}"), remedy);
+                        Error::PeerLost { peer: Box::new(peer.clone()), text }
+                    }
+                    (Some(remedy), _) => self.operation(error, what, why, remedy),
+                    (None, _) => {
+                        self.operation(error, what, why, if remote { remedy_for_rma } else { SEE_LOG })
+                    }
+                }
             }
             code => {
                 let why = format!("{} ({code})", crate::ffi::describe(code));

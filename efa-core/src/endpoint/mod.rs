@@ -3,6 +3,7 @@
 //! One mutex covers posting and polling (`core`); what an operation needs to be remembered is in a slot (`slot`);
 //! whoever waits polls (`wait`), and a thread sees to it that somebody does (`progress`).
 
+mod activity;
 pub(crate) mod call;
 mod card;
 mod clock;
@@ -10,6 +11,7 @@ mod closing;
 mod config;
 pub(crate) mod core;
 mod failure;
+mod lock;
 mod op;
 mod open;
 mod progress;

@@ -8,13 +8,12 @@ use std::sync::{Arc, OnceLock};
 use std::thread::Thread;
 use std::time::Instant;
 
-use parking_lot::{Mutex, MutexGuard};
-
 use super::call::Call;
 use super::clock::Clock;
 use super::config::EndpointConfig;
 use super::core::Core;
-use super::slot::{About, Operands, SlotId};
+use super::lock::{Guard, Lock};
+use super::slot::{About, Kind, Operands, SlotId};
 use crate::bootstrap::Liveness;
 use crate::error::{Error, Peer, Result};
 use crate::fabric::Limits;
@@ -23,9 +22,7 @@ use crate::memory::Registrar;
 
 /// Everything about an endpoint that more than one thread uses.
 pub(crate) struct Shared {
-    core: Mutex<Core>,
-    /// How many threads want the lock and haven't got it.
-    queued: AtomicU32,
+    core: Lock<Core>,
     pub domain: Arc<Domain>,
     pub config: EndpointConfig,
     pub limits: Limits,
@@ -60,8 +57,7 @@ impl Shared {
     ) -> Self {
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
         Self {
-            core: Mutex::new(core),
-            queued: AtomicU32::new(0),
+            core: Lock::new(core),
             domain,
             limits,
             me,
@@ -83,25 +79,13 @@ impl Shared {
     /// Takes the endpoint's lock.
     #[inline]
     pub(crate) fn lock(&self) -> Locked<'_> {
-        let guard = match self.core.try_lock() {
-            Some(guard) => guard,
-            None => self.lock_slowly(),
-        };
-        Locked(ManuallyDrop::new(guard))
-    }
-
-    #[cold]
-    fn lock_slowly(&self) -> MutexGuard<'_, Core> {
-        self.queued.fetch_add(1, Ordering::Relaxed);
-        let guard = self.core.lock();
-        self.queued.fetch_sub(1, Ordering::Relaxed);
-        guard
+        Locked(ManuallyDrop::new(self.core.lock()))
     }
 
     /// Whether another thread waits for the lock.
     #[inline]
     pub(crate) fn is_contended(&self) -> bool {
-        self.queued.load(Ordering::Relaxed) > 0
+        self.core.is_contended()
     }
 
     /// The fabric address of a rank.
@@ -188,11 +172,28 @@ impl Shared {
         access: AccessFlags,
         memory: &mut [Segment],
     ) -> Result<()> {
-        for segment in memory.iter_mut().filter(|segment| segment.descriptor.is_null() && segment.len > 0) {
+        let kind = core.slots.get(id).about.kind;
+        if let ([one], Kind::Send) = (&*memory, kind)
+            && one.len <= self.limits.inject_size
+        {
+            // efa copies it, or has the device take it out of ordinary memory: registering would cost more than both.
+            return Ok(());
+        }
+        let is_remote = matches!(kind, Kind::Read | Kind::Write);
+        for segment in memory.iter_mut().filter(|segment| segment.descriptor.is_null()) {
+            let mut len = segment.len;
+            if len == 0 {
+                if !is_remote {
+                    continue;
+                }
+                // efa looks at the descriptor of a remote read of nothing, too. What nobody uses is the slot's own.
+                segment.start = core.slots.operands(id).cast();
+                len = 1;
+            }
             let key = self.next_key.fetch_add(1, Ordering::Relaxed);
             // SAFETY: the caller keeps the memory until the outcome is there, and the slot ends the registration
             // when it is released, which is after that.
-            let registered = unsafe { self.domain.register(segment.start, segment.len, access, key)? };
+            let registered = unsafe { self.domain.register(segment.start, len, access, key)? };
             segment.descriptor = registered.descriptor();
             core.slots.get(id).special().registered.push(registered);
         }
@@ -234,7 +235,7 @@ impl Registrar for Shared {
 }
 
 /// The core, locked. Notices that came up meanwhile are delivered when the lock has been released.
-pub(crate) struct Locked<'a>(ManuallyDrop<MutexGuard<'a, Core>>);
+pub(crate) struct Locked<'a>(ManuallyDrop<Guard<'a, Core>>);
 
 impl Deref for Locked<'_> {
     type Target = Core;
@@ -264,8 +265,8 @@ impl Drop for Locked<'_> {
 }
 
 #[cold]
-fn deliver(mut guard: MutexGuard<'_, Core>) {
-    let mutex = MutexGuard::mutex(&guard);
+fn deliver(mut guard: Guard<'_, Core>) {
+    let lock = guard.lock();
     let mut notices = std::mem::take(&mut guard.notices);
     drop(guard);
     for notice in notices.drain(..) {
@@ -275,7 +276,7 @@ fn deliver(mut guard: MutexGuard<'_, Core>) {
         }
     }
     // Give the empty list back, so that the next notice needs no allocation.
-    if let Some(mut core) = mutex.try_lock()
+    if let Some(mut core) = lock.try_lock()
         && core.notices.capacity() == 0
     {
         core.notices = notices;

@@ -162,6 +162,8 @@ pub(crate) struct Record {
     pub registered: Vec<Registered>,
     /// For a group: how many operations it waits for, and one more until it is sealed.
     pub members: usize,
+    /// The immediate to count as arrived here when the operation is done: of a write to oneself.
+    pub announce: Option<u32>,
 }
 
 /// All the slots of an endpoint.
@@ -344,6 +346,7 @@ impl Record {
             notice: Notice::None,
             registered: Vec::new(),
             members: 0,
+            announce: None,
         }
     }
 
@@ -362,6 +365,7 @@ impl Record {
     #[cold]
     fn clean(&mut self) {
         self.plain = true;
+        self.announce = None;
         self.ending = None;
         self.notice = Notice::None;
         self.registered.clear();

@@ -250,7 +250,7 @@ impl Shared {
                 return;
             }
         }
-        if core.tasks > 0 {
+        if core.activity.tasks() > 0 {
             self.wake_progress();
         }
     }

@@ -94,7 +94,7 @@ impl<'a> Workspace<'a> {
         let address = shared.address(to)?;
         let fabric_tag = tag::pack(Space::Collective, shared.me, tag);
         let mut core = shared.lock();
-        if segment.len <= shared.limits.inject_size {
+        if shared.limits.injects(segment.len) {
             // SAFETY: `segment` checked the range, and the bytes are copied before the call returns.
             match unsafe { core.inject(to, address, fabric_tag, segment.start, segment.len) } {
                 Posted::Yes => return Ok(true),

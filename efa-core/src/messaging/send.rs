@@ -105,7 +105,7 @@ impl Endpoint {
         let bytes = buf.byte_len();
         let fabric_tag = tag::pack(space, shared.me, tag);
         let about = About { kind: Kind::Send, peer: Some(to as u32), tag: tag.value(), bytes, group };
-        if bytes > shared.limits.inject_size {
+        if !shared.limits.injects(bytes) {
             self.check_length("send", bytes)?;
             let call = Call::Send { to: address, tag: fabric_tag };
             // SAFETY: passed on to the caller.

@@ -7,6 +7,7 @@ use crate::endpoint::call::Call;
 use crate::endpoint::slot::{About, Kind, SlotId};
 use crate::endpoint::{Endpoint, Op, State};
 use crate::error::Result;
+use crate::fabric::Provider;
 use crate::ffi::RemotePlace;
 use crate::memory::{Buf, RemoteRegion};
 
@@ -78,7 +79,17 @@ impl Endpoint {
         let (address, key) = region.locate("write", offset, bytes)?;
         let to = self.shared.address(region.rank())?;
         let about = About { kind: Kind::Write, peer: Some(region.rank() as u32), tag: 0, bytes, group };
-        let call = Call::Write { to, place: RemotePlace { address, key }, immediate };
+        let place = RemotePlace { address, key };
+        if self.provider() == Provider::Efa && region.rank() == self.shared.me && immediate.is_some() {
+            // libfabric's efa provider 2.1 refuses immediates to oneself: it has not shaken hands with itself.
+            let mut core = self.shared.lock();
+            let call = Call::Write { to, place, immediate: None };
+            // SAFETY: passed on to the caller.
+            let id = unsafe { self.shared.start_locked(&mut core, about, call, &mut [segment(buf)])? };
+            core.slots.get(id).special().announce = immediate;
+            return Ok(State::Posted(id));
+        }
+        let call = Call::Write { to, place, immediate };
         // SAFETY: passed on to the caller.
         unsafe { self.shared.start(about, call, &mut [segment(buf)]).map(State::Posted) }
     }
