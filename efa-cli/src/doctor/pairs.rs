@@ -197,15 +197,21 @@ fn fate<B: Send>(operation: Op<B>, until: Instant, late: &str) -> Fate {
     match operation.wait_deadline(until.saturating_duration_since(Instant::now())) {
         Ok((Ok(_), _)) => Fate::Through,
         Ok((Err(Error::Closed(_)), _)) => Fate::Unknown,
-        Ok((Err(error), _)) => {
-            // The cause in few words: the finding adds what it means.
-            let why = &error.explanation().why;
-            Fate::Closed(why.split("; ").next().unwrap_or(why).to_owned())
-        }
+        Ok((Err(error), _)) => Fate::Closed(cause(&error)),
         Err(operation) => {
             operation.cancel();
             Fate::Closed(late.to_owned())
         }
+    }
+}
+
+/// The cause in few words: the finding adds whom it is about, and what it means.
+fn cause(error: &Error) -> String {
+    let why = &error.explanation().why;
+    let why = why.split("; ").next().unwrap_or(why);
+    match error {
+        Error::PeerLost { peer, .. } => why.replace(&format!("{peer} is lost: "), ""),
+        _ => why.to_owned(),
     }
 }
 
