@@ -34,7 +34,7 @@ fn as_many_devices_are_listed_as_were_asked_for() {
 fn a_bench_checks_its_results_and_says_that_the_speed_is_not_efas() {
     let output = efa()
         .args(["bench", "all-reduce", "-n", "2", "--provider", "efa", "--emulate-efa", "--check"])
-        .args(["--sizes", "8:1M", "--format", "json"])
+        .args(["--sizes", "8:1M", "--iterations", "50", "--format", "json"])
         .output()
         .expect("efa starts");
     let text = text(&output);
