@@ -23,6 +23,7 @@
 #![forbid(unsafe_code)]
 
 mod facts;
+mod failure;
 mod groups;
 mod judge;
 mod names;
@@ -34,6 +35,7 @@ pub mod source;
 mod table;
 
 pub use facts::{Facts, HostFacts, InterfaceFacts, InterfaceKind, MemberFacts, PlacementFacts, Site};
+pub use failure::MetadataFailure;
 pub use groups::{GroupPair, GroupRules, IpRange, Ipv6Range, Permission, PrefixList, SecurityGroups};
 pub use judge::evaluate;
 pub use names::MemberName;

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::facts::{Facts, InterfaceFacts, InterfaceKind, known};
+use super::failure::MetadataFailure;
 use super::groups::Direction;
 use super::names::MemberName;
 
@@ -58,6 +59,30 @@ pub(super) fn describe_interfaces(instances: &[&str]) -> String {
         "aws ec2 describe-network-interfaces --filters Name=attachment.instance-id,Values={}",
         instances.join(",")
     )
+}
+
+/// Lets the metadata service answer, or shows what it answers.
+pub(super) fn metadata(failure: &MetadataFailure, members: &[MemberName]) -> String {
+    const SERVICE: &str = "${AWS_EC2_METADATA_SERVICE_ENDPOINT:-http://169.254.169.254}/latest";
+    let options = |options: &str| {
+        each_instance(members, |id| {
+            let id = if id.is_empty() { "INSTANCE_ID" } else { id };
+            format!("aws ec2 modify-instance-metadata-options --instance-id {id} {options}")
+        })
+    };
+    let token =
+        format!("curl -sS -X PUT -H 'x-aws-ec2-metadata-token-ttl-seconds: 60' \"{SERVICE}/api/token\"");
+    match (failure, failure.key()) {
+        (MetadataFailure::Disabled, _) => "unset AWS_EC2_METADATA_DISABLED".into(),
+        (MetadataFailure::TimedOut, _) => options("--http-put-response-hop-limit 2"),
+        (MetadataFailure::Forbidden, _) => options("--http-endpoint enabled"),
+        (_, Some(key)) if !key.ends_with("api/token") => {
+            format!("curl -sS -H \"x-aws-ec2-metadata-token: $({token})\" \"{SERVICE}/meta-data/{key}\"")
+        }
+        _ => format!(
+            "{token}  # on the instance, and see what stands between: firewall, proxy, network policy"
+        ),
+    }
 }
 
 /// Launches instances like the strays beside the model member, whose subnet, groups and placement they get. One

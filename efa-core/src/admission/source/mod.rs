@@ -5,20 +5,27 @@
 
 pub mod file;
 pub mod host;
+pub mod metadata;
 
 use std::net::IpAddr;
 use std::path::Path;
 
+use self::metadata::Metadata;
 use super::facts::{Facts, Site};
 use super::groups::SecurityGroups;
 use crate::error::Result;
 
-/// The facts of the member that this process is, from wherever this machine has them. `address` is the one that the
-/// job reaches the process at; `None` stands for loopback, the choice of a job on one machine.
+/// The facts of the member that this process is, from wherever this machine has them: on EC2, and wherever
+/// `AWS_EC2_METADATA_SERVICE_ENDPOINT` names a metadata service, from there and nowhere else; off EC2 from the host
+/// itself. `address` is the one that the job reaches the process at; `None` stands for loopback, the choice of a job
+/// on one machine.
 ///
 /// # Errors
-/// As those of [`host::facts`]: on EC2 the host itself is not enough.
+/// As those of [`Metadata`] and of [`host::facts`].
 pub fn of_this_machine(rank: usize, address: Option<IpAddr>) -> Result<Facts> {
+    if metadata::is_named() || host::on_ec2() {
+        return Metadata::from_env()?.facts(rank);
+    }
     host::facts(rank, address)
 }
 

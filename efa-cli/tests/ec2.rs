@@ -1,0 +1,110 @@
+//! `efa` on an instance whose metadata a service on loopback plays: through the real binary, with the variables that
+//! the AWS SDKs read as well.
+
+#[allow(dead_code, reason = "each test program uses a part of it")]
+#[path = "../../efa-core/tests/aws/http.rs"]
+mod http;
+#[allow(dead_code, reason = "each test program uses a part of it")]
+#[path = "../../efa-core/tests/aws/metadata.rs"]
+mod service;
+
+use std::io::Write;
+use std::process::{Command, Output};
+
+use http::{Reply, Server};
+use serde_json::{Value, json};
+
+/// The instance, as a members file would have it.
+fn instance() -> Value {
+    json!({
+        "rank": 0, "instance_id": "i-0a", "instance_type": "c7gn.16xlarge", "availability_zone_id": "use1-az4",
+        "placement": {"group": "pg-1"},
+        "interfaces": [{
+            "interface_id": "eni-0a", "mac": "02:00:00:00:00:01", "subnet_id": "subnet-1", "vpc_id": "vpc-1",
+            "security_groups": ["sg-1"], "ipv4": ["10.0.0.11"]
+        }]
+    })
+}
+
+/// A file with the rules of `sg-1`, which admits itself.
+fn rules() -> tempfile::NamedTempFile {
+    let itself = json!([{"IpProtocol": "-1", "UserIdGroupPairs": [{"GroupId": "sg-1"}]}]);
+    let groups = json!({"SecurityGroups": [
+        {"GroupId": "sg-1", "IpPermissions": itself.clone(), "IpPermissionsEgress": itself}
+    ]});
+    let mut file = tempfile::NamedTempFile::new().expect("a scratch file");
+    file.write_all(groups.to_string().as_bytes()).expect("a scratch file that can be written");
+    file
+}
+
+fn efa(service: &Server, arguments: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_efa"));
+    command
+        .args(arguments)
+        .env("AWS_EC2_METADATA_SERVICE_ENDPOINT", service::endpoint_of(service, 0))
+        .env_remove("AWS_EC2_METADATA_DISABLED");
+    command
+}
+
+fn run(mut command: Command) -> (Option<i32>, String, String) {
+    let Output { status, stdout, stderr } = command.output().expect("efa starts");
+    let text = |bytes| String::from_utf8(bytes).expect("text");
+    (status.code(), text(stdout), text(stderr))
+}
+
+#[test]
+fn doctor_judges_an_instance_by_its_metadata_and_a_file_of_rules() {
+    let service = service::serve(&[instance()]);
+    let rules = rules();
+    let path = rules.path().to_str().expect("text");
+    let (status, stdout, _) = run(efa(&service, &["doctor", "--json", "--security-groups", path]));
+    let report: Value = serde_json::from_str(&stdout).expect("one JSON object");
+    assert_eq!((status, &report["admitted"], &report["site"]), (Some(0), &json!(true), &json!("ec2")));
+}
+
+#[test]
+fn doctor_tells_what_keeps_the_metadata_from_answering() {
+    let service = service::serve_with(&[instance()], |_| Some(Reply::text(403, "")));
+    let (status, stdout, _) = run(efa(&service, &["doctor", "--json"]));
+    let report: Value = serde_json::from_str(&stdout).expect("one JSON object");
+    assert_eq!((status, &report["site"]), (Some(3), &json!("ec2")));
+    assert_eq!(report["findings"][0]["code"], "identity-unknown");
+
+    let mut disabled = efa(&service, &["doctor"]);
+    disabled.env("AWS_EC2_METADATA_DISABLED", "true");
+    let (status, stdout, _) = run(disabled);
+    assert_eq!(status, Some(3));
+    assert!(stdout.contains("unset AWS_EC2_METADATA_DISABLED"), "{stdout}");
+}
+
+#[test]
+fn an_endpoint_that_makes_no_sense_is_told_with_its_variable() {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_efa"));
+    command.arg("doctor").env("AWS_EC2_METADATA_SERVICE_ENDPOINT", "169.254.169.254");
+    let (status, stdout, stderr) = run(command);
+    assert_ne!(status, Some(0));
+    assert!(stdout.is_empty());
+    assert!(stderr.contains("AWS_EC2_METADATA_SERVICE_ENDPOINT"), "{stderr}");
+}
+
+#[test]
+fn a_job_on_an_instance_runs_when_its_rules_are_known_to_be_right() {
+    let service = service::serve(&[instance()]);
+    let rules = rules();
+    let bench = ["bench", "latency", "--provider", "tcp", "--sizes", "8", "--iterations", "20"];
+    let mut command = efa(&service, &bench);
+    command.env("EFA_SECURITY_GROUPS", rules.path());
+    let (status, stdout, stderr) = run(command);
+    assert_eq!(status, Some(0), "{stdout}{stderr}");
+}
+
+#[test]
+fn a_job_is_refused_when_a_rank_has_no_metadata() {
+    let service = service::serve_with(&[instance()], |_| Some(Reply::text(404, "")));
+    let rules = rules();
+    let mut command = efa(&service, &["bench", "latency", "--provider", "tcp", "--sizes", "8"]);
+    command.env("EFA_SECURITY_GROUPS", rules.path());
+    let (status, _, stderr) = run(command);
+    assert_eq!(status, Some(1), "{stderr}");
+    assert!(stderr.contains("identity-unknown") && stderr.contains("no session token"), "{stderr}");
+}
