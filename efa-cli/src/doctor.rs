@@ -4,7 +4,7 @@ use std::io;
 use std::process::ExitCode;
 
 use efa_core::admission::source::{self, file};
-use efa_core::admission::{Policy, Report, evaluate};
+use efa_core::admission::{Policy, Report};
 use efa_core::fabric::{Provider, ProviderChoice};
 
 use crate::cli::{DoctorArgs, PolicyName};
@@ -36,14 +36,11 @@ fn examine(args: &DoctorArgs) -> Result<Report, Failure> {
             vec![me]
         }
     };
-    let groups = source::rules_for(&members, args.security_groups.as_deref()).map_err(unreadable)?;
+    let lookup = source::look_up(&members, args.security_groups.as_deref()).map_err(unreadable)?;
     let policy = match args.policy {
         PolicyName::Strict => Policy::strict(),
         PolicyName::SameZone => Policy::same_zone(),
     };
-    Ok(evaluate(
-        &members,
-        &groups,
-        &policy.requires_efa(args.provider == ProviderChoice::Only(Provider::Efa)),
-    ))
+    let efa = args.provider == ProviderChoice::Only(Provider::Efa);
+    Ok(lookup.evaluate(&members, &policy.requires_efa(efa)))
 }

@@ -1,6 +1,10 @@
 //! `efa` on an instance whose metadata a service on loopback plays: through the real binary, with the variables that
 //! the AWS SDKs read as well.
 
+#[cfg(feature = "aws")]
+#[allow(dead_code, reason = "each test program uses a part of it")]
+#[path = "../../efa-core/tests/aws/api.rs"]
+mod api;
 #[allow(dead_code, reason = "each test program uses a part of it")]
 #[path = "../../efa-core/tests/aws/http.rs"]
 mod http;
@@ -107,4 +111,98 @@ fn a_job_is_refused_when_a_rank_has_no_metadata() {
     let (status, _, stderr) = run(command);
     assert_eq!(status, Some(1), "{stderr}");
     assert!(stderr.contains("identity-unknown") && stderr.contains("no session token"), "{stderr}");
+}
+
+/// With the AWS SDK built in: credentials and region of the instance's role, and the API at `AWS_ENDPOINT_URL`.
+#[cfg(feature = "aws")]
+mod with_sdk {
+    use super::*;
+    use crate::api::Replay;
+    use crate::http::Request;
+
+    /// The metadata of an instance that has a role.
+    fn metadata() -> Server {
+        let role = json!({
+            "Code": "Success", "Type": "AWS-HMAC", "LastUpdated": "2026-01-01T00:00:00Z",
+            "Expiration": "2126-01-01T00:00:00Z",
+            "AccessKeyId": "ASIAROLE", "SecretAccessKey": "secret", "Token": "token"
+        });
+        service::serve_with(&[instance()], move |request| {
+            let keys = request.path.strip_prefix("/0/latest/meta-data/")?;
+            match keys {
+                "iam/security-credentials/" => Some(Reply::text(200, "efa-role")),
+                "iam/security-credentials/efa-role" => Some(Reply::text(200, role.to_string())),
+                "placement/region" => Some(Reply::text(200, "us-west-2")),
+                _ => None,
+            }
+        })
+    }
+
+    /// The API, which takes requests of that role in that region only. `sg-1` admits itself if `egress`.
+    fn ec2(egress: bool) -> Server {
+        let rule =
+            "<item><ipProtocol>-1</ipProtocol><groups><item><groupId>sg-1</groupId></item></groups></item>";
+        let out = if egress { rule } else { "" };
+        let groups = format!(
+            "<DescribeSecurityGroupsResponse xmlns=\"http://ec2.amazonaws.com/doc/2016-11-15/\"><securityGroupInfo>\
+             <item><groupId>sg-1</groupId><ipPermissions>{rule}</ipPermissions>\
+             <ipPermissionsEgress>{out}</ipPermissionsEgress></item>\
+             </securityGroupInfo></DescribeSecurityGroupsResponse>"
+        );
+        let mut replay = Replay::default();
+        replay.kinds.insert("eni-0a".into(), "interface".into());
+        replay.strategies.insert("pg-1".into(), "cluster".into());
+        Server::start(move |request| {
+            if !is_of_role(request) {
+                return api::error(401, "AuthFailure");
+            }
+            match api::action(request).as_str() {
+                "DescribeSecurityGroups" => Reply::text(200, groups.clone()),
+                _ => replay.reply(request).unwrap_or_else(|| api::error(400, "InvalidAction")),
+            }
+        })
+    }
+
+    fn is_of_role(request: &Request) -> bool {
+        let signature = request.headers.get("authorization").map_or("", String::as_str);
+        signature.contains("Credential=ASIAROLE/") && signature.contains("/us-west-2/ec2/")
+    }
+
+    fn with_api(mut command: Command, api: &Server) -> Command {
+        for variable in ["AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_REGION", "AWS_DEFAULT_REGION"] {
+            command.env_remove(variable);
+        }
+        command.env("AWS_ENDPOINT_URL", api.endpoint());
+        command
+    }
+
+    #[test]
+    fn doctor_asks_for_the_rules() {
+        let metadata = metadata();
+        for (egress, expected) in [(true, 0), (false, 1)] {
+            let api = ec2(egress);
+            let (status, stdout, stderr) = run(with_api(efa(&metadata, &["doctor"]), &api));
+            assert_eq!(status, Some(expected), "{stdout}{stderr}");
+            assert_eq!(stdout.contains("missing-self-egress"), !egress, "{stdout}");
+            assert!(!stdout.contains("not known"), "{stdout}");
+        }
+    }
+
+    #[test]
+    fn doctor_says_why_the_rules_are_not_known() {
+        let api = Server::start(|_| api::error(403, "UnauthorizedOperation"));
+        let (status, stdout, _) = run(with_api(efa(&metadata(), &["doctor"]), &api));
+        assert_eq!(status, Some(3), "{stdout}");
+        assert!(stdout.contains("rules-unknown") && stdout.contains("lack the right"), "{stdout}");
+        assert!(stdout.contains("each is judged as an EFA"), "{stdout}");
+    }
+
+    #[test]
+    fn a_job_asks_once_for_all_ranks() {
+        let (metadata, api) = (metadata(), ec2(true));
+        let bench = ["bench", "latency", "--provider", "tcp", "--sizes", "8", "--iterations", "20"];
+        let (status, stdout, stderr) = run(with_api(efa(&metadata, &bench), &api));
+        assert_eq!(status, Some(0), "{stdout}{stderr}");
+        assert_eq!(api.seen().len(), 3, "rules, kinds and strategies, for two ranks: {:?}", api.seen());
+    }
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::admission::{self, Facts, Policy, Report, source};
+use crate::admission::{Facts, Policy, Report, source};
 use crate::bootstrap::{Control, ControlConfig, Job};
 use crate::collective::Communicator;
 use crate::endpoint::tag::Space;
@@ -145,17 +145,18 @@ impl Init {
     fn judge(&self, control: &Control, members: &[Introduction], provider: Provider) -> Result<Report> {
         let facts: Vec<Facts> = members.iter().map(|member| member.facts.clone()).collect();
         let file = self.security_groups.as_deref();
-        let rules = if control.rank() == 0 {
-            let rules = source::rules_for(&facts, file)?;
-            let wire = serde_json::to_vec(&rules).expect("rules are plain data");
+        let lookup = if control.rank() == 0 {
+            let lookup = source::look_up(&facts, file)?;
+            let wire = serde_json::to_vec(&lookup).expect("rules are plain data");
             control.broadcast_from_root("the rules of the security groups", Some(&wire), self.arrival)?;
-            rules
+            lookup
         } else {
-            let wire = control.broadcast_from_root("the rules of the security groups", None, self.arrival)?;
+            let patience = self.arrival + source::LOOK_UP_LIMIT;
+            let wire = control.broadcast_from_root("the rules of the security groups", None, patience)?;
             parse(0, &wire)?
         };
         let policy = self.policy.clone().requires_efa(provider == Provider::Efa);
-        Ok(admission::evaluate(&facts, &rules, &policy))
+        Ok(lookup.evaluate(&facts, &policy))
     }
 
     /// Exchanges addresses and connects.

@@ -16,3 +16,5 @@ mod properties;
 mod remedies;
 #[path = "admission/scale.rs"]
 mod scale;
+#[path = "admission/verdicts.rs"]
+mod verdicts;

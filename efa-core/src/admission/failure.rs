@@ -61,3 +61,55 @@ impl MetadataFailure {
         }
     }
 }
+
+/// Why the EC2 API did not tell something.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+#[non_exhaustive]
+pub enum ApiFailure {
+    /// This build has no client for it: the feature `aws` is off.
+    NotBuiltIn,
+    /// No region is known to ask in.
+    NoRegion,
+    /// Neither environment nor files nor the instance's role give credentials.
+    NoCredentials,
+    /// The credentials are good, but lack the right.
+    Denied,
+    /// The credentials are unknown or wrong.
+    BadCredentials,
+    /// The credentials are past their time.
+    Expired,
+    /// This host's clock differs from that of the API by so many seconds, too much for any credentials.
+    ClockSkew(u64),
+    /// The account makes too many requests, in spite of retries.
+    Throttled,
+    /// No answer in time.
+    TimedOut,
+    /// No connection.
+    Unreachable,
+    /// Any other error, by the code that the API gives it.
+    Other(String),
+}
+
+impl ApiFailure {
+    /// The cause, as part of a sentence.
+    pub(super) fn cause(&self) -> String {
+        match self {
+            Self::NotBuiltIn => "this build does not ask the EC2 API (feature aws)".into(),
+            Self::NoRegion => "no region is set to ask the EC2 API in".into(),
+            Self::NoCredentials => "there are no credentials for the EC2 API".into(),
+            Self::Denied => "the credentials lack the right to ask the EC2 API".into(),
+            Self::BadCredentials => "the EC2 API does not accept the credentials".into(),
+            Self::Expired => "the credentials for the EC2 API have expired".into(),
+            Self::ClockSkew(seconds) => {
+                format!(
+                    "this host's clock is {seconds} s off that of the EC2 API, which rejects its requests"
+                )
+            }
+            Self::Throttled => "the EC2 API has too many requests of this account".into(),
+            Self::TimedOut => "the EC2 API did not answer in time".into(),
+            Self::Unreachable => "the EC2 API can't be reached".into(),
+            Self::Other(code) => format!("the EC2 API answered {code}"),
+        }
+    }
+}

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::facts::{Facts, InterfaceFacts, InterfaceKind, known};
-use super::failure::MetadataFailure;
+use super::failure::{ApiFailure, MetadataFailure};
 use super::groups::Direction;
 use super::names::MemberName;
 
@@ -49,6 +49,30 @@ pub(super) fn create_group() -> String {
 /// Shows the rules of the groups.
 pub(super) fn describe_groups(groups: &[String]) -> String {
     format!("aws ec2 describe-security-groups --group-ids {}", groups.join(" "))
+}
+
+/// Lets the API tell the rules, and as the other way, takes them from a file.
+pub(super) fn know_rules(failure: Option<&ApiFailure>, groups: &[String]) -> String {
+    let by_file =
+        format!("{} > groups.json  # then judge with --security-groups groups.json", describe_groups(groups));
+    let first = match failure {
+        Some(ApiFailure::Denied) => {
+            "aws iam put-role-policy --role-name ROLE_NAME --policy-name efa-admission --policy-document \
+             '{\"Version\":\"2012-10-17\",\"Statement\":[{\"Effect\":\"Allow\",\"Resource\":\"*\",\"Action\":[\
+             \"ec2:DescribeSecurityGroups\",\"ec2:DescribeNetworkInterfaces\",\"ec2:DescribePlacementGroups\",\
+             \"ec2:DescribeInstanceTopology\"]}]}'"
+        }
+        Some(ApiFailure::NoCredentials) => {
+            "aws ec2 associate-iam-instance-profile --instance-id INSTANCE_ID --iam-instance-profile Name=PROFILE_NAME"
+        }
+        Some(ApiFailure::BadCredentials | ApiFailure::Expired) => {
+            "aws sts get-caller-identity  # shows whose credentials are used; renew them"
+        }
+        Some(ApiFailure::ClockSkew(_)) => "sudo chronyc makestep  # sets the clock; see that chronyd runs",
+        Some(ApiFailure::NoRegion) => "export AWS_REGION=us-east-1  # the region of the instances",
+        _ => return by_file,
+    };
+    format!("{first}\n{by_file}")
 }
 
 /// Shows zone, VPC, subnet, kind and groups of the instances' interfaces.

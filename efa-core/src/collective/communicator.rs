@@ -6,7 +6,7 @@ use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use super::execute::{Buffers, Elements, ExecutorState, Prepared, run};
-use super::select::{choose, plan};
+use super::select::{choose, plan, plan_in_order};
 use super::{Algorithm, Call, Collective, Options, Placement, ReduceOp, reduce};
 use crate::admission::Report;
 use crate::bootstrap::Control;
@@ -242,7 +242,11 @@ impl Communicator {
         let key = Key { call, element_bytes: elements.dtype.size(), options: self.options };
         let state = &mut *state;
         if !state.schedules.contains_key(&key) {
-            let prepared = Prepared::new(plan(&call, key.element_bytes, &key.options)?)?;
+            let schedule = match self.report.ring_order() {
+                Some(order) => plan_in_order(&call, key.element_bytes, &key.options, order)?,
+                None => plan(&call, key.element_bytes, &key.options)?,
+            };
+            let prepared = Prepared::new(schedule)?;
             if state.schedules.len() >= SCHEDULES {
                 state.schedules.clear();
             }

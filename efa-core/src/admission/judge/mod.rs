@@ -45,7 +45,15 @@ pub fn evaluate(members: &[Facts], groups: &SecurityGroups, policy: &Policy) -> 
     });
     let refused = findings.iter().any(|finding| finding.severity == Severity::Error);
     let admission = (!refused).then(|| Admission::new(members, site, policy));
-    Report { policy: policy.clone(), site, members: members.len(), findings, notes, admission }
+    Report {
+        policy: policy.clone(),
+        site,
+        members: members.len(),
+        findings,
+        notes,
+        admission,
+        ring_order: None,
+    }
 }
 
 /// The members with what is looked at of each, in the order of their ranks.
