@@ -273,6 +273,44 @@ fn a_scope_waits_for_all_of_its_operations_even_when_it_panics() {
 }
 
 #[test]
+fn a_scope_waits_for_operations_whose_handles_were_leaked_or_dropped_or_are_over() {
+    ranks(2, |endpoint| {
+        let (mut leaked, mut dropped, mut over) = (vec![0u8; LARGE], vec![0u8; LARGE], vec![0u8; 8]);
+        if endpoint.rank() == 0 {
+            endpoint.scope(|scope| {
+                std::mem::forget(scope.recv(1, 1u32, &mut leaked[..]));
+                drop(scope.recv(1, 2u32, &mut dropped[..]));
+                let receive = scope.recv(1, 3u32, &mut over[..]);
+                meet(&endpoint);
+                while !receive.is_done() {}
+                drop(receive);
+            });
+            assert!(leaked == pattern(LARGE, 1) && dropped == pattern(LARGE, 2) && over == pattern(8, 3));
+        } else {
+            meet(&endpoint);
+            endpoint.send_blocking(0, 3u32, &pattern(8, 3)).unwrap();
+            std::thread::sleep(Duration::from_millis(20));
+            endpoint.send_blocking(0, 2u32, &pattern(LARGE, 2)).unwrap();
+            endpoint.send_blocking(0, 1u32, &pattern(LARGE, 1)).unwrap();
+        }
+    });
+}
+
+#[test]
+fn an_operation_of_a_scope_can_be_cancelled() {
+    ranks(1, |endpoint| {
+        let mut buffer = [7u8; 8];
+        let result = endpoint.scope(|scope| {
+            let receive = scope.recv(0, 1u32, &mut buffer[..]);
+            receive.cancel();
+            receive.wait().0
+        });
+        assert!(matches!(result, Err(Error::Cancelled(_))), "{result:?}");
+        assert_eq!(buffer, [7; 8]);
+    });
+}
+
+#[test]
 fn a_scope_keeps_the_owned_buffers_of_operations_that_were_dropped() {
     ranks(2, |endpoint| {
         if endpoint.rank() == 0 {

@@ -75,7 +75,7 @@ impl Lookup {
     }
 
     /// Adds what was looked up to the facts of the members; what they know already stays.
-    pub fn complete(&self, members: &mut [Facts]) {
+    pub fn complete<'a>(&self, members: impl IntoIterator<Item = &'a mut Facts>) {
         for facts in members {
             for interface in &mut facts.member.interfaces {
                 let found = known(&interface.interface_id).and_then(|id| self.kinds.get(id));

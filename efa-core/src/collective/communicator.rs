@@ -26,7 +26,9 @@ const FAREWELL: Duration = Duration::from_secs(30);
 /// used from several threads; their collectives are then done one at a time, and it is up to the program that all
 /// ranks get them in the same order.
 ///
-/// Dropping it waits for the other ranks to come to the same point, unless something went wrong before.
+/// Dropping it waits for the other ranks to come to the same point, unless a collective has failed, or an operation of
+/// the endpoint failed or was overdue: then the others learn at once that this rank gave up. A program that has coped
+/// with such an operation leaves by [`Communicator::finish`].
 pub struct Communicator {
     // Declared, and so dropped, in this order: the endpoint closes before the others are told that we left.
     state: Mutex<State>,
@@ -195,7 +197,7 @@ impl Communicator {
     /// # Errors
     /// [`Error::Timeout`] naming the ranks that did not come within 30 seconds; [`Error::PeerLost`].
     pub fn finish(mut self) -> Result<()> {
-        self.leave()
+        self.leave(false)
     }
 
     fn call(&self, collective: Collective, elements: usize) -> Call {
@@ -270,13 +272,14 @@ impl Communicator {
         Ok(())
     }
 
-    fn leave(&mut self) -> Result<()> {
+    /// Leaves in good order, if the job can be left so; `gives_up` says that this rank can't.
+    fn leave(&mut self, gives_up: bool) -> Result<()> {
         let Some(control) = self.control.take() else { return Ok(()) };
         // A panic in a collective leaves the lock poisoned, and the ranks at different points.
         let failed = self.state.get_mut().map_or(true, |state| state.failed);
         // Nobody waits for anybody in a job that has been called off.
         let called_off = control.liveness().aborted().is_some();
-        if failed || called_off || std::thread::panicking() {
+        if gives_up || failed || called_off || std::thread::panicking() {
             // Dropped without a goodbye: the others learn that this rank failed.
             drop(self.endpoint.take());
             return Ok(());
@@ -290,7 +293,8 @@ impl Communicator {
 
 impl Drop for Communicator {
     fn drop(&mut self) {
-        if let Err(error) = self.leave() {
+        let gives_up = self.endpoint.as_ref().is_some_and(Endpoint::has_failed);
+        if let Err(error) = self.leave(gives_up) {
             log::warn!("{error}");
         }
     }

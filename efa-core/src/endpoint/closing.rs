@@ -11,6 +11,8 @@ use crate::fabric::Provider;
 
 /// How long sends, reads and writes that are under way may take to end by themselves.
 const LINGER: Duration = Duration::from_secs(1);
+/// How long efa's receives may take to end when the endpoint has to close at once.
+const SETTLE: Duration = Duration::from_millis(50);
 
 impl Shared {
     /// Closes the endpoint because the program wants it, when what is under way has ended or had its time.
@@ -18,7 +20,14 @@ impl Shared {
         let until = Instant::now() + LINGER;
         loop {
             let mut core = self.lock();
-            if core.is_drained() || !core.is_open() || Instant::now() >= until {
+            let is_done = match self.config.provider {
+                Provider::Efa => {
+                    core.withdraw(why);
+                    core.is_quiet()
+                }
+                _ => core.is_drained(),
+            };
+            if is_done || !core.is_open() || Instant::now() >= until {
                 return self.close_by_force(&mut core, why.into());
             }
             core.poll();
@@ -49,6 +58,13 @@ impl Shared {
                     );
                     std::process::abort();
                 }
+            }
+        }
+        if self.config.provider == Provider::Efa && core.is_open() {
+            core.withdraw(&why);
+            core.settle_until(Instant::now() + SETTLE);
+            if !core.is_quiet() {
+                core.forget_peers(&self.addresses);
             }
         }
         core.close(why);

@@ -1,5 +1,7 @@
 //! What the endpoint's lock protects: posting, polling, and the operations under way.
 
+mod quiesce;
+
 use std::any::Any;
 use std::collections::{HashMap, VecDeque};
 use std::ffi::c_void;
@@ -7,95 +9,11 @@ use std::sync::Arc;
 use std::task::Waker;
 use std::thread::Thread;
 
+use super::activity::Activity;
+use super::call::{Call, Deferred, Lane, Memory};
 use super::slot::{About, Ending, Kind, Notice, Outcome, SlotId, Slots};
 use crate::error::Code;
-use crate::ffi::{
-    AtomicCall, AtomicWidth, Batch, CompletionError, CompletionQueue, EndpointHandle, Entry, Polled, Posted,
-    RemotePlace, Segment,
-};
-
-/// What to ask of the device. The memory comes apart from it.
-#[derive(Clone, Copy, Debug)]
-pub(crate) enum Call {
-    Send {
-        to: u64,
-        tag: u64,
-    },
-    /// A send that may be copied at once and forgotten.
-    Inject {
-        to: u64,
-        tag: u64,
-    },
-    Receive {
-        tag: u64,
-        ignore: u64,
-    },
-    Peek {
-        tag: u64,
-        ignore: u64,
-    },
-    Write {
-        to: u64,
-        place: RemotePlace,
-        immediate: Option<u32>,
-    },
-    Read {
-        from: u64,
-        place: RemotePlace,
-    },
-    Atomic {
-        at: u64,
-        place: RemotePlace,
-        call: AtomicCall,
-        width: AtomicWidth,
-    },
-}
-
-impl Call {
-    fn lane(&self) -> Lane {
-        match self {
-            Self::Receive { .. } | Self::Peek { .. } => Lane::In,
-            _ => Lane::Out,
-        }
-    }
-}
-
-/// Receives wait for room in another queue than everything else does.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Lane {
-    Out = 0,
-    In = 1,
-}
-
-impl Lane {
-    fn of(kind: Kind) -> Self {
-        match kind {
-            Kind::Receive | Kind::Probe | Kind::Immediates | Kind::Group => Self::In,
-            Kind::Send | Kind::Read | Kind::Write | Kind::Atomic => Self::Out,
-        }
-    }
-}
-
-/// A call that the provider has no room for yet.
-struct Deferred {
-    id: SlotId,
-    call: Call,
-    memory: Memory,
-}
-
-enum Memory {
-    One(Segment),
-    Many(Box<[Segment]>),
-}
-
-impl Memory {
-    fn segments(&self) -> &[Segment] {
-        match self {
-            Self::One(segment) => std::slice::from_ref(segment),
-            Self::Many(segments) => segments,
-        }
-    }
-}
+use crate::ffi::{Batch, CompletionError, CompletionQueue, EndpointHandle, Entry, Polled, Posted, Segment};
 
 /// Somebody who waits for `count` immediates of one value.
 struct Expectation {
@@ -128,10 +46,8 @@ pub(crate) struct Core {
     pub led: bool,
     /// Threads that wait for their operation, or for the lead.
     pub followers: Vec<SlotId>,
-    /// How many operations have a task waiting.
-    pub tasks: usize,
-    /// How often the queue was polled: tells the progress thread whether it is needed.
-    pub polls: u64,
+    /// Tells the progress thread whether it is needed.
+    pub(super) activity: Arc<Activity>,
 }
 
 // SAFETY: the raw pointers in here are addresses of operations' memory, which the operations' owners keep valid
@@ -161,8 +77,7 @@ impl Core {
             closed: None,
             led: false,
             followers: Vec::new(),
-            tasks: 0,
-            polls: 0,
+            activity: Arc::default(),
         }
     }
 
@@ -189,16 +104,16 @@ impl Core {
 
     /// Starts an operation in a slot that was taken for it. How it ends, even at once, is noted in the slot.
     ///
+    /// Inlined where the call is known, most of this and of what it calls falls away.
+    ///
     /// # Safety
     /// Until the slot's outcome is there, the memory stays valid and is used by nobody else, as the call requires.
-    #[inline]
-    pub(crate) unsafe fn start(&mut self, id: SlotId, call: Call, memory: &[Segment]) {
-        let lane = call.lane() as usize;
-        let peer = self.slots.get(id).about.peer;
+    #[inline(always)]
+    pub(crate) unsafe fn start(&mut self, id: SlotId, peer: Option<u32>, call: Call, memory: &[Segment]) {
         // Calls to one peer keep their order; those to another don't wait for it.
         let free = match (call.lane(), peer) {
             (Lane::Out, Some(rank)) => self.waiting[rank as usize] == 0,
-            _ => self.deferred[lane].is_empty(),
+            (lane, _) => self.deferred[lane as usize].is_empty(),
         };
         if free {
             // SAFETY: passed on to the caller.
@@ -208,19 +123,31 @@ impl Core {
                 Posted::Failed(code) => return self.refuse(id, code),
             }
         }
-        let memory = match memory {
-            [one] => Memory::One(*one),
-            many => Memory::Many(many.into()),
-        };
-        self.deferred[lane].push_back(Deferred { id, call, memory });
-        if let (Lane::Out, Some(rank)) = (call.lane(), peer) {
+        self.defer(id, peer, call, memory);
+    }
+
+    #[cold]
+    fn defer(&mut self, id: SlotId, peer: Option<u32>, call: Call, memory: &[Segment]) {
+        let lane = call.lane();
+        self.deferred[lane as usize].push_back(Deferred { id, call, memory: Memory::of(memory) });
+        if let (Lane::Out, Some(rank)) = (lane, peer) {
             self.waiting[rank as usize] += 1;
         }
     }
 
+    /// Tries once more what was deferred.
+    ///
     /// # Safety
     /// As [`Core::start`].
-    #[inline]
+    #[cold]
+    unsafe fn attempt_again(&mut self, deferred: &Deferred) -> Posted {
+        // SAFETY: passed on to the caller.
+        unsafe { self.attempt(deferred.id, deferred.call, deferred.memory.segments()) }
+    }
+
+    /// # Safety
+    /// As [`Core::start`].
+    #[inline(always)]
     unsafe fn attempt(&mut self, id: SlotId, call: Call, memory: &[Segment]) -> Posted {
         let lane = call.lane() as usize;
         let Some(endpoint) = &mut self.endpoint else {
@@ -278,7 +205,7 @@ impl Core {
     /// Reads what has completed, makes the provider progress, and posts what had no room before.
     #[inline]
     pub(crate) fn poll(&mut self) -> bool {
-        self.polls = self.polls.wrapping_add(1);
+        self.activity.polled();
         if self.endpoint.is_none() {
             return false;
         }
@@ -286,8 +213,7 @@ impl Core {
             Polled::Nothing => false,
             Polled::Some(count) => {
                 for index in 0..count {
-                    let entry = self.batch.entry(index);
-                    self.complete(entry);
+                    self.complete(self.batch.entry(index));
                 }
                 true
             }
@@ -331,7 +257,13 @@ impl Core {
 
     #[cold]
     fn fail_next(&mut self) {
-        let Some(error) = self.queue.read_error() else { return };
+        if let Some(error) = self.queue.read_error() {
+            self.fail(error);
+        }
+    }
+
+    #[cold]
+    fn fail(&mut self, error: CompletionError) {
         if error.context.is_null() {
             log::warn!("an operation that nobody waits for failed: {}", error.text);
             return;
@@ -342,7 +274,10 @@ impl Core {
                 return;
             }
             self.in_flight[Lane::of(record.about.kind) as usize] -= 1;
-            self.finish(id, Outcome::Failed(Box::new(error)));
+            // Withdrawn because the endpoint is closing: see `quiesce`.
+            let withdrawn = self.closed.is_some() && error.code == Code(libc::ECANCELED);
+            let outcome = if withdrawn { Outcome::Closed } else { Outcome::Failed(Box::new(error)) };
+            self.finish(id, outcome);
         }
     }
 
@@ -356,40 +291,67 @@ impl Core {
 
     #[inline]
     fn finish(&mut self, id: SlotId, outcome: Outcome) {
-        if let Some(group) = self.slots.get(id).group {
+        let record = self.slots.get(id);
+        // Of what has a handle, the handle's owner takes the result, and leaves the group then.
+        let group = record.about.group.filter(|_| record.is_orphan());
+        let arrived = record.announce.filter(|_| matches!(outcome, Outcome::Done { .. }));
+        let notice = self.slots.finish(id, outcome);
+        if let Some(value) = arrived {
+            self.immediate(value);
+        }
+        if let Some(group) = group {
             self.leave_group(group);
         }
-        match self.slots.finish(id, outcome) {
+        match notice {
             Notice::None => {}
             notice => {
-                self.tasks -= usize::from(matches!(notice, Notice::Wake(_)));
+                if matches!(notice, Notice::Wake(_)) {
+                    self.activity.task_left();
+                }
                 self.notices.push(notice);
             }
         }
     }
 
-    /// Opens a group: it is over when all operations that were put into it are, and it has been sealed.
-    pub(crate) fn open_group(&mut self, now: u32) -> SlotId {
-        let id = self.slots.take(About { kind: Kind::Group, peer: None, tag: 0, bytes: 0 }, now);
-        self.slots.get(id).special().members = 1;
-        id
-    }
-
-    /// Puts an operation into a group, unless it is over already.
-    pub(crate) fn join_group(&mut self, id: SlotId, group: SlotId) {
-        let record = self.slots.get(id);
-        if !record.is_over() {
-            record.special().group = Some(group);
-            self.slots.get(group).members += 1;
+    /// Gives a slot back, and with it all that was kept in it.
+    #[inline]
+    pub(crate) fn release(&mut self, id: SlotId) {
+        if let Some(group) = self.slots.release(id) {
+            self.leave_group(group);
         }
     }
 
-    /// One less to wait for: an operation that is over, or the right to put more into it.
-    pub(crate) fn leave_group(&mut self, group: SlotId) {
+    /// Opens a group. It is over when it has been sealed, and of every operation that names it in its [`About`] either
+    /// the result was taken or the end has come.
+    pub(crate) fn open_group(&mut self, now: u32) -> SlotId {
+        let id = self.slots.take(About { kind: Kind::Group, peer: None, tag: 0, bytes: 0, group: None }, now);
+        self.slots.get(id).members = 1;
+        id
+    }
+
+    /// Puts one more operation into a group.
+    #[inline]
+    pub(crate) fn join_group(&mut self, group: SlotId) {
+        self.slots.get(group).members += 1;
+    }
+
+    #[inline]
+    fn leave_group(&mut self, group: SlotId) {
         let record = self.slots.get(group);
         record.members -= 1;
         if record.members == 0 {
             self.finish(group, Outcome::Done { bytes: 0, tag: 0 });
+        }
+    }
+
+    /// Says that no more operations will join the group.
+    pub(crate) fn seal_group(&mut self, group: SlotId) {
+        self.leave_group(group);
+        if !self.slots.get(group).is_over() {
+            // Handles can be leaked: nobody will come for their operations any more.
+            for id in self.slots.leaked(group) {
+                self.abandon(id, Notice::None);
+            }
         }
     }
 
@@ -402,7 +364,7 @@ impl Core {
         }
         self.tell_nobody(id);
         self.slots.get(id).special().notice = Notice::Wake(waker.clone());
-        self.tasks += 1;
+        self.activity.task_waits();
     }
 
     /// Lets a thread be unparked when the operation is over, or when it is its turn to poll.
@@ -418,7 +380,7 @@ impl Core {
             return;
         }
         if let Notice::Wake(waker) = std::mem::replace(&mut record.notice, Notice::None) {
-            self.tasks -= 1;
+            self.activity.task_left();
             self.notices.push(Notice::Forget(waker));
         }
     }
@@ -427,7 +389,7 @@ impl Core {
     pub(crate) fn abandon(&mut self, id: SlotId, parked: Notice) {
         self.tell_nobody(id);
         if self.slots.get(id).is_over() {
-            self.slots.release(id);
+            self.release(id);
         } else {
             self.slots.abandon(id, parked);
         }
@@ -449,7 +411,7 @@ impl Core {
                 continue;
             }
             // SAFETY: whoever started it vouched for the memory until the outcome is there, and it is not.
-            match unsafe { self.attempt(next.id, next.call, next.memory.segments()) } {
+            match unsafe { self.attempt_again(&next) } {
                 Posted::Again => {
                     refused.push(rank);
                     waiting.push_back(next);
@@ -467,7 +429,7 @@ impl Core {
         let lane = Lane::In as usize;
         while let Some(next) = self.deferred[lane].pop_front() {
             // SAFETY: as in `retry`.
-            match unsafe { self.attempt(next.id, next.call, next.memory.segments()) } {
+            match unsafe { self.attempt_again(&next) } {
                 Posted::Yes => {}
                 Posted::Again => return self.deferred[lane].push_front(next),
                 Posted::Failed(code) => self.refuse(next.id, code),
@@ -543,7 +505,7 @@ impl Core {
         if self.endpoint.take().is_none() {
             return;
         }
-        self.closed = Some(why);
+        self.closed.get_or_insert(why);
         let retired = std::mem::take(&mut self.retired);
         self.notices.extend(retired.into_iter().map(Notice::Drop));
         self.deferred.iter_mut().for_each(VecDeque::clear);

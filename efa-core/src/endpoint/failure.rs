@@ -2,6 +2,7 @@
 
 use super::shared::Shared;
 use super::slot::{About, Ending, Kind, Outcome};
+use crate::admission::CLOSED_EFA_PATH;
 use crate::bootstrap::Status;
 use crate::error::{Code, Error, Explanation};
 use crate::fabric::Provider;
@@ -31,12 +32,16 @@ fn device_status(status: i32) -> Option<&'static str> {
     })
 }
 
+/// Whether the status says that nothing gets through to the peer.
+fn is_closed_path(status: i32) -> bool {
+    matches!(status, 13 | 15 | 4124 | 4126)
+}
+
 /// What mends it. A path that is closed is the most common cause by far, and the device can't tell it from a dead host.
 fn device_remedy(status: i32) -> Option<&'static str> {
     Some(match status {
-        13 | 15 | 4124 | 4126 => {
-            "see first that one security group with rules from and to itself is on both EFA interfaces and that both are \
-             in one subnet (`efa doctor`), then whether the peer's host is up"
+        status if is_closed_path(status) => {
+            "run 'efa doctor' in the same job: it tries every pair, and prints the command that opens a path"
         }
         9 => "look at the output of that rank: its process has ended or has opened its endpoint again",
         10 => "let the peer receive, or look at why it does not",
@@ -44,9 +49,17 @@ fn device_remedy(status: i32) -> Option<&'static str> {
     })
 }
 
+/// Whether it says that nothing can be had from the peer, whatever is asked of it.
+fn is_loss(status: i32) -> bool {
+    matches!(status, 9 | 13 | 15 | 4124 | 4126)
+}
+
 /// A failure that a device reports, in words.
 pub(super) fn device_failure(code: Code, status: i32) -> String {
     match device_status(status) {
+        Some(meaning) if is_closed_path(status) => {
+            format!("{meaning} (device status {status}); {CLOSED_EFA_PATH}")
+        }
         Some(meaning) => format!("{meaning} (device status {status})"),
         None => format!("{} ({code}, device status {status})", crate::ffi::describe(code)),
     }
@@ -131,12 +144,20 @@ impl Shared {
                 libc::ECONNRESET | libc::ECONNREFUSED | libc::ECONNABORTED | libc::EPIPE | libc::EHOSTDOWN,
             ) => self.peer_lost(about, what, &crate::ffi::describe(error.code)),
             code if self.config.provider == Provider::Efa => {
-                let why = device_failure(code, error.provider_code);
-                let remedy = device_remedy(error.provider_code).unwrap_or(match remote {
-                    true => remedy_for_rma,
-                    false => SEE_LOG,
-                });
-                self.operation(error, what, why, remedy)
+                let status = error.provider_code;
+                let why = device_failure(code, status);
+                let peer = about.peer.and_then(|rank| self.peers.get(rank as usize));
+                match (device_remedy(status), peer) {
+                    _ if self.is_gone(about) => self.peer_lost(about, what, &why),
+                    (Some(remedy), Some(peer)) if is_loss(status) => {
+                        let text = Explanation::new(what, format!("{peer} is lost: {why}"), remedy);
+                        Error::PeerLost { peer: Box::new(peer.clone()), text }
+                    }
+                    (Some(remedy), _) => self.operation(error, what, why, remedy),
+                    (None, _) => {
+                        self.operation(error, what, why, if remote { remedy_for_rma } else { SEE_LOG })
+                    }
+                }
             }
             code => {
                 let why = format!("{} ({code})", crate::ffi::describe(code));
@@ -173,7 +194,7 @@ impl Shared {
     pub(crate) fn first_lost(&self) -> Option<Error> {
         let (first, _) = self.liveness.first_dead()?;
         let rank = u32::try_from(first.rank).ok();
-        let about = About { kind: Kind::Group, peer: rank, tag: 0, bytes: 0 };
+        let about = About { kind: Kind::Group, peer: rank, tag: 0, bytes: 0, group: None };
         Some(self.peer_lost(&about, "the collective can't be finished".into(), "it is gone"))
     }
 

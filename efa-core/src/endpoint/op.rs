@@ -4,6 +4,7 @@ use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
@@ -11,7 +12,7 @@ use super::core::Core;
 use super::shared::{Deadline, Shared};
 use super::slot::{Ending, Kind, Notice, Outcome, SlotId};
 use super::tag::{Tag, unpack};
-use crate::error::Result;
+use crate::error::{Error, Result};
 
 /// What came of an operation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -37,34 +38,25 @@ pub struct Op<B: Send + 'static> {
     buffer: Option<B>,
 }
 
-enum State {
+/// How far an operation has got.
+pub(crate) enum State {
+    /// The device has it, or will.
     Posted(SlotId),
-    /// It never was, or it is over and the outcome has been taken.
-    Over(Option<Result<Completion>>),
+    /// It is over, or never was; the result is still to be taken.
+    Over(Result<Completion>),
+    Taken,
 }
 
 impl<B: Send + 'static> Op<B> {
-    pub(crate) fn posted(shared: Arc<Shared>, id: Result<SlotId>, buffer: B) -> Self {
-        let state = match id {
-            Ok(id) => State::Posted(id),
-            Err(error) => State::Over(Some(Err(error))),
-        };
-        Self { shared, state, buffer: Some(buffer) }
+    #[inline]
+    pub(crate) fn new(shared: Arc<Shared>, state: Result<State>, buffer: B) -> Self {
+        Self { shared, state: state.unwrap_or_else(|error| State::Over(Err(error))), buffer: Some(buffer) }
     }
 
     /// Waits until it is over, and returns the result and the buffer. The endpoint's `timeout` bounds the wait.
+    #[inline]
     pub fn wait(mut self) -> (Result<Completion>, B) {
-        let result = match &mut self.state {
-            State::Posted(id) => {
-                let id = *id;
-                let (mut core, _) = self.shared.wait_locked(self.shared.lock(), id, Deadline::NONE);
-                let result = self.shared.take_result(&mut core, id);
-                drop(core);
-                self.state = State::Over(None);
-                result
-            }
-            State::Over(result) => result.take().expect("a result is taken only once"),
-        };
+        let result = self.shared.finish(std::mem::replace(&mut self.state, State::Taken));
         (result, self.buffer.take().expect("given back only once"))
     }
 
@@ -87,68 +79,93 @@ impl<B: Send + 'static> Op<B> {
                 core.poll();
                 core.slots.get(id).is_over()
             }
-            State::Over(_) => true,
+            State::Over(_) | State::Taken => true,
         }
     }
 
     /// Asks for it to be cancelled. Only a receive that no message has come for can be; for anything else this does
     /// nothing. Wait for it as usual: the result tells what happened, [`Error::Cancelled`](crate::Error::Cancelled) or a completion.
     pub fn cancel(&self) {
-        if let State::Posted(id) = self.state {
-            let mut core = self.shared.lock();
-            let record = core.slots.get(id);
-            if !record.is_over() && record.about.kind.can_cancel() {
-                let now = self.shared.clock.now();
-                core.cancel(id, Ending::Cancelled, now);
-            }
-        }
+        self.shared.ask_to_cancel(&self.state);
     }
 
     /// Takes the result, if it is there.
     fn take(&mut self) -> Option<Result<Completion>> {
-        match &mut self.state {
-            State::Posted(id) => {
-                let id = *id;
-                let mut core = self.shared.lock();
-                if !core.slots.get(id).is_over() {
-                    return None;
-                }
-                let result = self.shared.take_result(&mut core, id);
-                drop(core);
-                self.state = State::Over(None);
-                Some(result)
+        if let State::Posted(id) = self.state {
+            let mut core = self.shared.lock();
+            if !core.slots.get(id).is_over() {
+                return None;
             }
-            State::Over(result) => result.take(),
+            let result = self.shared.take_result(&mut core, id);
+            drop(core);
+            self.state = State::Over(result);
+        }
+        match std::mem::replace(&mut self.state, State::Taken) {
+            State::Over(result) => Some(result),
+            State::Posted(_) | State::Taken => None,
         }
     }
 }
 
 impl Shared {
-    /// Takes the result of an operation that is over, and releases its slot.
+    /// Waits until an operation is over, and takes its result.
     #[inline]
+    pub(crate) fn finish(&self, state: State) -> Result<Completion> {
+        match state {
+            State::Posted(id) => {
+                let (mut core, _) = self.wait_locked(self.lock(), id, Deadline::NONE);
+                self.take_result(&mut core, id)
+            }
+            State::Over(result) => result,
+            State::Taken => unreachable!("a result is taken only once"),
+        }
+    }
+
+    /// Cancels an operation, if it is one that can be.
+    pub(super) fn ask_to_cancel(&self, state: &State) {
+        let &State::Posted(id) = state else { return };
+        let mut core = self.lock();
+        let record = core.slots.get(id);
+        if !record.is_over() && record.about.kind.can_cancel() {
+            core.cancel(id, Ending::Cancelled, self.clock.now());
+        }
+    }
+
+    /// Takes the result of an operation that is over, and releases its slot.
+    #[inline(always)]
     pub(crate) fn take_result(&self, core: &mut Core, id: SlotId) -> Result<Completion> {
         let record = core.slots.get(id);
-        let about = record.about;
-        let outcome = record.outcome.take().expect("the operation is over");
-        let result = match outcome {
-            Outcome::Done { bytes, tag } => Ok(match about.kind {
-                Kind::Receive | Kind::Probe => {
-                    let (peer, tag) = unpack(tag);
-                    Completion { peer, tag, bytes }
-                }
-                _ => Completion {
-                    peer: about.peer.map_or(self.me, |rank| rank as usize),
-                    tag: Tag::truncating(about.tag),
-                    bytes: about.bytes,
-                },
-            }),
-            outcome => {
-                let (started, ending) = (record.started, record.ending.map(|(ending, _)| ending));
-                Err(self.explain(&about, started, ending, &outcome, core.closed.as_deref()))
-            }
+        let Some(Outcome::Done { bytes, tag }) = record.outcome else {
+            return Err(self.take_failure(core, id));
         };
-        core.slots.release(id);
-        result
+        let about = &record.about;
+        let completion = match about.kind {
+            Kind::Receive | Kind::Probe => {
+                let (peer, tag) = unpack(tag);
+                Completion { peer, tag, bytes }
+            }
+            _ => Completion {
+                peer: about.peer.map_or(self.me, |rank| rank as usize),
+                tag: Tag::truncating(about.tag),
+                bytes: about.bytes,
+            },
+        };
+        core.release(id);
+        Ok(completion)
+    }
+
+    #[cold]
+    fn take_failure(&self, core: &mut Core, id: SlotId) -> Error {
+        let record = core.slots.get(id);
+        let outcome = record.outcome.take().expect("the operation is over");
+        let (about, started) = (record.about, record.started);
+        let ending = record.ending.map(|(ending, _)| ending);
+        let error = self.explain(&about, started, ending, &outcome, core.closed.as_deref());
+        if matches!(error, Error::Timeout { .. } | Error::Operation { .. }) {
+            self.failed.store(true, Ordering::Relaxed);
+        }
+        core.release(id);
+        error
     }
 }
 
@@ -179,8 +196,17 @@ impl<B: Send + 'static> Future for Op<B> {
 impl<B: Send + 'static> Unpin for Op<B> {}
 
 impl<B: Send + 'static> Drop for Op<B> {
+    #[inline]
     fn drop(&mut self) {
-        let State::Posted(id) = self.state else { return };
+        if let State::Posted(id) = self.state {
+            self.leave(id);
+        }
+    }
+}
+
+impl<B: Send + 'static> Op<B> {
+    #[cold]
+    fn leave(&mut self, id: SlotId) {
         let mut core = self.shared.lock();
         // A buffer that the device is done with stays in `self`, and is dropped after the lock has been released.
         let parked = match core.slots.get(id).is_over() {

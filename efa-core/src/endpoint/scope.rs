@@ -3,7 +3,7 @@
 use std::marker::PhantomData;
 use std::sync::{Mutex, PoisonError};
 
-use super::op::Completion;
+use super::op::{Completion, State};
 use super::shared::{Deadline, Shared};
 use super::slot::{Notice, SlotId};
 use super::tag::Space;
@@ -80,10 +80,10 @@ struct Seal<'a> {
 impl Drop for Seal<'_> {
     fn drop(&mut self) {
         let mut core = self.shared.lock();
-        core.leave_group(self.group);
+        core.seal_group(self.group);
         let (mut core, over) = self.shared.wait_locked(core, self.group, Deadline::NONE);
         debug_assert!(over);
-        core.slots.release(self.group);
+        core.release(self.group);
     }
 }
 
@@ -97,8 +97,8 @@ impl<'scope, 'env> Scope<'scope, 'env> {
     ) -> ScopedOp<'scope, 'env, B> {
         // SAFETY: the scope outlasts the operation, `'env` outlasts the scope, and `ScopedOp` keeps the buffer or
         // parks it in the scope.
-        let id = unsafe { self.endpoint.post_send(Space::User, to, tag.into(), &buf) };
-        self.enter(id, buf)
+        let state = unsafe { self.endpoint.post_send(Space::User, to, tag.into(), &buf, Some(self.group)) };
+        self.enter(state, buf)
     }
 
     /// Receives a message, as [`Endpoint::recv`] does.
@@ -109,8 +109,10 @@ impl<'scope, 'env> Scope<'scope, 'env> {
         mut buf: B,
     ) -> ScopedOp<'scope, 'env, B> {
         // SAFETY: as in `send`.
-        let id = unsafe { self.endpoint.post_recv(Space::User, from.into(), tag.into(), &mut buf) };
-        self.enter(id, buf)
+        let state = unsafe {
+            self.endpoint.post_recv(Space::User, from.into(), tag.into(), &mut buf, Some(self.group))
+        };
+        self.enter(state, buf)
     }
 
     /// Writes to a peer's region, as [`Endpoint::write`] does.
@@ -121,8 +123,8 @@ impl<'scope, 'env> Scope<'scope, 'env> {
         buf: B,
     ) -> ScopedOp<'scope, 'env, B> {
         // SAFETY: as in `send`.
-        let id = unsafe { self.endpoint.post_write(region, offset, &buf, None) };
-        self.enter(id, buf)
+        let state = unsafe { self.endpoint.post_write(region, offset, &buf, None, Some(self.group)) };
+        self.enter(state, buf)
     }
 
     /// Reads a peer's region, as [`Endpoint::read`] does.
@@ -133,15 +135,13 @@ impl<'scope, 'env> Scope<'scope, 'env> {
         mut buf: B,
     ) -> ScopedOp<'scope, 'env, B> {
         // SAFETY: as in `send`.
-        let id = unsafe { self.endpoint.post_read(region, offset, &mut buf) };
-        self.enter(id, buf)
+        let state = unsafe { self.endpoint.post_read(region, offset, &mut buf, Some(self.group)) };
+        self.enter(state, buf)
     }
 
-    fn enter<B: Send + 'env>(&'scope self, id: Result<SlotId>, buffer: B) -> ScopedOp<'scope, 'env, B> {
-        if let Ok(id) = id {
-            self.shared().lock().join_group(id, self.group);
-        }
-        ScopedOp { scope: self, id: Some(id), buffer: Some(buffer) }
+    fn enter<B: Send + 'env>(&'scope self, state: Result<State>, buffer: B) -> ScopedOp<'scope, 'env, B> {
+        let state = state.unwrap_or_else(|error| State::Over(Err(error)));
+        ScopedOp { scope: self, state, buffer: Some(buffer) }
     }
 
     fn shared(&self) -> &Shared {
@@ -157,38 +157,48 @@ impl<'scope, 'env> Scope<'scope, 'env> {
 #[must_use = "the result tells whether the operation went well"]
 pub struct ScopedOp<'scope, 'env: 'scope, B: Send + 'env> {
     scope: &'scope Scope<'scope, 'env>,
-    id: Option<Result<SlotId>>,
+    state: State,
     buffer: Option<B>,
 }
 
 impl<'env, B: Send + 'env> ScopedOp<'_, 'env, B> {
     /// Waits until it is over, and returns the result and the buffer.
+    #[inline]
     pub fn wait(mut self) -> (Result<Completion>, B) {
-        let result = self.id.take().expect("taken only here").and_then(|id| {
-            let shared = self.scope.shared();
-            let core = shared.lock();
-            let (mut core, _) = shared.wait_locked(core, id, Deadline::NONE);
-            shared.take_result(&mut core, id)
-        });
+        let result = self.scope.shared().finish(std::mem::replace(&mut self.state, State::Taken));
         (result, self.buffer.take().expect("taken only here"))
     }
 
     /// Whether it is over. Polls the device once.
     pub fn is_done(&self) -> bool {
-        match self.id {
-            Some(Ok(id)) => {
+        match self.state {
+            State::Posted(id) => {
                 let mut core = self.scope.shared().lock();
                 core.poll();
                 core.slots.get(id).is_over()
             }
-            _ => true,
+            State::Over(_) | State::Taken => true,
         }
+    }
+
+    /// Asks for it to be cancelled, as [`Op::cancel`](super::Op::cancel) does.
+    pub fn cancel(&self) {
+        self.scope.shared().ask_to_cancel(&self.state);
     }
 }
 
 impl<'env, B: Send + 'env> Drop for ScopedOp<'_, 'env, B> {
+    #[inline]
     fn drop(&mut self) {
-        let Some(Ok(id)) = self.id else { return };
+        if let State::Posted(id) = self.state {
+            self.leave(id);
+        }
+    }
+}
+
+impl<'env, B: Send + 'env> ScopedOp<'_, 'env, B> {
+    #[cold]
+    fn leave(&mut self, id: SlotId) {
         let mut core = self.scope.shared().lock();
         // What is borrowed stays valid by itself; what is owned must not be dropped under the device.
         if std::mem::needs_drop::<B>()

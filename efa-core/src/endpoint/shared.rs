@@ -4,14 +4,16 @@ use std::any::Any;
 use std::mem::ManuallyDrop;
 use std::ops::{Deref, DerefMut};
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Arc, OnceLock};
 use std::thread::Thread;
 use std::time::Instant;
 
+use super::call::Call;
 use super::clock::Clock;
 use super::config::EndpointConfig;
-use super::core::{Call, Core};
-use super::slot::{About, Operands, SlotId};
+use super::core::Core;
+use super::lock::{Guard, Lock};
+use super::slot::{About, Kind, Operands, SlotId};
 use crate::bootstrap::Liveness;
 use crate::error::{Error, Peer, Result};
 use crate::fabric::Limits;
@@ -20,9 +22,7 @@ use crate::memory::Registrar;
 
 /// Everything about an endpoint that more than one thread uses.
 pub(crate) struct Shared {
-    core: Mutex<Core>,
-    /// How many threads want the lock and haven't got it.
-    queued: AtomicU32,
+    core: Lock<Core>,
     pub domain: Arc<Domain>,
     pub config: EndpointConfig,
     pub limits: Limits,
@@ -37,6 +37,8 @@ pub(crate) struct Shared {
     pub spin_now: AtomicU32,
     pub oversubscribed: bool,
     next_key: AtomicU64,
+    /// An operation was overdue, or the provider failed it.
+    pub failed: AtomicBool,
     pub stop: AtomicBool,
     pub progress_thread: OnceLock<Thread>,
 }
@@ -55,8 +57,7 @@ impl Shared {
     ) -> Self {
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
         Self {
-            core: Mutex::new(core),
-            queued: AtomicU32::new(0),
+            core: Lock::new(core),
             domain,
             limits,
             me,
@@ -68,6 +69,7 @@ impl Shared {
             oversubscribed: config.local_ranks > cores,
             // Keys of one run must not fit memory of another that had the same address.
             next_key: AtomicU64::new(first_key()),
+            failed: AtomicBool::new(false),
             config,
             stop: AtomicBool::new(false),
             progress_thread: OnceLock::new(),
@@ -77,26 +79,13 @@ impl Shared {
     /// Takes the endpoint's lock.
     #[inline]
     pub(crate) fn lock(&self) -> Locked<'_> {
-        let guard = match self.core.try_lock() {
-            Ok(guard) => guard,
-            Err(_) => self.lock_slowly(),
-        };
-        Locked { guard: ManuallyDrop::new(guard), shared: self }
-    }
-
-    #[cold]
-    fn lock_slowly(&self) -> MutexGuard<'_, Core> {
-        self.queued.fetch_add(1, Ordering::Relaxed);
-        // A panic can't leave the core half changed in a way that matters more than going on does.
-        let guard = self.core.lock().unwrap_or_else(PoisonError::into_inner);
-        self.queued.fetch_sub(1, Ordering::Relaxed);
-        guard
+        Locked(ManuallyDrop::new(self.core.lock()))
     }
 
     /// Whether another thread waits for the lock.
     #[inline]
     pub(crate) fn is_contended(&self) -> bool {
-        self.queued.load(Ordering::Relaxed) > 0
+        self.core.is_contended()
     }
 
     /// The fabric address of a rank.
@@ -132,7 +121,7 @@ impl Shared {
     ///
     /// # Safety
     /// As [`Core::start`].
-    #[inline]
+    #[inline(always)]
     pub(crate) unsafe fn start_locked(
         &self,
         core: &mut Core,
@@ -143,13 +132,16 @@ impl Shared {
         let id = core.slots.take(about, self.clock.now());
         if self.limits.local_registration && !matches!(call, Call::Inject { .. }) {
             // SAFETY: passed on to the caller.
-            if let Err(error) = unsafe { self.register_for_call(core, id, &call, memory) } {
+            if let Err(error) = unsafe { self.register_for_call(core, id, call.local_access(), memory) } {
                 core.slots.release(id);
                 return Err(error);
             }
         }
+        if let Some(group) = about.group {
+            core.join_group(group);
+        }
         // SAFETY: passed on to the caller.
-        unsafe { core.start(id, call, memory) };
+        unsafe { core.start(id, about.peer, call, memory) };
         Ok(id)
     }
 
@@ -164,7 +156,7 @@ impl Shared {
         let id = core.slots.take(about, self.clock.now());
         core.slots.set_operands(id, operands);
         // SAFETY: the operands are in the slot, which is not released before the operation is over.
-        unsafe { core.start(id, call, &[]) };
+        unsafe { core.start(id, about.peer, call, &[]) };
         id
     }
 
@@ -177,19 +169,31 @@ impl Shared {
         &self,
         core: &mut Core,
         id: SlotId,
-        call: &Call,
+        access: AccessFlags,
         memory: &mut [Segment],
     ) -> Result<()> {
-        // Memory that is only read may be read-only.
-        let access = match call {
-            Call::Receive { .. } | Call::Read { .. } => AccessFlags::LOCAL_WRITE,
-            _ => AccessFlags::LOCAL_READ,
-        };
-        for segment in memory.iter_mut().filter(|segment| segment.descriptor.is_null() && segment.len > 0) {
+        let kind = core.slots.get(id).about.kind;
+        if let ([one], Kind::Send) = (&*memory, kind)
+            && one.len <= self.limits.inject_size
+        {
+            // efa copies it, or has the device take it out of ordinary memory: registering would cost more than both.
+            return Ok(());
+        }
+        let is_remote = matches!(kind, Kind::Read | Kind::Write);
+        for segment in memory.iter_mut().filter(|segment| segment.descriptor.is_null()) {
+            let mut len = segment.len;
+            if len == 0 {
+                if !is_remote {
+                    continue;
+                }
+                // efa looks at the descriptor of a remote read of nothing, too. What nobody uses is the slot's own.
+                segment.start = core.slots.operands(id).cast();
+                len = 1;
+            }
             let key = self.next_key.fetch_add(1, Ordering::Relaxed);
             // SAFETY: the caller keeps the memory until the outcome is there, and the slot ends the registration
             // when it is released, which is after that.
-            let registered = unsafe { self.domain.register(segment.start, segment.len, access, key)? };
+            let registered = unsafe { self.domain.register(segment.start, len, access, key)? };
             segment.descriptor = registered.descriptor();
             core.slots.get(id).special().registered.push(registered);
         }
@@ -231,44 +235,40 @@ impl Registrar for Shared {
 }
 
 /// The core, locked. Notices that came up meanwhile are delivered when the lock has been released.
-pub(crate) struct Locked<'a> {
-    guard: ManuallyDrop<MutexGuard<'a, Core>>,
-    shared: &'a Shared,
-}
+pub(crate) struct Locked<'a>(ManuallyDrop<Guard<'a, Core>>);
 
 impl Deref for Locked<'_> {
     type Target = Core;
 
     #[inline]
     fn deref(&self) -> &Core {
-        &self.guard
+        &self.0
     }
 }
 
 impl DerefMut for Locked<'_> {
     #[inline]
     fn deref_mut(&mut self) -> &mut Core {
-        &mut self.guard
+        &mut self.0
     }
 }
 
 impl Drop for Locked<'_> {
     #[inline]
     fn drop(&mut self) {
-        let notices = match self.guard.notices.is_empty() {
-            true => Vec::new(),
-            false => std::mem::take(&mut self.guard.notices),
-        };
-        // SAFETY: dropped here and nowhere else.
-        unsafe { ManuallyDrop::drop(&mut self.guard) };
-        if !notices.is_empty() {
-            deliver(self.shared, notices);
+        // SAFETY: taken here and nowhere else.
+        let guard = unsafe { ManuallyDrop::take(&mut self.0) };
+        if !guard.notices.is_empty() {
+            deliver(guard);
         }
     }
 }
 
 #[cold]
-fn deliver(shared: &Shared, mut notices: Vec<super::slot::Notice>) {
+fn deliver(mut guard: Guard<'_, Core>) {
+    let lock = guard.lock();
+    let mut notices = std::mem::take(&mut guard.notices);
+    drop(guard);
     for notice in notices.drain(..) {
         // Wakers and buffers are others' code. A panic in one must not end a wait for memory that is in use.
         if std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| notice.deliver())).is_err() {
@@ -276,7 +276,7 @@ fn deliver(shared: &Shared, mut notices: Vec<super::slot::Notice>) {
         }
     }
     // Give the empty list back, so that the next notice needs no allocation.
-    if let Ok(mut core) = shared.core.try_lock()
+    if let Some(mut core) = lock.try_lock()
         && core.notices.capacity() == 0
     {
         core.notices = notices;

@@ -68,6 +68,8 @@ pub(crate) struct About {
     /// The user's tag of a send or receive.
     pub tag: u64,
     pub bytes: usize,
+    /// The group that waits for it.
+    pub group: Option<SlotId>,
 }
 
 /// How an operation ended.
@@ -158,15 +160,15 @@ pub(crate) struct Record {
     pub notice: Notice,
     /// Registrations made for this one operation.
     pub registered: Vec<Registered>,
-    /// The group it belongs to.
-    pub group: Option<SlotId>,
-    /// For a group: how many of its operations are not over, and one more while it may get others.
+    /// For a group: how many operations it waits for, and one more until it is sealed.
     pub members: usize,
+    /// The immediate to count as arrived here when the operation is done: of a write to oneself.
+    pub announce: Option<u32>,
 }
 
 /// All the slots of an endpoint.
 pub(crate) struct Slots {
-    contexts: Vec<Box<[Context]>>,
+    contexts: Vec<Box<[Context; CHUNK]>>,
     records: Vec<Record>,
     free: u32,
     used: usize,
@@ -201,9 +203,9 @@ impl Slots {
         SlotId { index, generation: record.generation }
     }
 
-    /// Gives a slot back, and with it all that was kept in it.
+    /// Gives a slot back, and with it all that was kept in it. Returns the group that waits for the operation.
     #[inline]
-    pub(crate) fn release(&mut self, id: SlotId) {
+    pub(crate) fn release(&mut self, id: SlotId) -> Option<SlotId> {
         let record = &mut self.records[id.index as usize];
         debug_assert!(record.in_use && record.generation == id.generation);
         record.in_use = false;
@@ -215,6 +217,7 @@ impl Slots {
         }
         self.free = id.index;
         self.used -= 1;
+        record.about.group
     }
 
     /// The record of an operation that has not been released.
@@ -300,6 +303,17 @@ impl Slots {
             .map(|(index, record)| SlotId { index: index as u32, generation: record.generation })
     }
 
+    /// The operations of a group that still count as having a handle.
+    pub(crate) fn leaked(&self, group: SlotId) -> Vec<SlotId> {
+        self.records
+            .iter()
+            .enumerate()
+            .filter(|(_, record)| record.in_use && !record.orphan && record.about.group == Some(group))
+            .map(|(index, record)| SlotId { index: index as u32, generation: record.generation })
+            .collect()
+    }
+
+    #[cold]
     fn grow(&mut self) {
         let first = self.records.len() as u32;
         let context = |index| Context {
@@ -307,7 +321,8 @@ impl Slots {
             operands: UnsafeCell::default(),
             index,
         };
-        self.contexts.push((first..first + CHUNK as u32).map(context).collect());
+        let chunk: Box<[Context]> = (first..first + CHUNK as u32).map(context).collect();
+        self.contexts.push(chunk.try_into().unwrap_or_else(|_| unreachable!("just so many were made")));
         self.records.extend((0..CHUNK).map(|_| Record::empty()));
         for index in (first..first + CHUNK as u32).rev() {
             self.records[index as usize].next_free = self.free;
@@ -324,14 +339,14 @@ impl Record {
             in_use: false,
             orphan: false,
             plain: true,
-            about: About { kind: Kind::Send, peer: None, tag: 0, bytes: 0 },
+            about: About { kind: Kind::Send, peer: None, tag: 0, bytes: 0, group: None },
             started: 0,
             outcome: None,
             ending: None,
             notice: Notice::None,
             registered: Vec::new(),
-            group: None,
             members: 0,
+            announce: None,
         }
     }
 
@@ -350,10 +365,10 @@ impl Record {
     #[cold]
     fn clean(&mut self) {
         self.plain = true;
+        self.announce = None;
         self.ending = None;
         self.notice = Notice::None;
         self.registered.clear();
-        self.group = None;
     }
 
     /// The handle is gone; nobody will ask how the operation ended.
@@ -373,7 +388,7 @@ mod tests {
 
     use super::*;
 
-    const ABOUT: About = About { kind: Kind::Send, peer: Some(1), tag: 7, bytes: 3 };
+    const ABOUT: About = About { kind: Kind::Send, peer: Some(1), tag: 7, bytes: 3, group: None };
 
     #[test]
     fn a_context_leads_back_to_its_operation_until_the_slot_is_released() {

@@ -34,13 +34,32 @@ impl Shared {
     }
 
     /// [`Shared::wait`] for whoever has the lock already, and wants it back.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn wait_locked<'a>(
         &'a self,
         mut core: Locked<'a>,
         id: SlotId,
         deadline: Deadline,
     ) -> (Locked<'a>, bool) {
+        if core.slots.get(id).is_over() {
+            return (core, true);
+        }
+        if !core.led {
+            // What comes soon is awaited with the lock held throughout, so nobody need be told who leads.
+            for _ in 0..POLLS_PER_ROUND {
+                if core.poll() && core.slots.get(id).is_over() {
+                    return (core, true);
+                }
+                if self.oversubscribed {
+                    break;
+                }
+            }
+        }
+        self.wait_longer(core, id, deadline)
+    }
+
+    #[inline(never)]
+    fn wait_longer<'a>(&'a self, mut core: Locked<'a>, id: SlotId, deadline: Deadline) -> (Locked<'a>, bool) {
         let mut followed = false;
         let mut patience = None;
         loop {
@@ -231,7 +250,7 @@ impl Shared {
                 return;
             }
         }
-        if core.tasks > 0 {
+        if core.activity.tasks() > 0 {
             self.wake_progress();
         }
     }

@@ -7,7 +7,7 @@ use std::ops::Range;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use super::core::Call;
+use super::call::Call;
 use super::shared::{Deadline, Shared};
 use super::slot::{About, Ending, Kind, Notice, Outcome, SlotId};
 use super::tag::{self, Space, Tag};
@@ -94,14 +94,20 @@ impl<'a> Workspace<'a> {
         let address = shared.address(to)?;
         let fabric_tag = tag::pack(Space::Collective, shared.me, tag);
         let mut core = shared.lock();
-        if segment.len <= shared.limits.inject_size {
+        if shared.limits.injects(segment.len) {
             // SAFETY: `segment` checked the range, and the bytes are copied before the call returns.
             match unsafe { core.inject(to, address, fabric_tag, segment.start, segment.len) } {
                 Posted::Yes => return Ok(true),
                 Posted::Again | Posted::Failed(_) => {}
             }
         }
-        let about = About { kind: Kind::Send, peer: Some(to as u32), tag: tag.value(), bytes: segment.len };
+        let about = About {
+            kind: Kind::Send,
+            peer: Some(to as u32),
+            tag: tag.value(),
+            bytes: segment.len,
+            group: None,
+        };
         let call = Call::Send { to: address, tag: fabric_tag };
         // SAFETY: `segment` checked that nobody writes the range, and the flight keeps it so until it is over.
         let id = unsafe { shared.start_locked(&mut core, about, call, &mut [segment])? };
@@ -124,8 +130,13 @@ impl<'a> Workspace<'a> {
         let shared = self.shared;
         shared.address(from)?;
         let (fabric_tag, ignore) = tag::pack_match(Space::Collective, Source::Rank(from), tag.into());
-        let about =
-            About { kind: Kind::Receive, peer: Some(from as u32), tag: tag.value(), bytes: segment.len };
+        let about = About {
+            kind: Kind::Receive,
+            peer: Some(from as u32),
+            tag: tag.value(),
+            bytes: segment.len,
+            group: None,
+        };
         let call = Call::Receive { tag: fabric_tag, ignore };
         // SAFETY: `segment` checked that nobody uses the range, and the flight keeps it so until it is over.
         let id = unsafe { shared.start(about, call, &mut [segment])? };
@@ -178,7 +189,7 @@ impl<'a> Workspace<'a> {
                 return match core.slots.get(flight.id).outcome {
                     // A message that is shorter than its place would leave old bytes there.
                     Some(Outcome::Done { bytes, .. }) if flight.writes && bytes != flight.range.len() => {
-                        core.slots.release(flight.id);
+                        core.release(flight.id);
                         Err(wrong_length(bytes, flight.range.len()))
                     }
                     _ => self.shared.take_result(&mut core, flight.id).map(|_| flight.ticket),

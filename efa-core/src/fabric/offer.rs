@@ -32,7 +32,7 @@ pub struct Offer {
 pub struct Limits {
     /// The longest message, in bytes.
     pub max_message_size: usize,
-    /// Up to how many bytes a send is copied at once, so that it is over when it returns.
+    /// Up to how many bytes a send is copied at once, so that it is over when it returns; on efa very short ones are not.
     pub inject_size: usize,
     /// From how many pieces a message can be gathered.
     pub send_segments: usize,
@@ -48,9 +48,24 @@ pub struct Limits {
     pub atomics: bool,
     /// Whether memory must be registered for local use, too.
     pub local_registration: bool,
+    /// From how many bytes on a send is copied at once.
+    #[serde(skip)]
+    inject_from: usize,
 }
 
+/// Below this libfabric's efa provider (1.22 to 2.1 at least) does not copy a message that it injects: the device takes it
+/// out of the program's memory, and once more, from memory that may have changed since, when the receiver had no room
+/// for it. It is so for messages that fit, with a header, into the device's send queue: 32 bytes on the devices there
+/// are, and nothing tells how many on those to come.
+const EFA_INJECT_FROM: usize = 128;
+
 impl Limits {
+    /// Whether a message of this length is copied at once when it is sent.
+    #[inline]
+    pub(crate) fn injects(&self, bytes: usize) -> bool {
+        bytes <= self.inject_size && bytes >= self.inject_from
+    }
+
     pub(crate) fn of(info: &Info) -> Self {
         let (send_segments, receive_segments) = info.segments();
         Self {
@@ -63,6 +78,7 @@ impl Limits {
             immediate_size: info.immediate_size(),
             atomics: info.capabilities() & Capabilities::ATOMIC != 0,
             local_registration: info.wants_local_registration(),
+            inject_from: if info.provider() == Provider::Efa.name() { EFA_INJECT_FROM } else { 0 },
         }
     }
 }
@@ -115,9 +131,9 @@ pub(crate) fn find(provider: Provider, device: Option<&str>, source: Option<IpAd
         }
         Provider::Efa => format!(
             "run where there is an EFA and libfabric has its provider; here there are: {}",
-            available()
+            available_list()
         ),
-        _ => format!("use one of those here: {}", available()),
+        _ => format!("use one of those here: {}", available_list()),
     };
     Err(Error::Provider(Explanation::new(format!("cannot use provider {provider}"), why, remedy)))
 }
@@ -143,13 +159,14 @@ fn missing(provider: Provider, device: Option<&str>, source: Option<IpAddr>) -> 
     }
 }
 
-/// The names of the providers that have something to offer.
-fn available() -> String {
-    let names: Vec<_> = Provider::ALL
-        .into_iter()
-        .filter(|provider| device_count(*provider) > 0)
-        .map(Provider::name)
-        .collect();
+/// The names of the providers that have something to offer here.
+pub(crate) fn available() -> Vec<&'static str> {
+    let has_offers = |provider: &Provider| device_count(*provider) > 0;
+    Provider::ALL.into_iter().filter(has_offers).map(Provider::name).collect()
+}
+
+fn available_list() -> String {
+    let names = available();
     if names.is_empty() { "none".into() } else { names.join(", ") }
 }
 

@@ -133,8 +133,11 @@ impl Domain {
             )
         };
         let what = || format!("cannot register {len} bytes with {}", self.info.domain());
-        let remedy = "raise the limit on locked memory (ulimit -l unlimited), or register less";
-        check("fi_mr_reg", returned, &what(), remedy)?;
+        if returned != 0 {
+            // Said only when needed: an operation on memory that isn't registered comes here, too.
+            let remedy = "raise the limit on locked memory (ulimit -l unlimited), or register less";
+            check("fi_mr_reg", returned, &what(), remedy)?;
+        }
         let registered = Registered { raw: opened(raw, "fi_mr_reg")?, domain: self.clone() };
         if registered.key() == sys::FI_KEY_NOTAVAIL {
             let why = "the provider's keys are longer than 8 bytes";
@@ -366,6 +369,22 @@ impl EndpointHandle {
         unsafe { sys::fi_cancel(self.fid(), context) };
     }
 
+    /// Makes the provider let go of peers, with all that is under way to and from them. Nothing can be posted to them
+    /// any more.
+    pub(crate) fn forget_peers(&mut self, peers: &[u64]) {
+        for peer in peers {
+            let mut peer = *peer;
+            // SAFETY: the vector is open, and the handle is one of its own.
+            let returned = unsafe { sys::fi_av_remove(self._vector.raw.as_ptr(), &mut peer, 1, 0) };
+            if returned != 0 {
+                log::debug!(
+                    "a peer could not be removed: {}",
+                    super::describe(Code(returned.saturating_neg()))
+                );
+            }
+        }
+    }
+
     fn fid(&self) -> *mut sys::fid {
         // SAFETY: only the address of the field is taken.
         unsafe { &raw mut (*self.raw.as_ptr()).fid }
@@ -388,8 +407,11 @@ impl AccessFlags {
     pub(crate) const LOCAL_READ: Self = Self(sys::FI_SEND | sys::FI_WRITE);
     /// The local end of receives and remote reads: the device writes.
     pub(crate) const LOCAL_WRITE: Self = Self(sys::FI_RECV | sys::FI_READ);
-    pub(crate) const REMOTE_READ: Self = Self(sys::FI_REMOTE_READ);
-    pub(crate) const REMOTE_WRITE: Self = Self(sys::FI_REMOTE_WRITE);
+    /// What peers may read, and the device too: efa answers a remote read with sends where the peer's device can't read.
+    pub(crate) const REMOTE_READ: Self = Self(sys::FI_REMOTE_READ | sys::FI_SEND);
+    /// What peers may write, and the device too: efa makes a remote write out of receives, or of a read by the target,
+    /// where a device can't write.
+    pub(crate) const REMOTE_WRITE: Self = Self(sys::FI_REMOTE_WRITE | sys::FI_RECV);
 }
 
 impl BitOr for AccessFlags {

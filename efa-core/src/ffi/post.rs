@@ -188,6 +188,27 @@ impl EndpointHandle {
         Posted::from(unsafe { sys::fi_trecvmsg(self.as_ptr(), &message, sys::FI_PEEK | sys::FI_COMPLETION) })
     }
 
+    /// Throws a message away that came before it was asked for, if there is one; the completion tells.
+    ///
+    /// # Safety
+    /// The context stays valid until its completion has been read.
+    #[cold]
+    pub(crate) unsafe fn discard_one(&mut self, context: *mut c_void) -> Posted {
+        let message = sys::fi_msg_tagged {
+            msg_iov: ptr::null(),
+            desc: ptr::null_mut(),
+            iov_count: 0,
+            addr: super::ADDRESS_UNSPECIFIED,
+            tag: 0,
+            ignore: u64::MAX,
+            context,
+            data: 0,
+        };
+        let flags = sys::FI_PEEK | sys::FI_DISCARD | sys::FI_COMPLETION;
+        // SAFETY: passed on to the caller.
+        Posted::from(unsafe { sys::fi_trecvmsg(self.as_ptr(), &message, flags) })
+    }
+
     /// Writes to a peer's memory. It completes when the bytes are in place there.
     ///
     /// # Safety

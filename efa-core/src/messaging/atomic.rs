@@ -1,7 +1,7 @@
 //! Remote atomics.
 
 use crate::endpoint::Endpoint;
-use crate::endpoint::core::Call;
+use crate::endpoint::call::Call;
 use crate::endpoint::slot::{About, Kind, Operands};
 use crate::error::{Error, Result};
 use crate::ffi::{AtomicCall, AtomicWidth, RemotePlace};
@@ -97,7 +97,8 @@ impl Endpoint {
             ));
         }
         let at = shared.address(region.rank())?;
-        let about = About { kind: Kind::Atomic, peer: Some(region.rank() as u32), tag: 0, bytes };
+        let about =
+            About { kind: Kind::Atomic, peer: Some(region.rank() as u32), tag: 0, bytes, group: None };
         let call = Call::Atomic {
             at,
             place: RemotePlace { address, key },

@@ -1,7 +1,7 @@
 //! Waiting for what peers' writes leave behind.
 
 use crate::endpoint::slot::{About, Kind};
-use crate::endpoint::{Endpoint, Op};
+use crate::endpoint::{Endpoint, Op, State};
 use crate::error::Result;
 
 impl Endpoint {
@@ -10,12 +10,12 @@ impl Endpoint {
     ///
     /// So one number says "all parts of layer 3 are here", however many ranks wrote them and in whatever order.
     pub fn immediates(&self, value: u32, count: u64) -> Op<()> {
-        let about = About { kind: Kind::Immediates, peer: None, tag: value.into(), bytes: 0 };
+        let about = About { kind: Kind::Immediates, peer: None, tag: value.into(), bytes: 0, group: None };
         let mut core = self.shared.lock();
         let id = core.slots.take(about, self.shared.clock.now());
         core.expect(id, value, count);
         drop(core);
-        Op::posted(self.shared.clone(), Ok(id), ())
+        Op::new(self.shared.clone(), Ok(State::Posted(id)), ())
     }
 
     /// [`Endpoint::immediates`], and waits for it.

@@ -1,6 +1,6 @@
 //! Looking for a message without receiving it.
 
-use crate::endpoint::core::Call;
+use crate::endpoint::call::Call;
 use crate::endpoint::slot::{About, Kind, Outcome};
 use crate::endpoint::tag::{self, Space};
 use crate::endpoint::{Completion, Endpoint, NO_MESSAGE, Source, TagMatch};
@@ -22,7 +22,7 @@ impl Endpoint {
             Source::Any => None,
         };
         let (fabric_tag, ignore) = tag::pack_match(Space::User, from, tag);
-        let about = About { kind: Kind::Probe, peer, tag: tag.tag().value(), bytes: 0 };
+        let about = About { kind: Kind::Probe, peer, tag: tag.tag().value(), bytes: 0, group: None };
         let mut core = self.shared.lock();
         // What has come in over the wire is seen only after a poll.
         core.poll();
@@ -34,7 +34,7 @@ impl Endpoint {
         if let Some(Outcome::Failed(error)) = &core.slots.get(id).outcome
             && error.code == NO_MESSAGE
         {
-            core.slots.release(id);
+            core.release(id);
             return Ok(None);
         }
         self.shared.take_result(&mut core, id).map(Some)

@@ -3,9 +3,9 @@
 use bytemuck::Pod;
 
 use super::recv::segment_mut;
-use crate::endpoint::core::Call;
+use crate::endpoint::call::Call;
 use crate::endpoint::slot::{About, Kind, SlotId};
-use crate::endpoint::{Endpoint, Op};
+use crate::endpoint::{Endpoint, Op, State};
 use crate::error::Result;
 use crate::ffi::RemotePlace;
 use crate::memory::{BufMut, RemoteRegion};
@@ -19,8 +19,8 @@ impl Endpoint {
         mut buf: B,
     ) -> Op<B> {
         // SAFETY: `Op` keeps the buffer, or parks it, until the operation is over.
-        let id = unsafe { self.post_read(region, offset, &mut buf) };
-        Op::posted(self.shared.clone(), id, buf)
+        let state = unsafe { self.post_read(region, offset, &mut buf, None) };
+        Op::new(self.shared.clone(), state, buf)
     }
 
     /// Reads a peer's region into `data` and returns when it is there.
@@ -34,8 +34,8 @@ impl Endpoint {
         mut data: &mut [T],
     ) -> Result<()> {
         // SAFETY: the memory is borrowed until the wait is over, which it is only when the operation is.
-        let id = unsafe { self.post_read(region, offset, &mut data)? };
-        self.finish(id).map(drop)
+        let state = unsafe { self.post_read(region, offset, &mut data, None)? };
+        self.shared.finish(state).map(drop)
     }
 
     /// # Safety
@@ -45,15 +45,16 @@ impl Endpoint {
         region: &RemoteRegion,
         offset: usize,
         buf: &mut impl BufMut,
-    ) -> Result<SlotId> {
+        group: Option<SlotId>,
+    ) -> Result<State> {
         let bytes = buf.byte_len();
         region.check("read from", true, false)?;
         self.check_length("read", bytes)?;
         let (address, key) = region.locate("read", offset, bytes)?;
         let from = self.shared.address(region.rank())?;
-        let about = About { kind: Kind::Read, peer: Some(region.rank() as u32), tag: 0, bytes };
+        let about = About { kind: Kind::Read, peer: Some(region.rank() as u32), tag: 0, bytes, group };
         let call = Call::Read { from, place: RemotePlace { address, key } };
         // SAFETY: passed on to the caller.
-        unsafe { self.shared.start(about, call, &mut [segment_mut(buf)]) }
+        unsafe { self.shared.start(about, call, &mut [segment_mut(buf)]).map(State::Posted) }
     }
 }

@@ -3,10 +3,10 @@
 use bytemuck::Pod;
 
 use super::{check_segments, segment};
-use crate::endpoint::core::Call;
+use crate::endpoint::call::Call;
 use crate::endpoint::slot::{About, Kind, SlotId};
 use crate::endpoint::tag::{self, Space};
-use crate::endpoint::{Completion, Endpoint, Op, Source, TagMatch};
+use crate::endpoint::{Completion, Endpoint, Op, Source, State, TagMatch};
 use crate::error::Result;
 use crate::ffi::Segment;
 use crate::memory::BufMut;
@@ -34,8 +34,8 @@ impl Endpoint {
         mut buf: B,
     ) -> Op<B> {
         // SAFETY: `Op` keeps the buffer, or parks it, until the operation is over.
-        let id = unsafe { self.post_recv(space, from, tag, &mut buf) };
-        Op::posted(self.shared.clone(), id, buf)
+        let state = unsafe { self.post_recv(space, from, tag, &mut buf, None) };
+        Op::new(self.shared.clone(), state, buf)
     }
 
     /// Receives a message into `data` and returns when it is there.
@@ -62,7 +62,7 @@ impl Endpoint {
         buf: &mut impl BufMut,
     ) -> Result<Completion> {
         let shared = &*self.shared;
-        let (about, call) = self.receive_call(space, from, tag, buf.byte_len())?;
+        let (about, call) = self.receive_call(space, from, tag, buf.byte_len(), None)?;
         let mut core = shared.lock();
         // SAFETY: the memory is borrowed until the wait below is over, which it is only when the operation is.
         let id = unsafe { shared.start_locked(&mut core, about, call, &mut [segment_mut(buf)])? };
@@ -88,10 +88,10 @@ impl Endpoint {
         }
         let segments = &mut segments[..pieces.len()];
         let bytes = segments.iter().map(|segment| segment.len).sum();
-        let (about, call) = self.receive_call(Space::User, from.into(), tag.into(), bytes)?;
+        let (about, call) = self.receive_call(Space::User, from.into(), tag.into(), bytes, None)?;
         // SAFETY: as in `recv_in`.
         let id = unsafe { self.shared.start(about, call, segments)? };
-        self.finish(id)
+        self.shared.finish(State::Posted(id))
     }
 
     /// # Safety
@@ -103,14 +103,24 @@ impl Endpoint {
         from: Source,
         tag: TagMatch,
         buf: &mut impl BufMut,
-    ) -> Result<SlotId> {
-        let (about, call) = self.receive_call(space, from, tag, buf.byte_len())?;
+        group: Option<SlotId>,
+    ) -> Result<State> {
+        let (about, call) = self.receive_call(space, from, tag, buf.byte_len(), group)?;
+        let mut core = self.shared.lock();
         // SAFETY: passed on to the caller.
-        unsafe { self.shared.start(about, call, &mut [segment_mut(buf)]) }
+        let id = unsafe { self.shared.start_locked(&mut core, about, call, &mut [segment_mut(buf)])? };
+        Ok(State::Posted(id))
     }
 
-    #[inline]
-    fn receive_call(&self, space: Space, from: Source, tag: TagMatch, bytes: usize) -> Result<(About, Call)> {
+    #[inline(always)]
+    fn receive_call(
+        &self,
+        space: Space,
+        from: Source,
+        tag: TagMatch,
+        bytes: usize,
+        group: Option<SlotId>,
+    ) -> Result<(About, Call)> {
         let peer = match from {
             Source::Rank(rank) => {
                 self.shared.address(rank)?;
@@ -119,7 +129,7 @@ impl Endpoint {
             Source::Any => None,
         };
         let (fabric_tag, ignore) = tag::pack_match(space, from, tag);
-        let about = About { kind: Kind::Receive, peer, tag: tag.tag().value(), bytes };
+        let about = About { kind: Kind::Receive, peer, tag: tag.tag().value(), bytes, group };
         Ok((about, Call::Receive { tag: fabric_tag, ignore }))
     }
 }

@@ -3,10 +3,11 @@
 use bytemuck::Pod;
 
 use super::{check_segments, segment};
-use crate::endpoint::core::Call;
+use crate::endpoint::call::Call;
+use crate::endpoint::shared::Locked;
 use crate::endpoint::slot::{About, Kind, SlotId};
 use crate::endpoint::tag::{self, Space};
-use crate::endpoint::{Completion, Endpoint, Op, Tag};
+use crate::endpoint::{Completion, Endpoint, Op, State, Tag};
 use crate::error::{Error, Result};
 use crate::ffi::{Posted, Segment};
 use crate::memory::Buf;
@@ -43,8 +44,8 @@ impl Endpoint {
         buf: B,
     ) -> Op<B> {
         // SAFETY: `Op` keeps the buffer, or parks it, until the operation is over.
-        let id = unsafe { self.post_send(space, to, tag, &buf) };
-        Op::posted(self.shared.clone(), id, buf)
+        let state = unsafe { self.post_send(space, to, tag, &buf, None) };
+        Op::new(self.shared.clone(), state, buf)
     }
 
     /// Sends `data` and returns when it may be used again.
@@ -59,25 +60,9 @@ impl Endpoint {
 
     #[inline]
     pub(crate) fn send_in(&self, space: Space, to: usize, tag: Tag, buf: &impl Buf) -> Result<()> {
-        let shared = &*self.shared;
-        let address = shared.address(to)?;
-        let bytes = buf.byte_len();
-        let fabric_tag = tag::pack(space, shared.me, tag);
-        let mut core = shared.lock();
-        let mut call = Call::Send { to: address, tag: fabric_tag };
-        if bytes <= shared.limits.inject_size {
-            // SAFETY: the bytes are copied before the call returns.
-            if unsafe { core.inject(to, address, fabric_tag, buf.as_ptr(), bytes) } == Posted::Yes {
-                return Ok(());
-            }
-            call = Call::Inject { to: address, tag: fabric_tag };
-        }
-        self.check_length("send", bytes)?;
-        let about = About { kind: Kind::Send, peer: Some(to as u32), tag: tag.value(), bytes };
-        // SAFETY: the memory is borrowed until the wait below is over, which it is only when the operation is.
-        let id = unsafe { shared.start_locked(&mut core, about, call, &mut [segment(buf)])? };
-        let (mut core, _) = shared.wait_locked(core, id, Default::default());
-        shared.take_result(&mut core, id).map(drop)
+        // SAFETY: the memory is borrowed until the wait is over, which it is only when the operation is.
+        let state = unsafe { self.post_send(space, to, tag, buf, None)? };
+        self.shared.finish(state).map(drop)
     }
 
     /// Sends one message gathered from several pieces; at most [`Limits::send_segments`](crate::fabric::Limits).
@@ -95,13 +80,15 @@ impl Endpoint {
         let segments = &mut segments[..pieces.len()];
         let bytes = segments.iter().map(|segment| segment.len).sum();
         self.check_length("send", bytes)?;
-        let about = About { kind: Kind::Send, peer: Some(to as u32), tag: tag.value(), bytes };
+        let about = About { kind: Kind::Send, peer: Some(to as u32), tag: tag.value(), bytes, group: None };
         let call = Call::Send { to: address, tag: tag::pack(Space::User, shared.me, tag) };
         // SAFETY: as in `send_in`.
         let id = unsafe { shared.start(about, call, segments)? };
-        self.finish(id).map(drop)
+        shared.finish(State::Posted(id)).map(drop)
     }
 
+    /// Sends a message. A short one is copied at once, where the provider has room for it, and is over then.
+    ///
     /// # Safety
     /// The buffer's memory stays valid and unchanged until the operation is over.
     #[inline]
@@ -111,27 +98,40 @@ impl Endpoint {
         to: usize,
         tag: Tag,
         buf: &impl Buf,
-    ) -> Result<SlotId> {
+        group: Option<SlotId>,
+    ) -> Result<State> {
         let shared = &*self.shared;
         let address = shared.address(to)?;
         let bytes = buf.byte_len();
-        self.check_length("send", bytes)?;
         let fabric_tag = tag::pack(space, shared.me, tag);
-        let call = match bytes <= shared.limits.inject_size {
-            true => Call::Inject { to: address, tag: fabric_tag },
-            false => Call::Send { to: address, tag: fabric_tag },
-        };
-        let about = About { kind: Kind::Send, peer: Some(to as u32), tag: tag.value(), bytes };
+        let about = About { kind: Kind::Send, peer: Some(to as u32), tag: tag.value(), bytes, group };
+        if !shared.limits.injects(bytes) {
+            self.check_length("send", bytes)?;
+            let call = Call::Send { to: address, tag: fabric_tag };
+            // SAFETY: passed on to the caller.
+            return unsafe { shared.start(about, call, &mut [segment(buf)]).map(State::Posted) };
+        }
+        let mut core = shared.lock();
+        // SAFETY: the bytes are copied before the call returns.
+        if unsafe { core.inject(to, address, fabric_tag, buf.as_ptr(), bytes) } == Posted::Yes {
+            return Ok(State::Over(Ok(Completion { peer: to, tag, bytes })));
+        }
         // SAFETY: passed on to the caller.
-        unsafe { shared.start(about, call, &mut [segment(buf)]) }
+        unsafe { self.inject_later(core, about, Call::Inject { to: address, tag: fabric_tag }, segment(buf)) }
     }
 
-    /// Waits for an operation and takes its result.
-    #[inline]
-    pub(crate) fn finish(&self, id: SlotId) -> Result<Completion> {
-        let core = self.shared.lock();
-        let (mut core, _) = self.shared.wait_locked(core, id, Default::default());
-        self.shared.take_result(&mut core, id)
+    /// # Safety
+    /// As [`Endpoint::post_send`].
+    #[cold]
+    unsafe fn inject_later(
+        &self,
+        mut core: Locked<'_>,
+        about: About,
+        call: Call,
+        segment: Segment,
+    ) -> Result<State> {
+        // SAFETY: passed on to the caller.
+        unsafe { self.shared.start_locked(&mut core, about, call, &mut [segment]).map(State::Posted) }
     }
 
     #[inline]

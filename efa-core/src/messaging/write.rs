@@ -3,10 +3,11 @@
 use bytemuck::Pod;
 
 use super::segment;
-use crate::endpoint::core::Call;
+use crate::endpoint::call::Call;
 use crate::endpoint::slot::{About, Kind, SlotId};
-use crate::endpoint::{Endpoint, Op};
+use crate::endpoint::{Endpoint, Op, State};
 use crate::error::Result;
+use crate::fabric::Provider;
 use crate::ffi::RemotePlace;
 use crate::memory::{Buf, RemoteRegion};
 
@@ -16,8 +17,8 @@ impl Endpoint {
     /// thing depends on it.
     pub fn write<B: Buf + Send + 'static>(&self, region: &RemoteRegion, offset: usize, buf: B) -> Op<B> {
         // SAFETY: `Op` keeps the buffer, or parks it, until the operation is over.
-        let id = unsafe { self.post_write(region, offset, &buf, None) };
-        Op::posted(self.shared.clone(), id, buf)
+        let state = unsafe { self.post_write(region, offset, &buf, None, None) };
+        Op::new(self.shared.clone(), state, buf)
     }
 
     /// [`Endpoint::write`] that leaves an immediate at the peer when the bytes are in place: see
@@ -30,8 +31,8 @@ impl Endpoint {
         immediate: u32,
     ) -> Op<B> {
         // SAFETY: as in `write`.
-        let id = unsafe { self.post_write(region, offset, &buf, Some(immediate)) };
-        Op::posted(self.shared.clone(), id, buf)
+        let state = unsafe { self.post_write(region, offset, &buf, Some(immediate), None) };
+        Op::new(self.shared.clone(), state, buf)
     }
 
     /// Writes `data` into a peer's region and returns when it is in place.
@@ -42,8 +43,8 @@ impl Endpoint {
     /// [`Endpoint::send_blocking`].
     pub fn write_blocking<T: Pod>(&self, region: &RemoteRegion, offset: usize, data: &[T]) -> Result<()> {
         // SAFETY: the memory is borrowed until the wait is over, which it is only when the operation is.
-        let id = unsafe { self.post_write(region, offset, &data, None)? };
-        self.finish(id).map(drop)
+        let state = unsafe { self.post_write(region, offset, &data, None, None)? };
+        self.shared.finish(state).map(drop)
     }
 
     /// [`Endpoint::write_blocking`] that leaves an immediate at the peer.
@@ -58,8 +59,8 @@ impl Endpoint {
         immediate: u32,
     ) -> Result<()> {
         // SAFETY: as in `write_blocking`.
-        let id = unsafe { self.post_write(region, offset, &data, Some(immediate))? };
-        self.finish(id).map(drop)
+        let state = unsafe { self.post_write(region, offset, &data, Some(immediate), None)? };
+        self.shared.finish(state).map(drop)
     }
 
     /// # Safety
@@ -70,15 +71,26 @@ impl Endpoint {
         offset: usize,
         buf: &impl Buf,
         immediate: Option<u32>,
-    ) -> Result<SlotId> {
+        group: Option<SlotId>,
+    ) -> Result<State> {
         let bytes = buf.byte_len();
         region.check("write to", false, true)?;
         self.check_length("write", bytes)?;
         let (address, key) = region.locate("write", offset, bytes)?;
         let to = self.shared.address(region.rank())?;
-        let about = About { kind: Kind::Write, peer: Some(region.rank() as u32), tag: 0, bytes };
-        let call = Call::Write { to, place: RemotePlace { address, key }, immediate };
+        let about = About { kind: Kind::Write, peer: Some(region.rank() as u32), tag: 0, bytes, group };
+        let place = RemotePlace { address, key };
+        if self.provider() == Provider::Efa && region.rank() == self.shared.me && immediate.is_some() {
+            // libfabric's efa provider 2.1 refuses immediates to oneself: it has not shaken hands with itself.
+            let mut core = self.shared.lock();
+            let call = Call::Write { to, place, immediate: None };
+            // SAFETY: passed on to the caller.
+            let id = unsafe { self.shared.start_locked(&mut core, about, call, &mut [segment(buf)])? };
+            core.slots.get(id).special().announce = immediate;
+            return Ok(State::Posted(id));
+        }
+        let call = Call::Write { to, place, immediate };
         // SAFETY: passed on to the caller.
-        unsafe { self.shared.start(about, call, &mut [segment(buf)]) }
+        unsafe { self.shared.start(about, call, &mut [segment(buf)]).map(State::Posted) }
     }
 }

@@ -4,6 +4,7 @@ mod home;
 mod identity;
 mod location;
 mod machine;
+mod path;
 mod placement;
 mod rules;
 mod sharing;
@@ -16,6 +17,8 @@ use super::policy::Policy;
 use super::remedy;
 use super::report::{Finding, FindingCode, Report, Severity};
 use home::Home;
+pub(crate) use path::CLOSED_EFA_PATH;
+pub use path::ClosedPath;
 use rules::Rules;
 
 /// Judges a job by the facts of all its members and the rules of their security groups.
@@ -35,14 +38,7 @@ pub fn evaluate(members: &[Facts], groups: &SecurityGroups, policy: &Policy) -> 
         findings.extend(placement::judge(&job));
         notes = job.notes();
     }
-    findings.sort_by(|a, b| {
-        let key = |finding: &Finding| (finding.severity, finding.code);
-        key(a)
-            .cmp(&key(b))
-            .then_with(|| a.security_groups.cmp(&b.security_groups))
-            .then_with(|| a.members.cmp(&b.members))
-            .then_with(|| a.message.cmp(&b.message))
-    });
+    sort(&mut findings);
     let refused = findings.iter().any(|finding| finding.severity == Severity::Error);
     let admission = (!refused).then(|| Admission::new(members, site, policy));
     Report {
@@ -54,6 +50,18 @@ pub fn evaluate(members: &[Facts], groups: &SecurityGroups, policy: &Policy) -> 
         admission,
         ring_order: None,
     }
+}
+
+/// Puts findings into the order that all members of a job see them in.
+fn sort(findings: &mut [Finding]) {
+    findings.sort_by(|a, b| {
+        let key = |finding: &Finding| (finding.severity, finding.code);
+        key(a)
+            .cmp(&key(b))
+            .then_with(|| a.security_groups.cmp(&b.security_groups))
+            .then_with(|| a.members.cmp(&b.members))
+            .then_with(|| a.message.cmp(&b.message))
+    });
 }
 
 /// The members with what is looked at of each, in the order of their ranks.

@@ -1,0 +1,95 @@
+//! What efa needs before its endpoint is closed.
+//!
+//! libfabric's efa provider, up to 2.2 at least, crashes when an endpoint closes while a message is on its way into a
+//! posted receive, and it waits without end for messages that a peer has no room for. So receives are withdrawn first,
+//! which those that no message has reached obey; the others get some time; and what is left after that goes with the
+//! peers, who are removed from the address vector.
+
+use std::time::Instant;
+
+use super::{Core, Lane};
+use crate::endpoint::NO_MESSAGE;
+use crate::endpoint::slot::Kind;
+use crate::ffi::{Polled, Posted};
+
+/// More messages than can have come unasked: each holds a buffer of the provider's.
+const MOST_UNEXPECTED: usize = 1 << 20;
+
+impl Core {
+    /// Takes back the receives that no message has reached. They end as closed, and nothing new is posted.
+    pub(crate) fn withdraw(&mut self, why: &str) {
+        if self.closed.is_some() {
+            return;
+        }
+        self.closed = Some(why.into());
+        self.deferred[Lane::In as usize].clear();
+        let under_way: Vec<_> = self.slots.under_way().collect();
+        for id in under_way {
+            if self.slots.get(id).about.kind == Kind::Receive {
+                let context = self.slots.context(id);
+                if let Some(endpoint) = &mut self.endpoint {
+                    endpoint.cancel(context);
+                }
+            }
+        }
+    }
+
+    /// Whether the provider has no operation of ours left.
+    pub(crate) fn is_quiet(&self) -> bool {
+        self.is_drained() && self.in_flight[Lane::In as usize] == 0
+    }
+
+    /// Polls until the provider has no operation of ours left, or the time is over.
+    pub(crate) fn settle_until(&mut self, until: Instant) {
+        while self.is_open() && !self.is_quiet() && Instant::now() < until {
+            if !self.poll() {
+                std::thread::yield_now();
+            }
+        }
+    }
+
+    /// Makes the provider let go of all peers, and of all messages from and to them.
+    pub(crate) fn forget_peers(&mut self, addresses: &[u64]) {
+        // Messages that nobody has asked for yet have to go first: they would be freed twice. The provider makes no
+        // progress between the answer that there is none and the removal.
+        let mut context = [std::ptr::null_mut::<std::ffi::c_void>(); 8];
+        let ours = context.as_mut_ptr().cast();
+        for _ in 0..MOST_UNEXPECTED {
+            let Some(endpoint) = &mut self.endpoint else { return };
+            // SAFETY: the context is used during this call, and for an entry in the queue that is read right below.
+            if unsafe { endpoint.discard_one(ours) } != Posted::Yes || !self.discarded(ours) {
+                break;
+            }
+        }
+        if let Some(endpoint) = &mut self.endpoint {
+            endpoint.forget_peers(addresses);
+        }
+    }
+
+    /// Reads the queue up to the answer to a discard: whether there was a message.
+    fn discarded(&mut self, context: *mut std::ffi::c_void) -> bool {
+        loop {
+            match self.queue.read(&mut self.batch) {
+                Polled::Some(count) => {
+                    let mut answered = false;
+                    for index in 0..count {
+                        let entry = self.batch.entry(index);
+                        match entry.context() == context {
+                            true => answered = true,
+                            false => self.complete(entry),
+                        }
+                    }
+                    if answered {
+                        return true;
+                    }
+                }
+                Polled::ErrorIsNext => match self.queue.read_error() {
+                    Some(error) if error.context == context => return error.code != NO_MESSAGE,
+                    Some(error) => self.fail(error),
+                    None => return false,
+                },
+                Polled::Nothing | Polled::Broken(_) => return false,
+            }
+        }
+    }
+}
