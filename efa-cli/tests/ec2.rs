@@ -140,6 +140,13 @@ mod with_sdk {
 
     /// The API, which takes requests of that role in that region only. `sg-1` admits itself if `egress`.
     fn ec2(egress: bool) -> Server {
+        let mut replay = Replay::default();
+        replay.kinds.insert("eni-0a".into(), "interface".into());
+        replay.strategies.insert("pg-1".into(), "cluster".into());
+        ec2_with(replay, egress)
+    }
+
+    fn ec2_with(replay: Replay, egress: bool) -> Server {
         let rule =
             "<item><ipProtocol>-1</ipProtocol><groups><item><groupId>sg-1</groupId></item></groups></item>";
         let out = if egress { rule } else { "" };
@@ -149,9 +156,6 @@ mod with_sdk {
              <ipPermissionsEgress>{out}</ipPermissionsEgress></item>\
              </securityGroupInfo></DescribeSecurityGroupsResponse>"
         );
-        let mut replay = Replay::default();
-        replay.kinds.insert("eni-0a".into(), "interface".into());
-        replay.strategies.insert("pg-1".into(), "cluster".into());
         Server::start(move |request| {
             if !is_of_role(request) {
                 return api::error(401, "AuthFailure");
@@ -204,5 +208,54 @@ mod with_sdk {
         let (status, stdout, stderr) = run(with_api(efa(&metadata, &bench), &api));
         assert_eq!(status, Some(0), "{stdout}{stderr}");
         assert_eq!(api.seen().len(), 3, "rules, kinds and strategies, for two ranks: {:?}", api.seen());
+    }
+
+    /// Four instances that come in turns below two nodes of the network.
+    fn four_instances() -> Vec<Value> {
+        let numbered = |rank: usize| {
+            let mut it = instance();
+            it["rank"] = json!(rank);
+            it["instance_id"] = json!(format!("i-{rank}"));
+            it["interfaces"][0]["interface_id"] = json!(format!("eni-{rank}"));
+            it
+        };
+        (0..4).map(numbered).collect()
+    }
+
+    /// Each rank asks the metadata service of an instance of its own.
+    fn on_four_instances(metadata: &Server, api: &Server, arguments: &str) -> (Option<i32>, String, String) {
+        let rank = format!(
+            "AWS_EC2_METADATA_SERVICE_ENDPOINT={}/$EFA_RANK exec {} {arguments}",
+            metadata.endpoint(),
+            env!("CARGO_BIN_EXE_efa")
+        );
+        let mut command = Command::new(env!("CARGO_BIN_EXE_efa"));
+        command.args(["run", "-n", "4", "--", "sh", "-c", &rank]);
+        command
+            .env("AWS_ENDPOINT_URL", api.endpoint())
+            .env("AWS_REGION", "us-west-2")
+            .env("AWS_ACCESS_KEY_ID", "ASIAROLE")
+            .env("AWS_SECRET_ACCESS_KEY", "secret");
+        run(command)
+    }
+
+    #[test]
+    fn a_job_whose_ranks_are_reordered_still_adds_up() {
+        let metadata = service::serve(&four_instances());
+        let mut replay = Replay::default();
+        for rank in 0..4 {
+            let nodes = vec!["nn-1".to_owned(), format!("nn-{}", 2 + rank % 2)];
+            replay.topology.insert(format!("i-{rank}"), nodes);
+        }
+        let api = ec2_with(replay, true);
+        let (status, stdout, stderr) = on_four_instances(&metadata, &api, "doctor --provider tcp");
+        assert_eq!(status, Some(0), "{stdout}{stderr}");
+        assert!(stdout.contains("layer 2 from the top 2 times rather than 4"), "{stdout}");
+
+        let bench =
+            "bench all-reduce --provider tcp --algorithm ring --sizes 4:64K:16 --iterations 5 --check";
+        let (status, stdout, stderr) = on_four_instances(&metadata, &api, bench);
+        assert_eq!(status, Some(0), "{stdout}{stderr}");
+        assert!(stdout.contains("Out of bounds values : 0 OK"), "{stdout}");
     }
 }

@@ -10,7 +10,7 @@ use super::groups::SecurityGroups;
 use super::judge::evaluate;
 use super::policy::Policy;
 use super::report::Report;
-use crate::placement::ring_order;
+use crate::placement::{crossings, ring_order};
 
 /// What rank 0 looked up and tells the others, as JSON. [`source::look_up`](super::source::look_up) gives one.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -57,21 +57,40 @@ impl Lookup {
         self.complete(&mut members);
         let mut report = evaluate(&members, &self.rules, policy);
         report.notes.extend(self.notes());
-        report.ring_order = self.ring_order(&members);
+        if let Some((order, note)) = self.ring_order(&members) {
+            report.ring_order = Some(order);
+            report.notes.extend(note);
+        }
         report
     }
 
-    /// How a ring should go through these members, if the place of each is known.
-    fn ring_order(&self, members: &[Facts]) -> Option<Vec<usize>> {
-        let in_order = members.iter().enumerate().all(|(rank, facts)| facts.member.rank == rank);
+    /// How a ring should go through these members, if the place of each is known, and what is won by it, if anything is.
+    fn ring_order(&self, members: &[Facts]) -> Option<(Vec<usize>, Option<String>)> {
+        let given: Vec<usize> = (0..members.len()).collect();
+        if !members.iter().map(|facts| facts.member.rank).eq(given.iter().copied()) {
+            return None;
+        }
         let path = |facts: &Facts| {
             // Below the last node come the instances themselves.
             let mut path = self.network_nodes(facts)?.to_vec();
             path.push(facts.member.instance_id.clone());
             Some(path)
         };
-        let paths: Vec<_> = members.iter().map(path).collect();
-        (in_order && paths.iter().all(Option::is_some)).then(|| ring_order(&paths))
+        let paths: Vec<Option<Vec<String>>> = members.iter().map(path).collect();
+        if !paths.iter().all(Option::is_some) {
+            return None;
+        }
+        let order = ring_order(&paths);
+        let (before, after) = (crossings(&given, &paths), crossings(&order, &paths));
+        let won = before.iter().zip(&after).enumerate().find(|(_, (before, after))| after < before);
+        let note = won.map(|(layer, (before, after))| {
+            format!(
+                "rings go through the ranks by their places in the network, and cross its layer {} from the top {after} \
+                 times rather than {before}",
+                layer + 1
+            )
+        });
+        Some((order, note))
     }
 
     /// Adds what was looked up to the facts of the members; what they know already stays.

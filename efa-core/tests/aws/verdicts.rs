@@ -201,3 +201,22 @@ fn layers_of_the_network_are_known_by_instance() {
     assert_eq!(lookup.network_nodes(&facts[1]), None);
     assert_eq!(lookup.network_nodes(&facts[2]), Some(&topology[1].1[..]));
 }
+
+#[test]
+fn a_ring_goes_through_the_instances_by_their_places_in_the_network() {
+    let members = uniform(4);
+    let facts = facts(&members);
+    let judged = |places: &[&[&str]]| {
+        let nodes = |nodes: &[&str]| nodes.iter().map(|node| (*node).to_owned()).collect();
+        let topology = places.iter().enumerate().map(|(rank, it)| (format!("i-{rank}"), nodes(it))).collect();
+        let server = Replay { topology, ..Replay::of(&members) }.serve(&moto(), |_| None);
+        api(&server).look_up(&facts, Some(groups("right"))).evaluate(&facts, &strict())
+    };
+    let scattered = judged(&[&["nn-1", "nn-3"], &["nn-2", "nn-4"], &["nn-1", "nn-3"], &["nn-2", "nn-4"]]);
+    assert_eq!(scattered.ring_order(), Some(&[0, 2, 1, 3][..]));
+    assert!(scattered.notes()[0].contains("layer 1 from the top 2 times rather than 4"), "{scattered}");
+    let sorted = judged(&[&["nn-1"], &["nn-1"], &["nn-2"], &["nn-2"]]);
+    assert_eq!((sorted.ring_order(), sorted.notes()), (Some(&[0, 1, 2, 3][..]), &[][..]));
+    let one_unknown = judged(&[&["nn-1"], &["nn-2"], &["nn-1"]]);
+    assert_eq!(one_unknown.ring_order(), None);
+}
