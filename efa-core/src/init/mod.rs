@@ -21,7 +21,7 @@ pub use judged::Judged;
 /// Joins the job that this process belongs to, and returns the communicator of all its ranks.
 ///
 /// Which job that is, the environment says: that of `efa run`, torchrun, Slurm, Open MPI or MPICH; without any of them
-/// the process is a job of one. The members meet, are judged ([`admission`]), agree on a provider,
+/// the process is a job of one. The members meet, are judged ([`admission`](crate::admission)), agree on a provider,
 /// open their endpoints and try the path to their neighbours.
 ///
 /// ```no_run

@@ -109,7 +109,7 @@ impl<'a> Client<'a> {
             if limit.is_zero() {
                 break;
             }
-            match request(&self.agent).send_within(limit).and_then(|reply| read(reply)) {
+            match request(&self.agent).send_within(limit).and_then(read) {
                 Ok(answer) if answer.status == 429 || answer.status >= 500 => {
                     last = MetadataFailure::Status { key: key.into(), status: answer.status };
                 }
