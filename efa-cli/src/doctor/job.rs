@@ -14,10 +14,12 @@ use super::{Diagnosis, EXIT_UNDETERMINED, host, pairs, policy, provider, status,
 use crate::cli::DoctorArgs;
 use crate::failure::{EXIT_USAGE, Failure};
 
+/// How long all the measuring may take; pairs that it does not get to have no time.
+const TIMING: Duration = Duration::from_secs(60);
 /// How often pairs are tried of which nothing is known because a closed path took down an endpoint.
 const ATTEMPTS: usize = 4;
 /// How long the ranks wait for one another between the steps; none takes long.
-const STEP: Duration = Duration::from_secs(60);
+const STEP: Duration = Duration::from_secs(120);
 
 /// Judges the job that this process is a rank of, tries its pairs if it is admitted, and looks at its hosts.
 pub(super) fn doctor(args: &DoctorArgs) -> Result<ExitCode, Failure> {
@@ -81,7 +83,7 @@ fn try_pairs(judged: &Judged, limit: Duration) -> Result<Matrix, Error> {
             break;
         }
     }
-    let timed = exchange(control, "the times", &pairs::time(&endpoint, &known, limit))?;
+    let timed = exchange(control, "the times", &pairs::time(&endpoint, &known, TIMING))?;
     Ok(pairs::matrix(control.size(), &known, &timed))
 }
 

@@ -88,7 +88,9 @@ pub(super) fn learn(known: &mut Known, reached: &[Reached]) -> Next {
     let mut next = Next::GoOn;
     for (from, row) in reached.iter().enumerate() {
         for (&to, sent) in &row.to {
-            let arrived = reached[to].from.get(&from).unwrap_or(&Fate::Unknown);
+            // A rank that does not exist is a mistake of the one that tells of it.
+            let Some(other) = reached.get(to) else { continue };
+            let arrived = other.from.get(&from).unwrap_or(&Fate::Unknown);
             let fate = together(sent, arrived);
             if fate != Fate::Through {
                 next = Next::Open;
@@ -195,15 +197,21 @@ fn fate<B: Send>(operation: Op<B>, until: Instant, late: &str) -> Fate {
     match operation.wait_deadline(until.saturating_duration_since(Instant::now())) {
         Ok((Ok(_), _)) => Fate::Through,
         Ok((Err(Error::Closed(_)), _)) => Fate::Unknown,
-        Ok((Err(error), _)) => {
-            // The cause in few words: the finding adds what it means.
-            let why = &error.explanation().why;
-            Fate::Closed(why.split("; ").next().unwrap_or(why).to_owned())
-        }
+        Ok((Err(error), _)) => Fate::Closed(cause(&error)),
         Err(operation) => {
             operation.cancel();
             Fate::Closed(late.to_owned())
         }
+    }
+}
+
+/// The cause in few words: the finding adds whom it is about, and what it means.
+fn cause(error: &Error) -> String {
+    let why = &error.explanation().why;
+    let why = why.split("; ").next().unwrap_or(why);
+    match error {
+        Error::PeerLost { peer, .. } => why.replace(&format!("{peer} is lost: "), ""),
+        _ => why.to_owned(),
     }
 }
 

@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use crate::launch::{Seen, doctors, mpirun_doctors};
+use crate::launch::{Seen, doctors, efa, mpirun_doctors};
 
 /// The one JSON object that a job's doctors print.
 pub(crate) fn json(seen: &Seen) -> Value {
@@ -103,4 +103,38 @@ fn a_rank_that_never_comes_is_no_verdict() {
     let seen = doctors(2, &[]).through(script).variable("EFA_ARRIVAL_TIMEOUT", "1").run();
     assert_eq!(seen.status, Some(3), "{seen}");
     assert!(seen.stderr.contains("rank 1 did not come"), "{seen}");
+}
+
+#[test]
+fn it_works_with_the_variables_that_slurm_and_torchrun_set() {
+    let host = std::fs::read_to_string("/proc/sys/kernel/hostname").expect("it has a name").trim().to_owned();
+    // What is the same at both ranks, and the names of what is not.
+    let slurm = [
+        ("SLURM_NTASKS", "2"),
+        ("SLURM_STEP_TASKS_PER_NODE", "2"),
+        ("SLURM_STEP_NODELIST", &host),
+        ("SLURM_JOB_ID", "4711"),
+        ("SLURM_STEP_ID", "0"),
+    ];
+    let torchrun = [
+        ("WORLD_SIZE", "2"),
+        ("LOCAL_WORLD_SIZE", "2"),
+        ("MASTER_ADDR", "127.0.0.1"),
+        ("MASTER_PORT", "29711"),
+    ];
+    let launchers =
+        [(&slurm[..], ["SLURM_PROCID", "SLURM_LOCALID"]), (&torchrun[..], ["RANK", "LOCAL_RANK"])];
+    for (same, own) in launchers {
+        let rank = |rank: &'static str| {
+            let start = efa(&["doctor", "--json", "--provider", "tcp"]);
+            let start = same.iter().fold(start, |start, (name, value)| start.variable(name, value));
+            own.iter().fold(start, |start, name| start.variable(name, rank)).run()
+        };
+        let [first, second] = std::thread::scope(|scope| {
+            ["0", "1"].map(|name| scope.spawn(move || rank(name))).map(|it| it.join().expect("no panic"))
+        });
+        assert_eq!((first.status, second.status), (Some(0), Some(0)), "{first}{second}");
+        assert!(second.stdout.is_empty(), "{second}");
+        assert_eq!(pairs(&json(&first)), all_open(2));
+    }
 }

@@ -25,19 +25,21 @@ fn a_closed_path_refuses_the_job_and_names_the_pair_once() {
     if !is_here() {
         return;
     }
-    // The plan, the pair, and what the device says about it.
+    // How many ranks, the plan, the pair, and what the device says about it.
     let cases = [
-        ("unreachable=0>1", "no message from rank 0 (", "reaches rank 1 (", "the peer can't be reached"),
+        (2, "unreachable=0>1", "no message from rank 0 (", "reaches rank 1 (", "the peer can't be reached"),
+        (4, "unreachable=0>1", "no message from rank 0 (", "reaches rank 1 (", "the peer can't be reached"),
         (
+            4,
             "unresponsive=2>3; timeout=3",
             "no message from rank 2 (",
             "reaches rank 3 (",
             "the peer does not respond",
         ),
     ];
-    for (plan, from, to, status) in cases {
+    for (ranks, plan, from, to, status) in cases {
         let begun = Instant::now();
-        let seen = job(4, "join").args(EMULATED).variable("EFA_EMULATOR_PLAN", plan).run();
+        let seen = job(ranks, "join").args(EMULATED).variable("EFA_EMULATOR_PLAN", plan).run();
         assert!(begun.elapsed() < PATIENCE, "{:?}: {seen}", begun.elapsed());
         assert_eq!(seen.status, Some(1), "{plan}: {seen}");
         assert_eq!(seen.stderr.matches("path-closed").count(), 1, "{plan}: {seen}");

@@ -84,7 +84,7 @@ impl<B: Send + 'static> Op<B> {
     }
 
     /// Asks for it to be cancelled. Only a receive that no message has come for can be; for anything else this does
-    /// nothing. Wait for it as usual: the result tells what happened, [`Error::Cancelled`](crate::Error::Cancelled) or a completion.
+    /// nothing. Wait for it as usual: the result tells what happened, [`Error::Cancelled`] or a completion.
     pub fn cancel(&self) {
         self.shared.ask_to_cancel(&self.state);
     }

@@ -22,6 +22,8 @@ pub(super) fn try_neighbours(
 ) -> Result<Vec<ClosedPath>> {
     let (me, size) = (endpoint.rank(), endpoint.size());
     let mut closed = Vec::new();
+    // A closed path can bring down the endpoint, which then says nothing about the other one.
+    let mut down = None;
     if size > 1 {
         let (next, previous) = ((me + 1) % size, (me + size - 1) % size);
         let tag = Tag::from(0u32);
@@ -31,32 +33,54 @@ pub(super) fn try_neighbours(
         let bytes = (endpoint.limits().inject_size + 1).min(LONGEST);
         let send = endpoint.send_op(Space::Control, next, tag, vec![0u8; bytes]);
         let until = Instant::now() + limit;
-        let late = |what: &str| format!("{what} within {} s", limit.as_secs_f64());
-        if let Some(seen) = failure(receive, until, late("nothing arrived"))? {
-            closed.push(ClosedPath { from: previous, to: me, seen });
-        }
-        if let Some(seen) = failure(send, until, late("it was not delivered"))? {
-            closed.push(ClosedPath { from: me, to: next, seen });
+        let outcomes = [
+            (previous, me, "nothing arrived", finish(receive, until)),
+            (me, next, "it was not delivered", finish(send, until)),
+        ];
+        for (from, to, late, outcome) in outcomes {
+            let seen = match outcome {
+                Some(Ok(())) => continue,
+                Some(Err(error @ Error::Aborted { .. })) => return Err(error),
+                Some(Err(error @ Error::Closed(_))) => {
+                    down = Some(error);
+                    continue;
+                }
+                Some(Err(error)) => cause(&error),
+                None => format!("{late} within {} s", limit.as_secs_f64()),
+            };
+            closed.push(ClosedPath { from, to, seen });
         }
     }
     let mine = serde_json::to_vec(&closed).expect("a list of paths is plain data");
     let all = control.exchange("what came of the first messages", &mine, patience)?;
     let parts: Vec<Vec<ClosedPath>> =
         all.iter().enumerate().map(|(rank, wire)| parse(rank, wire)).collect::<Result<_>>()?;
-    Ok(parts.into_iter().flatten().collect())
+    let closed: Vec<ClosedPath> = parts.into_iter().flatten().collect();
+    match closed.iter().find(|path| path.from >= size || path.to >= size) {
+        None if closed.is_empty() => down.map_or(Ok(closed), Err),
+        None => Ok(closed),
+        Some(path) => Err(Error::rendezvous(
+            format!(
+                "cannot understand what came of the first messages from rank {} to {}",
+                path.from, path.to
+            ),
+            format!("the job has {size} ranks, counted from 0"),
+            "use the same version of this library on all ranks",
+        )),
+    }
 }
 
-/// What was seen of a message that did not get through; an error when it says nothing about the path.
-fn failure<B: Send>(operation: Op<B>, until: Instant, late: String) -> Result<Option<String>> {
-    let Ok((result, _)) = operation.wait_deadline(until.saturating_duration_since(Instant::now())) else {
-        return Ok(Some(late));
-    };
-    match result {
-        Ok(_) => Ok(None),
-        Err(error @ Error::Aborted { .. }) => Err(error),
-        Err(error) => {
-            let why = &error.explanation().why;
-            Ok(Some(why.replace(&format!("; {CLOSED_EFA_PATH}"), "")))
-        }
+/// Waits for the operation; `None` when it is not over in time.
+fn finish<B: Send>(operation: Op<B>, until: Instant) -> Option<Result<()>> {
+    let (result, _) = operation.wait_deadline(until.saturating_duration_since(Instant::now())).ok()?;
+    Some(result.map(drop))
+}
+
+/// The cause without what the finding says anyway: whom it is about, and what a closed path means.
+fn cause(error: &Error) -> String {
+    let why = error.explanation().why.replace(&format!("; {CLOSED_EFA_PATH}"), "");
+    match error {
+        Error::PeerLost { peer, .. } => why.replace(&format!("{peer} is lost: "), ""),
+        _ => why,
     }
 }

@@ -1,6 +1,6 @@
 //! Members that were admitted, and yet a message between them did not get through.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
@@ -36,16 +36,17 @@ pub struct ClosedPath {
 
 impl Report {
     /// The verdict once the admitted members have tried to reach one another: each path that is closed is an error, and
-    /// with one the job is no longer admitted. `members` are the facts that the report was made from. A path that both
-    /// its ends complain about may be named twice.
+    /// with one the job is no longer admitted. `members` are the facts that the report was made from; paths to or from
+    /// anybody else are left out. A path that both its ends complain about may be named twice.
     pub fn with_closed_paths(mut self, members: &[Facts], closed: &[ClosedPath]) -> Self {
         let paths = merged(closed);
-        if paths.is_empty() {
+        let by_rank: BTreeMap<usize, &Facts> =
+            members.iter().map(|facts| (facts.member.rank, facts)).collect();
+        let ends = |path: &ClosedPath| Some((*by_rank.get(&path.from)?, *by_rank.get(&path.to)?));
+        let known: Vec<_> = paths.iter().filter_map(|path| Some((path, ends(path)?))).collect();
+        if known.is_empty() {
             return self;
         }
-        let member = |rank: usize| members.iter().find(|facts| facts.member.rank == rank);
-        let ends = |path: &ClosedPath| Some((member(path.from)?, member(path.to)?));
-        let known: Vec<_> = paths.iter().filter_map(|path| Some((path, ends(path)?))).collect();
         let mut found = Vec::new();
         for &(path, (from, to)) in known.iter().take(PATHS_SHOWN) {
             let message = format!(
