@@ -1,6 +1,6 @@
 //! An endpoint whose only peer is itself: both sides of a message in one thread, the same every time.
 
-use efa_core::admission::{Policy, evaluate, source};
+use efa_core::admission::{Policy, source};
 use efa_core::fabric::Provider;
 use efa_core::{Endpoint, EndpointConfig, Result};
 
@@ -10,7 +10,7 @@ use efa_core::{Endpoint, EndpointConfig, Result};
 /// When this machine isn't admitted, or has no such provider.
 pub fn endpoint(provider: Provider) -> Result<Endpoint> {
     let members = [source::of_this_machine(0, None)?];
-    let groups = source::rules_for(&members, None)?;
-    let admission = evaluate(&members, &groups, &Policy::default()).admit()?;
+    let lookup = source::look_up(&members, None)?;
+    let admission = lookup.evaluate(&members, &Policy::default()).admit()?;
     Endpoint::alone(&admission, EndpointConfig::default().provider(provider))
 }

@@ -4,7 +4,7 @@ use std::io;
 use std::process::ExitCode;
 
 use efa_core::admission::source;
-use efa_core::admission::{Policy, Report, evaluate};
+use efa_core::admission::{Policy, Report};
 use efa_core::fabric::{self, Library, Offer, Provider};
 use efa_core::{Error, Result, this_member};
 use serde::Serialize;
@@ -42,8 +42,8 @@ pub(crate) fn info(args: &InfoArgs) -> Result<ExitCode, Failure> {
 /// Judges this host alone, and for efa if it has one.
 fn judge(has_efa: bool) -> Result<Report> {
     let members = [this_member(0, None)?];
-    let groups = source::rules_for(&members, None)?;
-    Ok(evaluate(&members, &groups, &Policy::strict().requires_efa(has_efa)))
+    let lookup = source::look_up(&members, None)?;
+    Ok(lookup.evaluate(&members, &Policy::strict().requires_efa(has_efa)))
 }
 
 fn text(info: &Info, unknown: Option<&Error>, coloured: bool) -> String {

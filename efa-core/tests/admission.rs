@@ -18,3 +18,5 @@ mod properties;
 mod remedies;
 #[path = "admission/scale.rs"]
 mod scale;
+#[path = "admission/verdicts.rs"]
+mod verdicts;

@@ -1,6 +1,8 @@
 //! Every algorithm at many sizes, proved on paper: right contributions in every element, no deadlock even with one
 //! send and one receive at a time that end only when the other side is there, no two unordered steps in conflict.
 
+use efa_core::collective::schedule::{Action, Step};
+use efa_core::collective::select;
 use efa_core::collective::simulate::{self, Profile};
 use efa_core::collective::{
     Algorithm, Call, Collective, MAX_RANKS, Options, Placement, Schedule, algorithms,
@@ -119,6 +121,35 @@ proptest! {
     }
 
     #[test]
+    fn ranks_may_stand_in_any_order(
+        order in (1usize..14).prop_flat_map(|size| Just((0..size).collect::<Vec<_>>()).prop_shuffle()),
+        root in 0usize..14, elements in 0usize..100, in_place: u32, segment in 1usize..50,
+    ) {
+        let size = order.len();
+        let place_of = |rank| order.iter().position(|&other| other == rank).unwrap();
+        for collective in Collective::ALL {
+            for &algorithm in Algorithm::of(collective) {
+                let call = Call::new(collective, 0, size, elements).with_root(root % size);
+                let schedule = |rank: usize| {
+                    let placement = PLACEMENTS[(in_place >> rank & 1) as usize];
+                    let mut moved = call.at_rank(place_of(rank)).with_placement(placement);
+                    if collective == Collective::Broadcast {
+                        moved = moved.with_root(place_of(call.root));
+                    }
+                    let schedule = algorithms::build(algorithm, &moved, segment).unwrap().in_order(&order).unwrap();
+                    assert_eq!(*schedule.call(), call.at_rank(rank).with_placement(placement));
+                    schedule
+                };
+                let schedules: Vec<Schedule> = (0..size).map(schedule).collect();
+                for schedule in &schedules {
+                    schedule.validate().unwrap();
+                }
+                simulate::prove(&schedules, 8, &strictest()).unwrap();
+            }
+        }
+    }
+
+    #[test]
     fn any_mix_of_placements_is_right(size in 1usize..14, elements in 0usize..100, in_place: u32, segment in 1usize..50) {
         for collective in Collective::ALL {
             for &algorithm in Algorithm::of(collective) {
@@ -212,4 +243,32 @@ fn more_than_memory_holds_is_refused_before_it_is_made() {
     let call = Call::new(Collective::AllReduce, 0, 100_000, 1 << 30);
     let error = simulate::schedules(&call, 4, &Options::default()).unwrap_err();
     assert!(matches!(error, efa_core::Error::Unsupported(_)), "{error}");
+}
+
+#[test]
+fn a_ring_goes_through_the_ranks_in_the_order_given() {
+    let order = [2, 0, 3, 1];
+    for collective in [Collective::AllReduce, Collective::AllGather, Collective::ReduceScatter] {
+        let options = Options { algorithm: Algorithm::Ring, ..Options::default() };
+        for (place, &rank) in order.iter().enumerate() {
+            let call = Call::new(collective, rank, 4, 100);
+            let schedule = select::plan_in_order(&call, 4, &options, &order).unwrap();
+            let peers = |step: &Step| match step.action {
+                Action::Send { to, .. } => assert_eq!(to, order[(place + 1) % 4]),
+                Action::Receive { from, .. } => assert_eq!(from, order[(place + 3) % 4]),
+                _ => {}
+            };
+            schedule.steps().iter().for_each(peers);
+        }
+    }
+}
+
+#[test]
+fn an_order_that_lacks_a_rank_or_repeats_one_is_refused() {
+    let schedule =
+        algorithms::build(Algorithm::Ring, &Call::new(Collective::AllReduce, 1, 3, 10), 4).unwrap();
+    for order in [&[0, 1][..], &[0, 1, 1], &[0, 1, 3], &[0, 1, 2, 3], &[]] {
+        assert!(schedule.clone().in_order(order).is_err(), "{order:?}");
+    }
+    assert!(schedule.in_order(&[2, 1, 0]).is_ok());
 }

@@ -10,7 +10,7 @@ use std::io;
 use std::process::ExitCode;
 
 use efa_core::admission::source::{self, file};
-use efa_core::admission::{Facts, Policy, Report, evaluate};
+use efa_core::admission::{Facts, Policy, Report};
 use efa_core::bootstrap::{Job, Launcher};
 use efa_core::fabric::{Provider, ProviderChoice};
 use efa_core::{Error, this_member};
@@ -64,10 +64,10 @@ pub(crate) fn doctor(args: &DoctorArgs) -> Result<ExitCode, Failure> {
 }
 
 fn judge(args: &DoctorArgs, members: &[Facts]) -> Result<Report, Failure> {
-    let groups = source::rules_for(members, args.security_groups.as_deref())
+    let lookup = source::look_up(members, args.security_groups.as_deref())
         .map_err(|error| Failure::new(error, EXIT_USAGE))?;
     let efa = provider(args)? == ProviderChoice::Only(Provider::Efa);
-    Ok(evaluate(members, &groups, &policy(args)?.requires_efa(efa)))
+    Ok(lookup.evaluate(members, &policy(args)?.requires_efa(efa)))
 }
 
 /// The provider asked for: by option, else by the environment.

@@ -4,6 +4,8 @@ use std::net::{Ipv4Addr, Ipv6Addr};
 
 use serde::{Deserialize, Deserializer, Serialize};
 
+use super::failure::MetadataFailure;
+
 /// Where a member's facts come from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -26,6 +28,9 @@ pub struct Facts {
     pub member: MemberFacts,
     /// The state of the machine that the member runs on; `None` when a file describes the member.
     pub host: Option<HostFacts>,
+    /// Why the instance's metadata did not tell who the member is; `None` when it did, and where there is none.
+    #[serde(default)]
+    pub failure: Option<MetadataFailure>,
 }
 
 /// One member of the job, in the form that a members file has it.

@@ -2,6 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::failure::ApiFailure;
+
 /// What is known of the rules of the job's security groups.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SecurityGroups(State);
@@ -12,7 +14,7 @@ enum State {
     /// Off EC2: there are no groups.
     None,
     /// There are groups, but nobody could tell their rules.
-    Unknown,
+    Unknown(Option<ApiFailure>),
     /// The groups whose rules are known.
     Known(Vec<GroupRules>),
 }
@@ -26,7 +28,20 @@ impl SecurityGroups {
 
     /// For a job on EC2 whose rules nobody could tell.
     pub fn unknown() -> Self {
-        Self(State::Unknown)
+        Self(State::Unknown(None))
+    }
+
+    /// For a job on EC2 whose rules the EC2 API did not tell.
+    pub fn unknown_because(failure: ApiFailure) -> Self {
+        Self(State::Unknown(Some(failure)))
+    }
+
+    /// Why the EC2 API did not tell the rules; `None` when it was not asked, or did.
+    pub fn failure(&self) -> Option<&ApiFailure> {
+        match &self.0 {
+            State::Unknown(failure) => failure.as_ref(),
+            State::None | State::Known(_) => None,
+        }
     }
 
     /// The groups whose rules are known. A group that is listed twice has only the rights that both
@@ -39,7 +54,7 @@ impl SecurityGroups {
     pub fn groups(&self) -> Option<&[GroupRules]> {
         match &self.0 {
             State::Known(groups) => Some(groups),
-            State::None | State::Unknown => None,
+            State::None | State::Unknown(_) => None,
         }
     }
 }

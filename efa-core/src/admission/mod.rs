@@ -23,8 +23,10 @@
 #![forbid(unsafe_code)]
 
 mod facts;
+mod failure;
 mod groups;
 mod judge;
+mod lookup;
 mod names;
 mod pass;
 mod policy;
@@ -34,9 +36,11 @@ pub mod source;
 mod table;
 
 pub use facts::{Facts, HostFacts, InterfaceFacts, InterfaceKind, MemberFacts, PlacementFacts, Site};
+pub use failure::{ApiFailure, MetadataFailure};
 pub use groups::{GroupPair, GroupRules, IpRange, Ipv6Range, Permission, PrefixList, SecurityGroups};
 pub(crate) use judge::CLOSED_EFA_PATH;
 pub use judge::{ClosedPath, evaluate};
+pub use lookup::Lookup;
 pub use names::MemberName;
 pub use pass::{Admission, Fingerprint};
 pub use policy::Policy;

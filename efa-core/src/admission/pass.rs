@@ -107,7 +107,7 @@ fn digests(facts: &[Facts]) -> Vec<(usize, Fingerprint)> {
 /// The facts as bytes, the same for the same facts and different for others: every text with its length before it,
 /// every list in one order with its count before it. Every field is named, so that a new one can't be forgotten.
 fn encoded(facts: &Facts) -> Vec<u8> {
-    let Facts { site, member, host } = facts;
+    let Facts { site, member, host, failure } = facts;
     let MemberFacts {
         rank,
         host: name,
@@ -135,6 +135,7 @@ fn encoded(facts: &Facts) -> Vec<u8> {
         number(&mut bytes, Some(*efa_devices as u64));
         list(&mut bytes, providers.iter().map(|provider| provider.as_bytes().to_vec()).collect());
     }
+    text(&mut bytes, failure.as_ref().map(|failure| format!("{failure:?}")).as_ref());
     list(&mut bytes, interfaces.iter().map(encoded_interface).collect());
     bytes
 }

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::facts::{Facts, InterfaceFacts, InterfaceKind, known};
+use super::failure::{ApiFailure, MetadataFailure};
 use super::groups::Direction;
 use super::names::MemberName;
 
@@ -50,6 +51,30 @@ pub(super) fn describe_groups(groups: &[String]) -> String {
     format!("aws ec2 describe-security-groups --group-ids {}", groups.join(" "))
 }
 
+/// Lets the API tell the rules, and as the other way, takes them from a file.
+pub(super) fn know_rules(failure: Option<&ApiFailure>, groups: &[String]) -> String {
+    let by_file =
+        format!("{} > groups.json  # then judge with --security-groups groups.json", describe_groups(groups));
+    let first = match failure {
+        Some(ApiFailure::Denied) => {
+            "aws iam put-role-policy --role-name ROLE_NAME --policy-name efa-admission --policy-document \
+             '{\"Version\":\"2012-10-17\",\"Statement\":[{\"Effect\":\"Allow\",\"Resource\":\"*\",\"Action\":[\
+             \"ec2:DescribeSecurityGroups\",\"ec2:DescribeNetworkInterfaces\",\"ec2:DescribePlacementGroups\",\
+             \"ec2:DescribeInstanceTopology\"]}]}'"
+        }
+        Some(ApiFailure::NoCredentials) => {
+            "aws ec2 associate-iam-instance-profile --instance-id INSTANCE_ID --iam-instance-profile Name=PROFILE_NAME"
+        }
+        Some(ApiFailure::BadCredentials | ApiFailure::Expired) => {
+            "aws sts get-caller-identity  # shows whose credentials are used; renew them"
+        }
+        Some(ApiFailure::ClockSkew(_)) => "sudo chronyc makestep  # sets the clock; see that chronyd runs",
+        Some(ApiFailure::NoRegion) => "export AWS_REGION=us-east-1  # the region of the instances",
+        _ => return by_file,
+    };
+    format!("{first}\n{by_file}")
+}
+
 /// Shows zone, VPC, subnet, kind and groups of the instances' interfaces.
 pub(super) fn describe_interfaces(instances: &[&str]) -> String {
     let instances: BTreeSet<&str> = instances.iter().copied().filter(|id| !id.is_empty()).collect();
@@ -58,6 +83,30 @@ pub(super) fn describe_interfaces(instances: &[&str]) -> String {
         "aws ec2 describe-network-interfaces --filters Name=attachment.instance-id,Values={}",
         instances.join(",")
     )
+}
+
+/// Lets the metadata service answer, or shows what it answers.
+pub(super) fn metadata(failure: &MetadataFailure, members: &[MemberName]) -> String {
+    const SERVICE: &str = "${AWS_EC2_METADATA_SERVICE_ENDPOINT:-http://169.254.169.254}/latest";
+    let options = |options: &str| {
+        each_instance(members, |id| {
+            let id = if id.is_empty() { "INSTANCE_ID" } else { id };
+            format!("aws ec2 modify-instance-metadata-options --instance-id {id} {options}")
+        })
+    };
+    let token =
+        format!("curl -sS -X PUT -H 'x-aws-ec2-metadata-token-ttl-seconds: 60' \"{SERVICE}/api/token\"");
+    match (failure, failure.key()) {
+        (MetadataFailure::Disabled, _) => "unset AWS_EC2_METADATA_DISABLED".into(),
+        (MetadataFailure::TimedOut, _) => options("--http-put-response-hop-limit 2"),
+        (MetadataFailure::Forbidden, _) => options("--http-endpoint enabled"),
+        (_, Some(key)) if !key.ends_with("api/token") => {
+            format!("curl -sS -H \"x-aws-ec2-metadata-token: $({token})\" \"{SERVICE}/meta-data/{key}\"")
+        }
+        _ => format!(
+            "{token}  # on the instance, and see what stands between: firewall, proxy, network policy"
+        ),
+    }
 }
 
 /// Shows whether the instances are running and pass their checks.

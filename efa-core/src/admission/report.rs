@@ -18,6 +18,8 @@ pub struct Report {
     pub(super) notes: Vec<String>,
     /// There exactly when no finding is an error.
     pub(super) admission: Option<Admission>,
+    /// How a ring should go through the members; `None` where the network between them is not known.
+    pub(super) ring_order: Option<Vec<usize>>,
 }
 
 /// One thing that is wrong, or could be better.
@@ -154,6 +156,12 @@ impl Report {
     /// What people should know beside the findings; not part of the JSON.
     pub fn notes(&self) -> &[String] {
         &self.notes
+    }
+
+    /// The order of ranks in which a ring crosses the network's upper layers as rarely as possible; `None` where the
+    /// network is not known, which leaves the ranks in the order of their numbers.
+    pub fn ring_order(&self) -> Option<&[usize]> {
+        self.ring_order.as_deref()
     }
 
     /// The exit status of `efa doctor`: 0 admitted; 1 a rule is broken; 3 no rule is known to be broken, but

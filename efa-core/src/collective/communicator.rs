@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use super::execute::{Buffers, Elements, ExecutorState, Prepared, run};
-use super::select::{choose, plan};
+use super::select::{choose, plan, plan_in_order};
 use super::{Algorithm, Call, Collective, Options, Placement, ReduceOp, reduce};
 use crate::admission::Report;
 use crate::bootstrap::Control;
@@ -249,7 +249,7 @@ impl Communicator {
         let prepared = match &state.last {
             Some((last, prepared)) if *last == key => prepared,
             _ => {
-                let prepared = prepare(&mut state.schedules, key)?;
+                let prepared = self.prepare(&mut state.schedules, key)?;
                 &state.last.insert((key, prepared)).1
             }
         };
@@ -270,6 +270,23 @@ impl Communicator {
         Ok(())
     }
 
+    /// The schedule for a call, made when there is none yet.
+    fn prepare(&self, schedules: &mut HashMap<Key, Arc<Prepared>>, key: Key) -> Result<Arc<Prepared>> {
+        if let Some(prepared) = schedules.get(&key) {
+            return Ok(prepared.clone());
+        }
+        let schedule = match self.report.ring_order() {
+            Some(order) => plan_in_order(&key.call, key.element_bytes, &key.options, order)?,
+            None => plan(&key.call, key.element_bytes, &key.options)?,
+        };
+        let prepared = Arc::new(Prepared::new(schedule)?);
+        if schedules.len() >= SCHEDULES {
+            schedules.clear();
+        }
+        schedules.insert(key, prepared.clone());
+        Ok(prepared)
+    }
+
     /// Leaves in good order, if the job can be left so; `gives_up` says that this rank can't.
     fn leave(&mut self, gives_up: bool) -> Result<()> {
         let Some(control) = self.control.take() else { return Ok(()) };
@@ -287,19 +304,6 @@ impl Communicator {
         control.leave();
         met
     }
-}
-
-/// The schedule for a call, made when there is none yet.
-fn prepare(schedules: &mut HashMap<Key, Arc<Prepared>>, key: Key) -> Result<Arc<Prepared>> {
-    if let Some(prepared) = schedules.get(&key) {
-        return Ok(prepared.clone());
-    }
-    let prepared = Arc::new(Prepared::new(plan(&key.call, key.element_bytes, &key.options)?)?);
-    if schedules.len() >= SCHEDULES {
-        schedules.clear();
-    }
-    schedules.insert(key, prepared.clone());
-    Ok(prepared)
 }
 
 impl Drop for Communicator {

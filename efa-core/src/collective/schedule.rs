@@ -18,6 +18,7 @@ use std::fmt;
 use std::ops::Range;
 
 use super::{Algorithm, Call, Collective, Placement};
+use crate::{Error, Result};
 
 /// The index of a step in its schedule.
 pub type StepId = u32;
@@ -135,6 +136,57 @@ impl Schedule {
     /// What it was made for.
     pub fn call(&self) -> &Call {
         &self.call
+    }
+
+    /// The same work with the ranks in other places: what was made for rank `r` is done by rank `order[r]`, which is
+    /// how a ring comes to go through the ranks in that order. Where the blocks of a result belong to ranks, they go
+    /// to where those ranks' blocks belong.
+    ///
+    /// # Errors
+    /// [`Error::Misuse`] unless `order` has every rank once.
+    pub fn in_order(mut self, order: &[usize]) -> Result<Self> {
+        let size = self.call.size;
+        let mut seen = vec![false; size];
+        let fresh = |&rank: &usize| seen.get_mut(rank).is_some_and(|seen| !std::mem::replace(seen, true));
+        if order.len() != size || !order.iter().all(fresh) {
+            return Err(Error::misuse(
+                format!("cannot reorder the ranks of {}", self.call.collective),
+                format!("the order does not have each of the {size} ranks once"),
+                "list every rank, from 0 on, once",
+            ));
+        }
+        let whole = match (self.call.collective, self.call.placement) {
+            (Collective::AllGather, _) | (Collective::ReduceScatter, Placement::InPlace) => {
+                Some(BufferId::Output)
+            }
+            (Collective::ReduceScatter, Placement::OutOfPlace) => Some(BufferId::Input),
+            _ => None,
+        };
+        let block = self.call.elements.max(1);
+        // No span reaches over the end of its block: algorithms move blocks, or pieces of them.
+        let moved = |span: Span| match whole {
+            Some(buffer) if buffer == span.buffer && span.len > 0 => {
+                Span { start: order[span.start / block] * block + span.start % block, ..span }
+            }
+            _ => span,
+        };
+        for step in &mut self.steps {
+            step.action = match step.action {
+                Action::Send { to, slot, span } => Action::Send { to: order[to], slot, span: moved(span) },
+                Action::Receive { from, slot, span } => {
+                    Action::Receive { from: order[from], slot, span: moved(span) }
+                }
+                Action::Reduce { source, into } => {
+                    Action::Reduce { source: moved(source), into: moved(into) }
+                }
+                Action::Copy { source, into } => Action::Copy { source: moved(source), into: moved(into) },
+            };
+        }
+        self.call.rank = order[self.call.rank];
+        if self.call.collective == Collective::Broadcast {
+            self.call.root = order[self.call.root];
+        }
+        Ok(self)
     }
 
     /// The collective it carries out.

@@ -129,6 +129,24 @@ pub fn plan(call: &Call, element_bytes: usize, options: &Options) -> Result<Sche
     algorithms::build(algorithm, call, (options.segment_bytes / element_bytes.max(1)).max(1))
 }
 
+/// The same with the ranks in the places that `order` gives them; see [`Schedule::in_order`].
+///
+/// # Errors
+/// As [`plan`], and [`Error::Misuse`] when `order` does not have every rank once.
+pub fn plan_in_order(
+    call: &Call,
+    element_bytes: usize,
+    options: &Options,
+    order: &[usize],
+) -> Result<Schedule> {
+    let place_of = |rank: usize| order.iter().position(|&other| other == rank).unwrap_or(rank);
+    let mut moved = call.at_rank(place_of(call.rank));
+    if call.collective == Collective::Broadcast {
+        moved = moved.with_root(place_of(call.root));
+    }
+    plan(&moved, element_bytes, options)?.in_order(order)
+}
+
 /// The algorithm that costs least; of two that cost the same, the first that [`Algorithm::of`] lists.
 pub fn choose(call: &Call, element_bytes: usize, options: &Options) -> Algorithm {
     let cost = |algorithm: Algorithm| cost(algorithm, call, element_bytes, options);

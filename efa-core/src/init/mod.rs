@@ -7,7 +7,7 @@ mod path;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use crate::admission::{self, Facts, Policy, Report, source};
+use crate::admission::{Facts, Lookup, Policy, Report, source};
 use crate::bootstrap::{Control, ControlConfig, Job};
 use crate::collective::Communicator;
 use crate::endpoint::EndpointConfig;
@@ -21,7 +21,7 @@ pub use judged::Judged;
 /// Joins the job that this process belongs to, and returns the communicator of all its ranks.
 ///
 /// Which job that is, the environment says: that of `efa run`, torchrun, Slurm, Open MPI or MPICH; without any of them
-/// the process is a job of one. The members meet, are judged ([`admission`]), agree on a provider,
+/// the process is a job of one. The members meet, are judged ([`admission`](crate::admission)), agree on a provider,
 /// open their endpoints and try the path to their neighbours.
 ///
 /// ```no_run
@@ -116,28 +116,36 @@ impl Init {
         }
         let mine = serde_json::to_vec(&mine).expect("facts are plain data");
         let all = control.exchange("who the members are", &mine, self.arrival)?;
-        let members: Vec<Introduction> =
+        let mut members: Vec<Introduction> =
             all.iter().enumerate().map(|(rank, wire)| parse(rank, wire)).collect::<Result<_>>()?;
         let provider = choose_provider(self.provider, &members);
-        let report = self.evaluate(control, &members, provider)?;
+        let report = self.evaluate(control, &mut members, provider)?;
         Ok((members, provider, report))
     }
 
-    /// Judges the job; every rank comes to the same report.
-    fn evaluate(&self, control: &Control, members: &[Introduction], provider: Provider) -> Result<Report> {
+    /// Judges the job by what the members say and what is looked up for them; every rank comes to the same report.
+    fn evaluate(
+        &self,
+        control: &Control,
+        members: &mut [Introduction],
+        provider: Provider,
+    ) -> Result<Report> {
         let facts: Vec<Facts> = members.iter().map(|member| member.facts.clone()).collect();
         let file = self.security_groups.as_deref();
-        let rules = if control.rank() == 0 {
-            let rules = source::rules_for(&facts, file)?;
-            let wire = serde_json::to_vec(&rules).expect("rules are plain data");
+        let lookup: Lookup = if control.rank() == 0 {
+            let lookup = source::look_up(&facts, file)?;
+            let wire = serde_json::to_vec(&lookup).expect("rules are plain data");
             control.broadcast_from_root("the rules of the security groups", Some(&wire), self.arrival)?;
-            rules
+            lookup
         } else {
-            let wire = control.broadcast_from_root("the rules of the security groups", None, self.arrival)?;
+            let patience = self.arrival + source::LOOK_UP_LIMIT;
+            let wire = control.broadcast_from_root("the rules of the security groups", None, patience)?;
             parse(0, &wire)?
         };
+        // The endpoint's card has a digest of the facts that were judged, hence of these.
+        lookup.complete(members.iter_mut().map(|member| &mut member.facts));
         let policy = self.policy.clone().requires_efa(provider == Provider::Efa);
-        Ok(admission::evaluate(&facts, &rules, &policy))
+        Ok(lookup.evaluate(&facts, &policy))
     }
 }
 

@@ -94,7 +94,7 @@ pub(crate) fn host_member(rank: usize, machine: &str, network: &str) -> Facts {
         }],
     };
     let host = HostFacts { memlock_bytes: Some(u64::MAX), efa_devices: 0, providers: Vec::new() };
-    Facts { site: Site::Host, member, host: Some(host) }
+    Facts { site: Site::Host, member, host: Some(host), failure: None }
 }
 
 pub(crate) fn judge(values: &[Value], rules: &str, policy: &Policy) -> Report {

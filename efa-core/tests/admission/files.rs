@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use efa_core::admission::{InterfaceKind, Site, source};
+use efa_core::admission::{Facts, InterfaceKind, SecurityGroups, Site, source};
 use serde_json::json;
 
 use crate::build::*;
@@ -127,11 +127,11 @@ fn a_wrong_groups_file_is_refused_with_its_place() {
 
 #[test]
 fn rules_come_from_the_file_or_are_none_off_ec2_or_unknown() {
-    use efa_core::admission::SecurityGroups;
     let hosts = [host_member(0, "node-a", "192.0.2.0/24")];
-    assert_eq!(source::rules_for(&hosts, None).expect("no I/O"), SecurityGroups::none());
+    let rules = |members: &[Facts], file| source::look_up(members, file).expect("good files").rules().clone();
+    assert_eq!(rules(&hosts, None), SecurityGroups::none());
     let files = members(&uniform(1));
-    assert_eq!(source::rules_for(&files, None).expect("no I/O"), SecurityGroups::unknown());
+    assert_eq!(rules(&files, None), SecurityGroups::unknown());
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/admission/groups/right.json");
-    assert_eq!(source::rules_for(&files, Some(&path)).expect("a fixture"), groups("right"));
+    assert_eq!(rules(&files, Some(&path)), groups("right"));
 }

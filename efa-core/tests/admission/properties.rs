@@ -1,8 +1,8 @@
 //! Nothing is admitted by mistake: against a second opinion, and by breaking jobs that were admitted.
 
 use efa_core::admission::{
-    Facts, GroupPair, GroupRules, InterfaceFacts, InterfaceKind, IpRange, MemberFacts, Permission, Policy,
-    SecurityGroups, Site, evaluate,
+    Facts, GroupPair, GroupRules, InterfaceFacts, InterfaceKind, IpRange, MemberFacts, MetadataFailure,
+    Permission, Policy, SecurityGroups, Site, evaluate,
 };
 use proptest::prelude::*;
 use proptest::sample::{Index, select};
@@ -52,6 +52,7 @@ fn any_member() -> impl Strategy<Value = Facts> {
             interfaces,
         },
         host: None,
+        failure: None,
     })
 }
 
@@ -216,6 +217,7 @@ enum Mutation {
     OtherSubnet,
     ForgetSubnet,
     ForgetInstance,
+    FailMetadata,
     DetachInterface,
     PlainInterface,
     RepeatRank,
@@ -223,7 +225,7 @@ enum Mutation {
     NobodyLeft,
 }
 
-const MUTATIONS: [Mutation; 18] = [
+const MUTATIONS: [Mutation; 19] = [
     Mutation::DropIngress,
     Mutation::DropEgress,
     Mutation::SwapPair,
@@ -237,6 +239,7 @@ const MUTATIONS: [Mutation; 18] = [
     Mutation::OtherSubnet,
     Mutation::ForgetSubnet,
     Mutation::ForgetInstance,
+    Mutation::FailMetadata,
     Mutation::DetachInterface,
     Mutation::PlainInterface,
     Mutation::RepeatRank,
@@ -271,6 +274,7 @@ impl Mutation {
             Self::OtherSubnet => member.interfaces[0].subnet_id = "subnet-2".into(),
             Self::ForgetSubnet => member.interfaces[0].subnet_id.clear(),
             Self::ForgetInstance => member.instance_id.clear(),
+            Self::FailMetadata => facts.failure = Some(MetadataFailure::TimedOut),
             Self::DetachInterface => member.interfaces.clear(),
             Self::PlainInterface => member.interfaces[0].kind = InterfaceKind::Interface,
             Self::RepeatRank => member.rank = (member.rank + 1) % count,
@@ -310,6 +314,7 @@ fn admitted_job() -> impl Strategy<Value = (Vec<Facts>, Vec<GroupRules>)> {
                             interfaces: vec![interface],
                         },
                         host: None,
+                        failure: None,
                     }
                 })
                 .collect();

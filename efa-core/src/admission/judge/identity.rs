@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use super::{Finding, FindingCode, MemberName, error};
 use crate::admission::facts::{Facts, InterfaceFacts};
+use crate::admission::failure::MetadataFailure;
 use crate::admission::names::{has_or_have, is_or_are, shortened};
 use crate::admission::policy::Policy;
 use crate::admission::remedy;
@@ -23,6 +24,7 @@ pub(super) fn judge(members: &[Facts], policy: &Policy) -> Vec<Finding> {
     findings.extend(repeated_ranks(members));
     findings.extend(mixed_sites(members));
     findings.extend(malformed(members));
+    findings.extend(unanswered(members));
     findings.extend(nameless(members));
     findings.extend(without_interface(members, policy));
     findings
@@ -68,8 +70,31 @@ fn malformed(members: &[Facts]) -> Option<Finding> {
     })
 }
 
+/// The metadata of these members did not tell who they are: one finding for each cause.
+fn unanswered(members: &[Facts]) -> Vec<Finding> {
+    let mut by_cause: BTreeMap<&MetadataFailure, Vec<MemberName>> = BTreeMap::new();
+    for facts in members.iter().filter(|facts| is_well_formed(facts)) {
+        if let Some(failure) = &facts.failure {
+            by_cause.entry(failure).or_default().push(plain_name(facts));
+        }
+    }
+    let finding = |(failure, mut names): (&MetadataFailure, Vec<MemberName>)| {
+        names.sort_unstable();
+        let message = format!(
+            "the instance metadata did not tell {} who {} {}: {}",
+            shortened(&names),
+            if names.len() == 1 { "it" } else { "they" },
+            is_or_are(&names),
+            failure.cause()
+        );
+        let fix = remedy::metadata(failure, &names);
+        unidentified(names, message, &fix)
+    };
+    by_cause.into_iter().map(finding).collect()
+}
+
 fn nameless(members: &[Facts]) -> Option<Finding> {
-    let bad = sorted_names(members, |facts| facts.member.instance_id.is_empty());
+    let bad = sorted_names(members, |facts| facts.failure.is_none() && facts.member.instance_id.is_empty());
     (!bad.is_empty()).then(|| {
         let message = format!("{} {} no instance id", shortened(&bad), has_or_have(&bad));
         unidentified(
@@ -84,7 +109,7 @@ fn nameless(members: &[Facts]) -> Option<Finding> {
 fn without_interface(members: &[Facts], policy: &Policy) -> Option<Finding> {
     let bad = sorted_names(members, |facts| {
         let interfaces = &facts.member.interfaces;
-        (interfaces.is_empty() && !policy.efa())
+        (interfaces.is_empty() && !policy.efa() && facts.failure.is_none())
             || interfaces.iter().any(|interface| interface.subnet_id.is_empty())
     });
     (!bad.is_empty()).then(|| {
@@ -117,6 +142,7 @@ fn is_well_formed(facts: &Facts) -> bool {
     let placement = member.placement.iter().flat_map(|placement| [&placement.group, &placement.strategy]);
     let free_text = placement.chain([&member.host]).flatten();
     ids.into_iter().flatten().all(|id| is_id(id))
+        && facts.failure.as_ref().and_then(MetadataFailure::key).is_none_or(is_id)
         && free_text.into_iter().all(|text| text.len() <= LONGEST_ID && !text.chars().any(char::is_control))
         && member.interfaces.iter().all(is_well_formed_interface)
 }

@@ -41,7 +41,15 @@ pub fn evaluate(members: &[Facts], groups: &SecurityGroups, policy: &Policy) -> 
     sort(&mut findings);
     let refused = findings.iter().any(|finding| finding.severity == Severity::Error);
     let admission = (!refused).then(|| Admission::new(members, site, policy));
-    Report { policy: policy.clone(), site, members: members.len(), findings, notes, admission }
+    Report {
+        policy: policy.clone(),
+        site,
+        members: members.len(),
+        findings,
+        notes,
+        admission,
+        ring_order: None,
+    }
 }
 
 /// Puts findings into the order that all members of a job see them in.

@@ -2,10 +2,15 @@
 
 use std::collections::BTreeMap;
 
+use crate::admission::failure::ApiFailure;
 use crate::admission::groups::{Direction, SecurityGroups};
 
 /// The rights of every group whose rules are known; `None` when no rules are.
-pub(super) struct Rules<'a>(Option<BTreeMap<&'a str, Rights<'a>>>);
+pub(super) struct Rules<'a> {
+    rights: Option<BTreeMap<&'a str, Rights<'a>>>,
+    /// Why they are not known, where the API was asked.
+    pub(super) failure: Option<&'a ApiFailure>,
+}
 
 /// Whether a group lets through all traffic with itself.
 #[derive(Clone, Copy)]
@@ -24,7 +29,8 @@ pub(super) struct Right<'a> {
 
 impl<'a> Rules<'a> {
     pub(super) fn of(groups: &'a SecurityGroups) -> Self {
-        let Some(groups) = groups.groups() else { return Self(None) };
+        let failure = groups.failure();
+        let Some(groups) = groups.groups() else { return Self { rights: None, failure } };
         let mut rights: BTreeMap<&str, Rights<'_>> = BTreeMap::new();
         for group in groups {
             let right = |direction| Right {
@@ -41,15 +47,15 @@ impl<'a> Rules<'a> {
                 })
                 .or_insert(this);
         }
-        Self(Some(rights))
+        Self { rights: Some(rights), failure }
     }
 
     pub(super) fn are_known(&self) -> bool {
-        self.0.is_some()
+        self.rights.is_some()
     }
 
     pub(super) fn get(&self, group: &str) -> Option<Rights<'a>> {
-        self.0.as_ref()?.get(group).copied()
+        self.rights.as_ref()?.get(group).copied()
     }
 
     /// Whether the group is known to let all traffic with itself in and out.

@@ -26,7 +26,7 @@ pub(super) fn judge(job: &Job<'_>, rules: &Rules<'_>) -> Vec<Finding> {
     if rules.are_known() {
         findings.extend(not_found(&held, rules));
     } else {
-        findings.push(rules_unknown(job, &held));
+        findings.push(rules_unknown(job, &held, rules));
     }
     let shared = held.shared();
     let mut blamed = None;
@@ -118,15 +118,13 @@ const WHY_SHARED: &str = "EFA traffic passes only between interfaces that share 
 const WHY_NOT_BY_ADDRESS: &str = "EFA addresses are neither IPv4 nor IPv6, so only a rule that names the group itself \
                                   lets EFA traffic pass";
 
-fn rules_unknown(job: &Job<'_>, held: &Held<'_, '_>) -> Finding {
+fn rules_unknown(job: &Job<'_>, held: &Held<'_, '_>, rules: &Rules<'_>) -> Finding {
     let groups = held.groups();
+    let cause = rules.failure.map(|failure| format!(": {}", failure.cause())).unwrap_or_default();
     let text = [
-        "the rules of the job's security groups could not be determined".into(),
+        format!("the rules of the job's security groups could not be determined{cause}"),
         WHY_SHARED.into(),
-        format!(
-            "{} > groups.json  # then judge with --security-groups groups.json",
-            remedy::describe_groups(&groups)
-        ),
+        remedy::know_rules(rules.failure, &groups),
     ];
     finding(FindingCode::RulesUnknown, Severity::Error, job.names(|_| true), groups, text)
 }

@@ -57,7 +57,10 @@ fn read(path: &Path) -> Result<Vec<u8>> {
 
 fn parse_members(text: &[u8]) -> Result<Vec<Facts>, Wrong> {
     let Members(members) = parse(text)?;
-    Ok(members.into_iter().map(|member| Facts { site: Site::File, member, host: None }).collect())
+    Ok(members
+        .into_iter()
+        .map(|member| Facts { site: Site::File, member, host: None, failure: None })
+        .collect())
 }
 
 fn parse_security_groups(text: &[u8]) -> Result<SecurityGroups, Wrong> {

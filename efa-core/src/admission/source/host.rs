@@ -52,6 +52,21 @@ pub fn host_facts() -> Result<HostFacts> {
     host_facts_at(Path::new("/"))
 }
 
+/// The name of this host.
+pub(super) fn name() -> Option<String> {
+    read_word(Path::new("/"), "proc/sys/kernel/hostname").ok()
+}
+
+/// The id of this EC2 instance, by what its firmware says; it shows in containers too.
+pub(super) fn instance_id() -> Option<String> {
+    instance_id_at(Path::new("/"))
+}
+
+fn instance_id_at(root: &Path) -> Option<String> {
+    let tag = read_word(root, "sys/devices/virtual/dmi/id/board_asset_tag").ok()?;
+    tag.starts_with("i-").then_some(tag)
+}
+
 fn on_ec2_at(root: &Path) -> bool {
     let vendor = fs::read_to_string(root.join("sys/devices/virtual/dmi/id/sys_vendor"));
     vendor.is_ok_and(|vendor| vendor.trim() == "Amazon EC2")
@@ -95,7 +110,7 @@ fn facts_at(root: &Path, rank: usize, address: Option<IpAddr>, interfaces: &[Int
             ipv6,
         }],
     };
-    Ok(Facts { site: Site::Host, member, host: Some(host_facts_at(root)?) })
+    Ok(Facts { site: Site::Host, member, host: Some(host_facts_at(root)?), failure: None })
 }
 
 /// Whether the interface has the address. All of 127.0.0.0/8 is the loopback interface's, whatever it lists.
@@ -314,5 +329,13 @@ mod tests {
             symlink(target, link).expect("a link");
         }
         assert_eq!(host_facts_at(root.path()).expect("facts").efa_devices, 1);
+    }
+
+    #[test]
+    fn the_firmware_of_an_instance_says_its_id() {
+        let tag = "sys/devices/virtual/dmi/id/board_asset_tag";
+        assert_eq!(instance_id_at(root(&[(tag, "i-0a\n")]).path()).as_deref(), Some("i-0a"));
+        assert_eq!(instance_id_at(root(&[(tag, "Not Specified\n")]).path()), None);
+        assert_eq!(instance_id_at(root(&[]).path()), None);
     }
 }
