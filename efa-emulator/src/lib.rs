@@ -55,7 +55,7 @@
 //! | `unresponsive=A>B` | sends of rank A to rank B end with status 13, after `timeout` |
 //! | `timeout=MS` | see above, in milliseconds; 500 |
 //! | `kill=RANK@N` | the process ends by SIGKILL when it posts its Nth work request |
-//! | `device-gone=DEV@N` or `RANK/DEV@N` | at the Nth work request the device goes away: what is posted on it ends with status 1, its port is down, and peers that send to it get status 13 after half a second |
+//! | `device-gone=DEV@N` or `RANK/DEV@N` | at the Nth work request the device goes away: what is posted on it, receives too, ends with status 1, its port is down, and peers that send to it get status 13 after half a second |
 //!
 //! A wrong plan is told on stderr, and the list of devices is empty with `errno` EINVAL.
 //!

@@ -195,6 +195,14 @@ impl Queue {
                     .is_none_or(|e| !job.is_alive(slot, e.generation.load(Ordering::Acquire)))
         };
         let mut receives = self.receives.lock();
+        if self.parts.process.is_gone(self.parts.device) {
+            let flushed = receives.flush(&self.file)?;
+            drop(receives);
+            let completion =
+                Completion::new(flushed.wr_id, IBV_WC_RECV, Status::Flushed, u32::from(self.qpn));
+            self.log(&completion);
+            return Some(completion);
+        }
         let arrival = receives.front(&self.file, self.parts.unsolicited, is_dead)?;
         let completion = self.deliver(&arrival);
         receives.take_out(&self.file, &arrival);

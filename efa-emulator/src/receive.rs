@@ -157,6 +157,22 @@ impl Receives {
         }
     }
 
+    /// Takes the oldest receive back, whatever has arrived for it: the device is gone.
+    pub(crate) fn flush(&mut self, file: &QueueFile) -> Option<Receive> {
+        let ring = file.ring(Which::Posted);
+        while self.next < self.tail {
+            let ticket = self.next;
+            self.next += 1;
+            if !matches!(ring.look(file.mapping(), ticket), Seen::Gone) {
+                self.outstanding = self.outstanding.saturating_sub(1);
+                return self.posted.get((ticket % ring.count()) as usize).copied();
+            }
+        }
+        let receive = self.backlog.pop_front()?;
+        self.outstanding = self.outstanding.saturating_sub(1);
+        Some(receive)
+    }
+
     fn front_unsolicited(&mut self, file: &QueueFile, is_dead: &impl Fn(u16) -> bool) -> Option<Arrival> {
         let ring = file.ring(Which::Unsolicited);
         let ticket = self.next_unsolicited;

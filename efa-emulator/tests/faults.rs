@@ -73,7 +73,16 @@ fn an_unresponsive_peer_is_told_after_the_timeout() {
 fn a_device_that_goes_away_fails_its_work_and_leaves_the_other() {
     assert_eq!(
         under("device-gone=0@3", "lost_device"),
-        ["first 0", "second 0", "third 1", "port 1", "open no", "peer 13", "other device 0"]
+        [
+            "first 0",
+            "second 0",
+            "third 1",
+            "port 1",
+            "open no",
+            "peer 13",
+            "other device 0",
+            "posted receive 1"
+        ]
     );
 }
 
@@ -287,6 +296,7 @@ mod scenario {
         say(format!("peer {}", other.poll_sent().status));
         other.send(&there, 1, 0, 4);
         say(format!("other device {}", other.poll_sent().status));
+        say(format!("posted receive {}", e.poll_received().status));
     }
 
     pub fn survivor() {

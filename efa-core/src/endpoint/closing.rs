@@ -63,7 +63,7 @@ impl Shared {
         if self.config.provider == Provider::Efa && core.is_open() {
             core.withdraw(&why);
             core.settle_until(Instant::now() + SETTLE);
-            if !core.is_quiet() {
+            if core.must_forget() {
                 core.forget_peers(&self.addresses);
             }
         }

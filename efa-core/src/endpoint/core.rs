@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::task::Waker;
 use std::thread::Thread;
 
+use super::TRUNCATED;
 use super::activity::Activity;
 use super::call::{Call, Deferred, Lane, Memory};
 use super::slot::{About, Ending, Kind, Notice, Outcome, SlotId, Slots};
@@ -40,6 +41,8 @@ pub(crate) struct Core {
     waiting: Vec<u32>,
     /// To be delivered by whoever holds the lock, after releasing it.
     pub notices: Vec<Notice>,
+    /// The provider may still hold a receive that failed: see `quiesce`.
+    spoiled: bool,
     /// Why the endpoint was closed, if it was.
     pub closed: Option<String>,
     /// A thread is polling for everybody.
@@ -74,6 +77,7 @@ impl Core {
             retired: Vec::new(),
             waiting: vec![0; ranks],
             notices: Vec::new(),
+            spoiled: false,
             closed: None,
             led: false,
             followers: Vec::new(),
@@ -275,7 +279,9 @@ impl Core {
             }
             self.in_flight[Lane::of(record.about.kind) as usize] -= 1;
             // Withdrawn because the endpoint is closing: see `quiesce`.
-            let withdrawn = self.closed.is_some() && error.code == Code(libc::ECANCELED);
+            let is_cancelled = error.code == Code(libc::ECANCELED);
+            self.spoiled |= record.about.kind == Kind::Receive && !is_cancelled && error.code != TRUNCATED;
+            let withdrawn = self.closed.is_some() && is_cancelled;
             let outcome = if withdrawn { Outcome::Closed } else { Outcome::Failed(Box::new(error)) };
             self.finish(id, outcome);
         }

@@ -9,7 +9,7 @@ use crate::fabric::Provider;
 use crate::ffi::CompletionError;
 
 /// `FI_ETRUNC`: a message was longer than the buffer.
-const TRUNCATED: Code = Code(265);
+pub(super) const TRUNCATED: Code = Code(265);
 /// `FI_ENOMSG`: a probe found nothing.
 pub(crate) const NO_MESSAGE: Code = Code(libc::ENOMSG);
 const CANCELLED: Code = Code(libc::ECANCELED);
@@ -20,6 +20,7 @@ const SEE_LOG: &str = "see the provider's log: FI_LOG_LEVEL=warn";
 /// from there on.
 fn device_status(status: i32) -> Option<&'static str> {
     Some(match status {
+        1 => "our own device was reset or is gone",
         6 => "a message was longer than the device takes",
         7 => "the remote key or address was refused",
         9 => "the peer's endpoint is no longer there",
@@ -40,6 +41,7 @@ fn is_closed_path(status: i32) -> bool {
 /// What mends it. A path that is closed is the most common cause by far, and the device can't tell it from a dead host.
 fn device_remedy(status: i32) -> Option<&'static str> {
     Some(match status {
+        1 => "see what the kernel says about the device (dmesg), then start the job again",
         status if is_closed_path(status) => {
             "run 'efa doctor' in the same job: it tries every pair, and prints the command that opens a path"
         }
@@ -134,16 +136,7 @@ impl Shared {
                 let text = Explanation::new(what, why, "post a larger buffer; probe tells a message's size");
                 Error::Truncated { capacity: about.bytes, text }
             }
-            CANCELLED if remote && !self.is_gone(about) => {
-                let why = "the target refused it and the provider reset the connection";
-                self.operation(error, what, why.into(), remedy_for_rma)
-            }
-            // Nobody here asked for it: the connection to the peer broke.
-            CANCELLED => self.peer_lost(about, what, "the connection to it broke"),
-            Code(
-                libc::ECONNRESET | libc::ECONNREFUSED | libc::ECONNABORTED | libc::EPIPE | libc::EHOSTDOWN,
-            ) => self.peer_lost(about, what, &crate::ffi::describe(error.code)),
-            code if self.config.provider == Provider::Efa => {
+            code if self.config.provider == Provider::Efa && code != CANCELLED => {
                 let status = error.provider_code;
                 let why = device_failure(code, status);
                 let peer = about.peer.and_then(|rank| self.peers.get(rank as usize));
@@ -159,6 +152,15 @@ impl Shared {
                     }
                 }
             }
+            CANCELLED if remote && !self.is_gone(about) => {
+                let why = "the target refused it and the provider reset the connection";
+                self.operation(error, what, why.into(), remedy_for_rma)
+            }
+            // Nobody here asked for it: the connection to the peer broke.
+            CANCELLED => self.peer_lost(about, what, "the connection to it broke"),
+            Code(
+                libc::ECONNRESET | libc::ECONNREFUSED | libc::ECONNABORTED | libc::EPIPE | libc::EHOSTDOWN,
+            ) => self.peer_lost(about, what, &crate::ffi::describe(error.code)),
             code => {
                 let why = format!("{} ({code})", crate::ffi::describe(code));
                 self.operation(error, what, why, if remote { remedy_for_rma } else { SEE_LOG })

@@ -25,6 +25,7 @@ mod workspace;
 pub use card::AddressCard;
 pub use config::EndpointConfig;
 pub(crate) use failure::NO_MESSAGE;
+use failure::TRUNCATED;
 pub(crate) use op::State;
 pub use op::{Completion, Op};
 pub use open::{Endpoint, Unconnected};

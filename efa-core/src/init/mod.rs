@@ -139,7 +139,13 @@ impl Init {
 
 /// Tells the others why this rank gives up; without this they would only see that it is gone.
 fn call_off(control: &Control, error: &Error) {
-    if !matches!(error, Error::Aborted { .. } | Error::PeerLost { .. }) {
+    let is_known = match error {
+        Error::Aborted { .. } => true,
+        // On efa a peer can be alive, and out of reach.
+        Error::PeerLost { peer, .. } => control.liveness().status(peer.rank).is_gone(),
+        _ => false,
+    };
+    if !is_known {
         control.abort(&error.to_string());
     }
 }

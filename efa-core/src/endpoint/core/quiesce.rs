@@ -1,7 +1,7 @@
 //! What efa needs before its endpoint is closed.
 //!
 //! libfabric's efa provider, up to 2.2 at least, crashes when an endpoint closes while a message is on its way into a
-//! posted receive, and it waits without end for messages that a peer has no room for. So receives are withdrawn first,
+//! posted receive or has failed on its way, and it waits without end for messages that a peer has no room for. So receives are withdrawn first,
 //! which those that no message has reached obey; the others get some time; and what is left after that goes with the
 //! peers, who are removed from the address vector.
 
@@ -37,6 +37,11 @@ impl Core {
     /// Whether the provider has no operation of ours left.
     pub(crate) fn is_quiet(&self) -> bool {
         self.is_drained() && self.in_flight[Lane::In as usize] == 0
+    }
+
+    /// Whether the provider can't be trusted to close while it knows its peers.
+    pub(crate) fn must_forget(&self) -> bool {
+        self.spoiled || !self.is_quiet()
     }
 
     /// Polls until the provider has no operation of ours left, or the time is over.

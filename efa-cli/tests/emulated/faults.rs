@@ -1,0 +1,140 @@
+//! Each fault that the device can be told to have, and what a user of the library sees of it.
+//!
+//! Those that EFA mends by itself change nothing but the time; of the others each rank gets an error that names the
+//! operation, the peer, the cause and what to do.
+
+use crate::job::{Outcome, run, run_with};
+
+/// Everything comes out right, on all ranks.
+fn is_unharmed(outcome: &Outcome) {
+    assert!(outcome.success, "{}", outcome.all);
+    for said in &outcome.said {
+        assert_eq!(said, "all right\n", "{}", outcome.all);
+    }
+}
+
+/// A rank's error: its kind, the rank that it names, and all the words that its text must have.
+fn has_said(outcome: &Outcome, rank: usize, kind: &str, named: Option<usize>, words: &[&str]) {
+    let said = &outcome.said[rank];
+    let start = format!("{kind} {named:?} ");
+    assert!(said.starts_with(&start), "rank {rank} said {said} instead of {start}\n{}", outcome.all);
+    for word in words {
+        assert!(said.contains(word), "'{word}' is missing in what rank {rank} said: {said}");
+    }
+}
+
+/// What every error about an operation tells: what it was, with whom, where that is.
+const SEND_TO_ONE: [&str; 3] = ["the send of", "to rank 1 (", "fi_addr_efa://"];
+
+#[test]
+fn messages_that_overtake_each_other_arrive_in_order_and_whole() {
+    for seed in 1..=3 {
+        is_unharmed(&run(3, "everything", &format!("seed={seed}; reorder=0.4")));
+    }
+}
+
+#[test]
+fn a_slow_device_takes_longer_and_that_is_all() {
+    is_unharmed(&run(2, "everything", "seed=1; delay=0.05,2000"));
+}
+
+#[test]
+fn a_receiver_without_room_is_sent_to_again() {
+    is_unharmed(&run(3, "everything", "seed=2; rnr=0.3,3"));
+}
+
+#[test]
+fn all_mendable_faults_at_once_are_mended() {
+    is_unharmed(&run(4, "everything", "seed=3; reorder=0.2; delay=0.02,500; rnr=0.1,2"));
+}
+
+#[test]
+fn without_a_way_into_other_processes_the_slow_path_does_as_well() {
+    is_unharmed(&run_with(2, "everything", "", &[("EFA_EMULATOR_CMA", "off")]));
+}
+
+#[test]
+fn a_refused_key_is_an_error_of_the_operation_that_used_it() {
+    let outcome = run(2, "read", "badkey=1");
+    let words = [
+        "the remote read of 5000 bytes from rank 1 (",
+        "the remote key or address was refused (device status 7)",
+        "check that the region is still open at its owner",
+    ];
+    has_said(&outcome, 0, "Operation", None, &words);
+    has_said(&outcome, 1, "PeerLost", Some(0), &["is dead", "look at the output of rank 0"]);
+}
+
+#[test]
+fn a_message_whose_bytes_are_refused_fails_at_the_receiver_who_can_still_close() {
+    let outcome = run_with(2, "large, then close", "badkey=1", &[("EFA_TIMEOUT", "2")]);
+    let words = ["the receive of up to 2097152 bytes from rank 0 (", "device status 7"];
+    has_said(&outcome, 1, "Operation", None, &words);
+    assert!(outcome.said[1].ends_with("closed\n"), "{}", outcome.all);
+    assert!(!outcome.all.contains("SIG"), "{}", outcome.all);
+}
+
+#[test]
+fn a_peer_that_no_way_leads_to_is_named_with_the_security_group_as_first_suspect() {
+    let outcome = run(2, "exchange", "unreachable=0>1");
+    has_said(&outcome, 0, "PeerLost", Some(1), &SEND_TO_ONE);
+    // 1.22 knows status 15 as "unknown error" only.
+    let words = ["can't be reached (device status 15)", "one security group", "in one subnet", "efa doctor"];
+    has_said(&outcome, 0, "PeerLost", Some(1), &words);
+    // The other one learns of it without waiting until its time is over.
+    has_said(&outcome, 1, "Aborted", Some(0), &["called the job off", "device status 15"]);
+}
+
+#[test]
+fn a_peer_that_does_not_answer_is_named_with_the_security_group_as_first_suspect() {
+    let outcome = run(2, "exchange", "unresponsive=0>1; timeout=300");
+    has_said(&outcome, 0, "PeerLost", Some(1), &SEND_TO_ONE);
+    let words = [
+        "the peer does not respond",
+        "device status 13",
+        "one security group",
+        "whether the peer's host is up",
+    ];
+    has_said(&outcome, 0, "PeerLost", Some(1), &words);
+    has_said(&outcome, 1, "Aborted", Some(0), &["called the job off", "the peer does not respond"]);
+}
+
+#[test]
+fn how_long_a_silent_peer_is_waited_for_is_up_to_the_plan() {
+    let took = |timeout: u64| {
+        let begun = std::time::Instant::now();
+        let outcome = run(2, "exchange", &format!("unresponsive=0>1; timeout={timeout}"));
+        has_said(&outcome, 0, "PeerLost", Some(1), &["device status 13"]);
+        begun.elapsed()
+    };
+    assert!(took(4000) >= std::time::Duration::from_secs(4));
+}
+
+#[test]
+fn a_killed_rank_is_named_by_the_others_whatever_they_wait_for() {
+    for (part, rank, at, words) in [
+        ("exchange", 1, 300, "with rank 1"),
+        ("large", 1, 50, "the send of 2097152 bytes to rank 1 ("),
+        ("large", 0, 150, "the receive of up to 2097152 bytes from rank 0 ("),
+        ("everything", 1, 200, "rank 1"),
+    ] {
+        let outcome = run(2, part, &format!("kill={rank}@{at}"));
+        let survivor = 1 - rank;
+        let words = words.trim_start_matches("with ");
+        has_said(&outcome, survivor, "PeerLost", Some(rank), &[words, "is dead", "start the job again"]);
+        assert!(outcome.all.contains(&format!("rank {rank} was killed by signal 9")), "{}", outcome.all);
+    }
+}
+
+#[test]
+fn a_lost_device_is_told_as_ours_by_its_owner_and_ends_the_owner_for_the_others() {
+    // While it waits for a message: nothing of its own fails, so the device itself has to tell.
+    let outcome = run(2, "exchange", "device-gone=1/0@300");
+    let words = ["our own device was reset or is gone (device status 1)"];
+    has_said(&outcome, 1, "Closed", None, &words);
+    has_said(&outcome, 0, "PeerLost", Some(1), &["rank 1 ("]);
+    // While it sends.
+    let outcome = run(2, "large", "device-gone=0/0@100");
+    assert!(outcome.said[0].contains(words[0]), "{}", outcome.all);
+    has_said(&outcome, 1, "PeerLost", Some(0), &["rank 0 ("]);
+}
