@@ -4,7 +4,8 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::{Args, Parser, Subcommand};
+use efa_core::admission::Policy;
 use efa_core::fabric::ProviderChoice;
 
 use crate::bench::BenchArgs;
@@ -39,7 +40,7 @@ pub(crate) struct Cli {
 pub(crate) enum Command {
     /// Show the libfabric in use, its devices and limits, and whether this host would be admitted
     Info(InfoArgs),
-    /// Judge this host, or a job that files describe, before anything is launched
+    /// Judge this host, the job it is started in, or one that files describe, and check what it needs
     Doctor(DoctorArgs),
     /// Start N ranks of a program on this machine
     Run(RunArgs),
@@ -73,14 +74,17 @@ pub(crate) struct InfoArgs {
 #[command(
     override_usage = "efa doctor [--members FILE] [--security-groups FILE] [--policy P] [--provider P] [--json]",
     after_help = "\
-Without --members it judges this host. The members file lists each member's rank, instance_id and interfaces;
-the security groups file is what 'aws ec2 describe-security-groups --output json' prints.
+Without --members it judges and checks this host or, started by a launcher, all ranks of the job together: then
+every rank also sends to every other, and rank 0 prints one report with the matrix of pairs. The members file
+lists each member's rank, instance_id and interfaces; the security groups file is what
+'aws ec2 describe-security-groups --output json' prints.
 
-Exit status: 0 admitted; 1 refused, a rule is broken; 3 no rule is known to be broken, but something could
-not be determined; 2 for a wrong command line or a file that cannot be read.
+Exit status: 0 admitted; 1 refused, a rule is broken or a pair is closed; 3 no rule is known to be broken, but
+something could not be determined; 2 for a wrong command line or a file that cannot be read.
 
 Examples:
   efa doctor
+  efa run --no-prefix -n 4 -- efa doctor     CLICOLOR_FORCE=1 colours it
   efa doctor --provider efa --json
   efa doctor --members job.json --security-groups sg.json --policy same-zone"
 )]
@@ -91,31 +95,26 @@ pub(crate) struct DoctorArgs {
     /// The rules of their security groups, as the AWS command line prints them
     #[arg(long, value_name = "FILE")]
     pub(crate) security_groups: Option<PathBuf>,
-    /// How far apart members may be: in one subnet, or in one zone of one VPC
-    #[arg(long, value_name = "P", default_value = "strict")]
-    pub(crate) policy: PolicyName,
-    /// What the job will use: auto, efa (judged more closely), shm, tcp or sockets
-    #[arg(long, value_name = "P", default_value = "auto")]
-    pub(crate) provider: ProviderChoice,
+    /// How far apart members may be: strict (one subnet), same-zone (one zone of one VPC), tcp-across-subnets
+    /// (strict, but tcp may do without EFA), or several with commas between [default: EFA_POLICY, else strict]
+    #[arg(long, value_name = "P")]
+    pub(crate) policy: Option<Policy>,
+    /// What the job will use: auto, efa (judged more closely), shm, tcp or sockets [default: in a job EFA_PROVIDER,
+    /// else auto]
+    #[arg(long, value_name = "P")]
+    pub(crate) provider: Option<ProviderChoice>,
     /// One JSON object instead of a table
     #[arg(long)]
     pub(crate) json: bool,
 }
 
-/// A policy of admission, by name: one subnet, or one zone of one VPC.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub(crate) enum PolicyName {
-    Strict,
-    SameZone,
-}
-
 /// The options of `efa run`.
 #[derive(Debug, Args)]
 #[command(
-    override_usage = "efa run -n N [--provider P] [--emulate-efa [--devices D]] [--no-prefix] [--grace SECONDS] -- PROGRAM [ARGS]...",
+    override_usage = "efa run -n N [--provider P] [--policy P] [--emulate-efa [--devices D]] [--no-prefix] [--grace SECONDS] -- PROGRAM [ARGS]...",
     after_help = "\
 Every rank finds its place in the environment: EFA_RANK, EFA_WORLD_SIZE, EFA_LOCAL_RANK,
-EFA_LOCAL_WORLD_SIZE, EFA_RENDEZVOUS, EFA_JOB_ID, EFA_JOB_KEY, and EFA_PROVIDER if --provider is given.
+EFA_LOCAL_WORLD_SIZE, EFA_RENDEZVOUS, EFA_JOB_ID, EFA_JOB_KEY, and EFA_PROVIDER and EFA_POLICY if given.
 Rank 0 gets the standard input. If a rank fails or is killed, the others get SIGTERM, and SIGKILL after
 the grace time; so does whatever a rank has left running when it ends.
 
@@ -134,6 +133,9 @@ pub(crate) struct RunArgs {
     /// Provider for the ranks, in EFA_PROVIDER: auto, efa, shm, tcp or sockets
     #[arg(long, value_name = "P")]
     pub(crate) provider: Option<ProviderChoice>,
+    /// Policy of admission for the ranks, in EFA_POLICY: strict, same-zone or tcp-across-subnets
+    #[arg(long, value_name = "P")]
+    pub(crate) policy: Option<Policy>,
     #[command(flatten)]
     pub(crate) emulation: EmulationArgs,
     /// Do not put the rank before each line of output

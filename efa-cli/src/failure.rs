@@ -14,10 +14,15 @@ pub(crate) const EXIT_USAGE: u8 = 2;
 /// Exit status of everything that failed in another way.
 pub(crate) const EXIT_FAILED: u8 = 1;
 
-/// Whether to colour what goes to `stream`: a terminal, and no `NO_COLOR` in the environment.
+/// Whether to colour what goes to `stream`: never with `NO_COLOR` in the environment, always with `CLICOLOR_FORCE`, which
+/// helps where a launcher carries the output to a terminal; else if it is a terminal.
 pub(crate) fn colourful(stream: &impl IsTerminal) -> bool {
-    let set = |name| std::env::var_os(name).is_some_and(|value| !value.is_empty());
-    stream.is_terminal() && !set("NO_COLOR") && std::env::var_os("TERM").is_none_or(|term| term != "dumb")
+    let value = |name| std::env::var_os(name).filter(|value| !value.is_empty());
+    if value("NO_COLOR").is_some() {
+        return false;
+    }
+    value("CLICOLOR_FORCE").is_some_and(|value| value != "0")
+        || stream.is_terminal() && value("TERM").is_none_or(|term| term != "dumb")
 }
 
 /// An error together with the status the command exits with.
@@ -44,10 +49,11 @@ impl Failure {
         self.error.as_ref()?.peer().map(|peer| peer.rank)
     }
 
-    /// Prints the three lines and gives the exit status.
+    /// Prints the three lines and gives the exit status. What another rank tells is not told again.
     pub(crate) fn report(self) -> ExitCode {
-        if let Some(error) = self.error {
-            print(error.explanation());
+        match self.error {
+            Some(Error::Refused { told_by: Some(_), .. }) | None => {}
+            Some(error) => print(error.explanation()),
         }
         ExitCode::from(self.exit)
     }

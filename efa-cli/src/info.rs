@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use efa_core::admission::source;
 use efa_core::admission::{Policy, Report, evaluate};
 use efa_core::fabric::{self, Library, Offer, Provider};
-use efa_core::{Error, Result};
+use efa_core::{Error, Result, this_member};
 use serde::Serialize;
 
 use crate::bytes::Bytes;
@@ -41,7 +41,7 @@ pub(crate) fn info(args: &InfoArgs) -> Result<ExitCode, Failure> {
 
 /// Judges this host alone, and for efa if it has one.
 fn judge(has_efa: bool) -> Result<Report> {
-    let members = [source::of_this_machine(0, None)?];
+    let members = [this_member(0, None)?];
     let groups = source::rules_for(&members, None)?;
     Ok(evaluate(&members, &groups, &Policy::strict().requires_efa(has_efa)))
 }

@@ -71,6 +71,7 @@ fn rank() {
             let large = vec![1u8; 1 << 20];
             (0..200).try_for_each(|_| world.endpoint().send_blocking(VICTIM, 1u32, &large))
         }),
+        "give-up" => give_up(efa_core::init().expect("the job is in order")),
         "join" => match efa_core::init() {
             Ok(world) => println!("said: joined on {}", world.endpoint().provider()),
             Err(error) => println!("said: {error}"),
@@ -85,6 +86,22 @@ fn sum(world: Communicator) {
     assert!(data.iter().all(|&value| value == 6));
     println!("said: 6 on {}", world.endpoint().provider());
     world.finish().expect("all ranks leave");
+}
+
+/// Rank 0 waits for a message that nobody sends, and drops the communicator on the error, as `?` does; the others are
+/// busy for longer than that may take.
+fn give_up(world: Communicator) {
+    if world.rank() > 0 {
+        std::thread::sleep(Duration::from_secs(3));
+        println!("said: {:?}", world.finish().expect_err("rank 0 is gone").peer().map(|peer| peer.rank));
+        return;
+    }
+    let error = world.endpoint().recv_blocking(1, 1u32, &mut [0u8]).expect_err("nobody sends");
+    assert!(matches!(error, Error::Timeout { .. }), "{error}");
+    let begun = Instant::now();
+    drop(world);
+    assert!(begun.elapsed() < Duration::from_secs(2), "{:?}", begun.elapsed());
+    println!("said: gone");
 }
 
 /// The victim prints its number and sleeps; the others call what can't succeed without it, and print the error.
@@ -159,6 +176,14 @@ fn a_killed_rank_is_named_by_all_the_others_whatever_they_wait_for() {
             }
         }
     }
+}
+
+#[test]
+fn a_rank_whose_operation_failed_leaves_without_waiting_for_the_others() {
+    let output = job("tcp", "give-up").env("EFA_TIMEOUT", "1").output().expect("efa starts");
+    let said = said(&output);
+    assert_eq!(said[0], "gone", "{}", everything(&output));
+    assert!(said[1..].iter().all(|said| said == "Some(0)"), "{}", everything(&output));
 }
 
 #[test]

@@ -62,8 +62,8 @@ impl fmt::Display for Code {
     }
 }
 
-/// Everything that can go wrong.
-#[derive(Debug)]
+/// Everything that can go wrong. `Display` gives it on one line, and `Debug`, which is what a `main` that returns it
+/// prints, on three: what, why, what to do.
 #[non_exhaustive]
 pub enum Error {
     /// The program broke a rule of this interface; the same call will fail again.
@@ -122,10 +122,13 @@ pub enum Error {
     Cancelled(Box<Explanation>),
     /// The endpoint was closed, by the program or to get memory back from the device.
     Closed(Box<Explanation>),
-    /// Admission refused the job.
+    /// Admission refused the job. Every rank gets this; so that people read the finding once, rank 0's has it in full
+    /// and that of the others says who has it.
     Refused {
         /// True when no rule is known to be broken but something could not be determined.
         undetermined: bool,
+        /// The rank whose error has the finding; `None` for this one.
+        told_by: Option<Box<Peer>>,
         /// The three sentences.
         text: Box<Explanation>,
     },
@@ -172,6 +175,26 @@ impl Error {
         Self::Rendezvous(Explanation::new(what, why, remedy))
     }
 
+    /// A job, or an endpoint, that admission refuses.
+    pub fn refused(
+        undetermined: bool,
+        what: impl Into<String>,
+        why: impl Into<String>,
+        remedy: impl Into<String>,
+    ) -> Self {
+        Self::Refused { undetermined, told_by: None, text: Explanation::new(what, why, remedy) }
+    }
+
+    /// The same at a rank that leaves it to another to tell.
+    pub(crate) fn refused_elsewhere(undetermined: bool, by: Peer) -> Self {
+        let text = Explanation::new(
+            "admission refused the job",
+            format!("{by} tells why"),
+            format!("look at the output of rank {}; 'efa doctor' in the same job shows it all", by.rank),
+        );
+        Self::Refused { undetermined, told_by: Some(Box::new(by)), text }
+    }
+
     /// A deadline that passed.
     pub fn timeout(
         elapsed: Duration,
@@ -212,6 +235,14 @@ impl Error {
     }
 }
 
+/// The same three sentences on a line each: this is what people see of an error that `main` returns.
+impl fmt::Debug for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Explanation { what, why, remedy } = self.explanation();
+        write!(f, "{what}\n  why: {why}\n  fix: {remedy}")
+    }
+}
+
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Explanation { what, why, remedy } = self.explanation();
@@ -236,6 +267,10 @@ mod tests {
     fn an_error_says_what_why_and_what_to_do() {
         let error = Error::setting("cannot parse --sizes 8:x", "'x' is not a size", "write it like 8:4M");
         assert_eq!(error.to_string(), "cannot parse --sizes 8:x: 'x' is not a size; write it like 8:4M");
+        assert_eq!(
+            format!("{error:?}"),
+            "cannot parse --sizes 8:x\n  why: 'x' is not a size\n  fix: write it like 8:4M"
+        );
     }
 
     #[test]

@@ -46,8 +46,9 @@
 //! itself, and it says so by hanging for minutes. So [`admission`] judges the job before anything is opened: facts
 //! about all members go in, a [`Report`](admission::Report) comes out, which names member, rule and remedy.
 //! [`Endpoint::open`] takes the [`Admission`](admission::Admission) that only a report without an error gives; a
-//! program that skips the check does not compile. After that, the first message around the ring of ranks has a
-//! deadline of its own, and its error names the pair.
+//! program that skips the check does not compile. An endpoint connects only to those it was admitted with. After that,
+//! the first message around the ring of ranks has a deadline of its own, and its error names the pair. A job that is
+//! refused is refused at every rank; rank 0's error says why.
 //!
 //! **Whoever uses memory owns it.** The device may touch a buffer until its operation is over. So an operation takes
 //! its buffer by value and gives it back with the result, good or bad: an [`Op`] is a future for any executor, and can
@@ -93,6 +94,7 @@
 //! | `EFA_PROVIDER` | `auto`, `efa`, `shm`, `tcp` or `sockets`; the same on all ranks | `auto` |
 //! | `EFA_TIMEOUT` | seconds that one operation may take, 0.001 to a year | 300 |
 //! | `EFA_ARRIVAL_TIMEOUT` | seconds to wait for all members to arrive, 0.1 to a day | 60 |
+//! | `EFA_POLICY` | how far apart members may be: `strict`, `same-zone`, `tcp-across-subnets`, or several with commas between; the same on all ranks | `strict` |
 //! | `EFA_SECURITY_GROUPS` | file with the rules of the job's security groups, as `aws ec2 describe-security-groups` prints them; read by rank 0 | none: on EC2 the rules are unknown |
 //! | `EFA_RANK`, `EFA_WORLD_SIZE` | this process's rank and how many there are; set by `efa run`, and stronger than any other launcher's variables | what torchrun, Open MPI, MPICH or Slurm says; else a job of one |
 //! | `EFA_LOCAL_RANK`, `EFA_LOCAL_WORLD_SIZE` | the same among the ranks of this host; needed with the two above | the same |
@@ -121,9 +123,10 @@ mod ffi;
 mod init;
 pub mod memory;
 pub mod messaging;
+mod settings;
 pub mod tensor;
 
 pub use collective::Communicator;
 pub use endpoint::{Completion, Endpoint, EndpointConfig, Op, Source, Tag, TagMatch};
 pub use error::{Code, Error, Explanation, Peer, Result};
-pub use init::{Init, init};
+pub use init::{Init, Judged, init, this_member};

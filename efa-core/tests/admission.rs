@@ -10,6 +10,8 @@ mod files;
 mod hosts;
 #[path = "admission/order.rs"]
 mod order;
+#[path = "admission/paths.rs"]
+mod paths;
 #[path = "admission/properties.rs"]
 mod properties;
 #[path = "admission/remedies.rs"]

@@ -54,6 +54,7 @@ pub(crate) fn bench(args: &BenchArgs) -> Result<ExitCode, Failure> {
         ranks,
         program: &program,
         provider: args.provider,
+        policy: None,
         emulation: &args.emulation,
         output: Output::FirstRankSpeaks,
         grace: GRACE,

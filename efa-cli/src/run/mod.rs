@@ -19,6 +19,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use efa_core::Error;
+use efa_core::admission::Policy;
 use efa_core::bootstrap::LaunchEnv;
 use efa_core::fabric::ProviderChoice;
 use rustix::process::{Signal, getpgrp};
@@ -53,6 +54,8 @@ pub(crate) struct Launch<'a> {
     pub(crate) program: &'a [OsString],
     /// Handed to the ranks, if given.
     pub(crate) provider: Option<ProviderChoice>,
+    /// Handed to the ranks, if given.
+    pub(crate) policy: Option<Policy>,
     /// Whether they find an emulated device.
     pub(crate) emulation: &'a EmulationArgs,
     /// What becomes of the ranks' output.
@@ -79,6 +82,7 @@ pub(crate) fn run(args: &RunArgs) -> Result<ExitCode, Failure> {
         ranks: args.ranks,
         program: &args.program,
         provider: args.provider,
+        policy: args.policy.clone(),
         emulation: &args.emulation,
         output: if args.no_prefix { Output::Plain } else { Output::Prefixed },
         grace: args.grace,
@@ -152,6 +156,7 @@ impl Job {
             let (stdin, pump) = if reads { stdin_of_first_rank() } else { (Stdio::null(), false) };
             let mut variables = environment.variables(rank);
             variables.extend(launch.provider.map(|provider| ("EFA_PROVIDER", provider.to_string())));
+            variables.extend(launch.policy.as_ref().map(|policy| ("EFA_POLICY", policy.to_string())));
             variables.extend(emulation.iter().cloned());
             let output = if speaks { Stdio::inherit } else { Stdio::piped };
             let mut process = RankProcess::start(rank, launch.program, &variables, stdin, output)

@@ -130,6 +130,9 @@ pub struct HostFacts {
     pub memlock_bytes: Option<u64>,
     /// How many EFA devices the process can see.
     pub efa_devices: usize,
+    /// The providers that libfabric has something to offer for in this process; empty when nobody has asked it.
+    #[serde(default)]
+    pub providers: Vec<String>,
 }
 
 /// Reads `null` like a key that is absent.

@@ -35,7 +35,8 @@ mod table;
 
 pub use facts::{Facts, HostFacts, InterfaceFacts, InterfaceKind, MemberFacts, PlacementFacts, Site};
 pub use groups::{GroupPair, GroupRules, IpRange, Ipv6Range, Permission, PrefixList, SecurityGroups};
-pub use judge::evaluate;
+pub(crate) use judge::CLOSED_EFA_PATH;
+pub use judge::{ClosedPath, evaluate};
 pub use names::MemberName;
 pub use pass::{Admission, Fingerprint};
 pub use policy::Policy;

@@ -1,7 +1,9 @@
 //! The pass that an endpoint asks for.
 
 use std::fmt;
+use std::sync::Arc;
 
+use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use super::facts::{Facts, HostFacts, InterfaceFacts, MemberFacts, PlacementFacts, Site};
@@ -16,31 +18,29 @@ use super::policy::Policy;
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Admission {
-    members: usize,
+    /// Who was judged: the rank and the digest of the facts of each, in the order of the ranks.
+    members: Arc<[(usize, Fingerprint)]>,
     site: Site,
     policy: Policy,
     fingerprint: Fingerprint,
 }
 
-/// A SHA-256 digest of a membership and of the policy that it was judged by. It doesn't depend on the order of
-/// members, interfaces, groups and addresses.
-#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+/// A SHA-256 digest of a member's facts, or of a membership and the policy that it was judged by. It doesn't depend on
+/// the order of members, interfaces, groups and addresses.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Fingerprint([u8; 32]);
 
 impl Admission {
     /// For `evaluate` alone, once it has found no error.
     pub(super) fn new(facts: &[Facts], site: Site, policy: &Policy) -> Self {
-        Self {
-            members: facts.len(),
-            site,
-            policy: policy.clone(),
-            fingerprint: Fingerprint::of(facts, policy),
-        }
+        let members = digests(facts);
+        let fingerprint = Fingerprint::of_membership(&members, policy);
+        Self { members: members.into(), site, policy: policy.clone(), fingerprint }
     }
 
     /// How many members the job has.
     pub fn members(&self) -> usize {
-        self.members
+        self.members.len()
     }
 
     /// Where the facts came from.
@@ -65,7 +65,13 @@ impl Admission {
 
     /// Whether it was given for exactly these members with exactly these facts, in whatever order.
     pub fn covers(&self, facts: &[Facts]) -> bool {
-        facts.len() == self.members && Fingerprint::of(facts, &self.policy) == self.fingerprint
+        *self.members == *digests(facts)
+    }
+
+    /// The digest of the facts that a member was judged by, if there is such a member.
+    pub(crate) fn member(&self, rank: usize) -> Option<Fingerprint> {
+        let place = self.members.binary_search_by_key(&rank, |member| member.0).ok()?;
+        Some(self.members[place].1)
     }
 }
 
@@ -75,16 +81,27 @@ impl Fingerprint {
         &self.0
     }
 
-    fn of(facts: &[Facts], policy: &Policy) -> Self {
-        let mut ordered: Vec<&Facts> = facts.iter().collect();
-        ordered.sort_by_key(|facts| facts.member.rank);
+    /// That of one member's facts.
+    pub fn of_member(facts: &Facts) -> Self {
+        Self(Sha256::digest(encoded(facts)).into())
+    }
+
+    fn of_membership(members: &[(usize, Self)], policy: &Policy) -> Self {
         let mut digest = Sha256::new();
-        digest.update(format!("admission of {} by {policy:?}\n", facts.len()));
-        for facts in ordered {
-            digest.update(encoded(facts));
+        digest.update(format!("admission of {} by {policy:?}\n", members.len()));
+        for (_, member) in members {
+            // The rank is among the facts.
+            digest.update(member.0);
         }
         Self(digest.finalize().into())
     }
+}
+
+fn digests(facts: &[Facts]) -> Vec<(usize, Fingerprint)> {
+    let mut members: Vec<_> =
+        facts.iter().map(|facts| (facts.member.rank, Fingerprint::of_member(facts))).collect();
+    members.sort_by_key(|member| member.0);
+    members
 }
 
 /// The facts as bytes, the same for the same facts and different for others: every text with its length before it,
@@ -113,9 +130,10 @@ fn encoded(facts: &Facts) -> Vec<u8> {
         number(&mut bytes, partition.map(u64::from));
     }
     bytes.push(u8::from(host.is_some()));
-    if let Some(HostFacts { memlock_bytes, efa_devices }) = host {
+    if let Some(HostFacts { memlock_bytes, efa_devices, providers }) = host {
         number(&mut bytes, *memlock_bytes);
         number(&mut bytes, Some(*efa_devices as u64));
+        list(&mut bytes, providers.iter().map(|provider| provider.as_bytes().to_vec()).collect());
     }
     list(&mut bytes, interfaces.iter().map(encoded_interface).collect());
     bytes

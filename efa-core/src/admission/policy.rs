@@ -1,6 +1,10 @@
 //! How strict the judgement is, and what the job wants to use.
 
 use std::fmt;
+use std::str::FromStr;
+
+use crate::error::{Error, Result};
+use crate::settings;
 
 /// How strictly a job is judged, and for what.
 ///
@@ -36,6 +40,14 @@ impl Policy {
         Self { boundary: Boundary::Zone, ..Self::default() }
     }
 
+    /// The policy in the environment variable `EFA_POLICY`, or the strict one.
+    ///
+    /// # Errors
+    /// [`Error::Setting`] when the variable names no policy.
+    pub fn from_env() -> Result<Self> {
+        settings::variable("EFA_POLICY").map_or(Ok(Self::strict()), |name| name.parse())
+    }
+
     /// Says whether the job asks for the efa provider. Default: no.
     pub fn requires_efa(mut self, yes: bool) -> Self {
         self.requires_efa = yes;
@@ -65,12 +77,60 @@ impl Policy {
     }
 }
 
-/// `strict` or `same-zone`, as on the command line.
+/// Its name, as [`FromStr`] reads it.
 impl fmt::Display for Policy {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self.boundary {
-            Boundary::Subnet => "strict",
-            Boundary::Zone => "same-zone",
+        f.write_str(match (self.boundary, self.tcp_across_subnets) {
+            (Boundary::Subnet, false) => STRICT,
+            (Boundary::Zone, false) => SAME_ZONE,
+            (Boundary::Subnet, true) => TCP_ACROSS_SUBNETS,
+            (Boundary::Zone, true) => "same-zone,tcp-across-subnets",
         })
+    }
+}
+
+/// Reads `strict`, `same-zone`, `tcp-across-subnets` (strict, with [`Policy::allow_tcp_across_subnets`]), or several of
+/// them with commas between.
+impl FromStr for Policy {
+    type Err = Error;
+
+    fn from_str(names: &str) -> Result<Self> {
+        let mut policy = Self::strict();
+        for name in names.split(',') {
+            match name.trim() {
+                STRICT => {}
+                SAME_ZONE => policy.boundary = Boundary::Zone,
+                TCP_ACROSS_SUBNETS => policy.tcp_across_subnets = true,
+                other => {
+                    return Err(Error::setting(
+                        format!("cannot use the policy '{other}'"),
+                        "admission knows no policy of that name",
+                        format!("use one of {STRICT}, {SAME_ZONE}, {TCP_ACROSS_SUBNETS}"),
+                    ));
+                }
+            }
+        }
+        Ok(policy)
+    }
+}
+
+const STRICT: &str = "strict";
+const SAME_ZONE: &str = "same-zone";
+const TCP_ACROSS_SUBNETS: &str = "tcp-across-subnets";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_policy_is_read_as_it_is_printed() {
+        for name in ["strict", "same-zone", "tcp-across-subnets", "same-zone,tcp-across-subnets"] {
+            assert_eq!(name.parse::<Policy>().unwrap().to_string(), name);
+        }
+        assert_eq!(" same-zone , strict".parse::<Policy>().unwrap(), Policy::same_zone());
+        for nonsense in ["", "lax", "same-zone,", "STRICT"] {
+            let error = nonsense.parse::<Policy>().unwrap_err().to_string();
+            assert!(error.contains("strict, same-zone, tcp-across-subnets"), "{error}");
+        }
     }
 }

@@ -60,6 +60,13 @@ pub(super) fn describe_interfaces(instances: &[&str]) -> String {
     )
 }
 
+/// Shows whether the instances are running and pass their checks.
+pub(super) fn describe_status(instances: &[&str]) -> String {
+    let instances: BTreeSet<&str> = instances.iter().copied().collect();
+    let instances: Vec<&str> = instances.into_iter().collect();
+    format!("aws ec2 describe-instance-status --instance-ids {}", instances.join(" "))
+}
+
 /// Launches instances like the strays beside the model member, whose subnet, groups and placement they get. One
 /// command for each instance type.
 pub(super) fn launch_beside(

@@ -6,7 +6,7 @@ use super::facts::Site;
 use super::names::MemberName;
 use super::pass::Admission;
 use super::policy::Policy;
-use crate::error::{Error, Explanation, Result};
+use crate::error::{Error, Result};
 
 /// The verdict on a job. It serialises as `efa doctor --json` prints it, and `Display` gives the table for people.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -77,6 +77,8 @@ pub enum FindingCode {
     MemlockLimit,
     /// The process sees no EFA device.
     NoEfaDevice,
+    /// A message between two admitted members did not get through.
+    PathClosed,
     /// A group beside the shared one does not admit itself.
     ExtraGroupWithoutSelfRule,
     /// Members are of different instance types.
@@ -103,6 +105,7 @@ impl FindingCode {
             Self::IdentityUnknown => "identity-unknown",
             Self::MemlockLimit => "memlock-limit",
             Self::NoEfaDevice => "no-efa-device",
+            Self::PathClosed => "path-closed",
             Self::ExtraGroupWithoutSelfRule => "extra-group-without-self-rule",
             Self::MixedInstanceTypes => "mixed-instance-types",
             Self::NotInClusterPlacementGroup => "not-in-cluster-placement-group",
@@ -176,17 +179,15 @@ impl Report {
         let first = self.errors().next().expect("a report without an error holds an admission");
         let further = match self.errors().count() - 1 {
             0 => String::new(),
-            1 => ", and 1 more finding".to_owned(),
-            count => format!(", and {count} more findings"),
+            1 => ", and 1 more finding, which 'efa doctor' shows".to_owned(),
+            count => format!(", and {count} more findings, which 'efa doctor' shows"),
         };
-        Err(Error::Refused {
-            undetermined: self.exit_status() == 3,
-            text: Explanation::new(
-                format!("admission refused the job [{}]", first.code.name()),
-                format!("{}{further}", first.message),
-                first.fix.lines().next().unwrap_or_default(),
-            ),
-        })
+        Err(Error::refused(
+            self.exit_status() == 3,
+            format!("admission refused the job [{}]", first.code.name()),
+            format!("{}{further}", first.message),
+            first.fix.lines().next().unwrap_or_default(),
+        ))
     }
 
     fn errors(&self) -> impl Iterator<Item = &Finding> {

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::fmt;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use super::execute::{Buffers, Elements, ExecutorState, Prepared, run};
@@ -26,7 +26,9 @@ const FAREWELL: Duration = Duration::from_secs(30);
 /// used from several threads; their collectives are then done one at a time, and it is up to the program that all
 /// ranks get them in the same order.
 ///
-/// Dropping it waits for the other ranks to come to the same point, unless something went wrong before.
+/// Dropping it waits for the other ranks to come to the same point, unless a collective has failed, or an operation of
+/// the endpoint failed or was overdue: then the others learn at once that this rank gave up. A program that has coped
+/// with such an operation leaves by [`Communicator::finish`].
 pub struct Communicator {
     // Declared, and so dropped, in this order: the endpoint closes before the others are told that we left.
     state: Mutex<State>,
@@ -37,7 +39,9 @@ pub struct Communicator {
 }
 
 struct State {
-    schedules: HashMap<Key, Prepared>,
+    schedules: HashMap<Key, Arc<Prepared>>,
+    /// The one used last: loops call the same collective again and again.
+    last: Option<(Key, Arc<Prepared>)>,
     executor: ExecutorState,
     scratch: RegisteredBuf<u8>,
     /// How many collectives there have been; part of their messages' tags.
@@ -58,6 +62,7 @@ impl Communicator {
         let scratch = endpoint.allocate(1)?;
         let state = State {
             schedules: HashMap::new(),
+            last: None,
             executor: ExecutorState::default(),
             scratch,
             number: 0,
@@ -195,7 +200,7 @@ impl Communicator {
     /// # Errors
     /// [`Error::Timeout`] naming the ranks that did not come within 30 seconds; [`Error::PeerLost`].
     pub fn finish(mut self) -> Result<()> {
-        self.leave()
+        self.leave(false)
     }
 
     fn call(&self, collective: Collective, elements: usize) -> Call {
@@ -241,14 +246,13 @@ impl Communicator {
         }
         let key = Key { call, element_bytes: elements.dtype.size(), options: self.options };
         let state = &mut *state;
-        if !state.schedules.contains_key(&key) {
-            let prepared = Prepared::new(plan(&call, key.element_bytes, &key.options)?)?;
-            if state.schedules.len() >= SCHEDULES {
-                state.schedules.clear();
+        let prepared = match &state.last {
+            Some((last, prepared)) if *last == key => prepared,
+            _ => {
+                let prepared = prepare(&mut state.schedules, key)?;
+                &state.last.insert((key, prepared)).1
             }
-            state.schedules.insert(key, prepared);
-        }
-        let prepared = &state.schedules[&key];
+        };
         // Set until the end is reached, however this is left.
         state.failed = true;
         let wanted = prepared.schedule().len_of(super::schedule::BufferId::Scratch) * key.element_bytes;
@@ -266,13 +270,14 @@ impl Communicator {
         Ok(())
     }
 
-    fn leave(&mut self) -> Result<()> {
+    /// Leaves in good order, if the job can be left so; `gives_up` says that this rank can't.
+    fn leave(&mut self, gives_up: bool) -> Result<()> {
         let Some(control) = self.control.take() else { return Ok(()) };
         // A panic in a collective leaves the lock poisoned, and the ranks at different points.
         let failed = self.state.get_mut().map_or(true, |state| state.failed);
         // Nobody waits for anybody in a job that has been called off.
         let called_off = control.liveness().aborted().is_some();
-        if failed || called_off || std::thread::panicking() {
+        if gives_up || failed || called_off || std::thread::panicking() {
             // Dropped without a goodbye: the others learn that this rank failed.
             drop(self.endpoint.take());
             return Ok(());
@@ -284,9 +289,23 @@ impl Communicator {
     }
 }
 
+/// The schedule for a call, made when there is none yet.
+fn prepare(schedules: &mut HashMap<Key, Arc<Prepared>>, key: Key) -> Result<Arc<Prepared>> {
+    if let Some(prepared) = schedules.get(&key) {
+        return Ok(prepared.clone());
+    }
+    let prepared = Arc::new(Prepared::new(plan(&key.call, key.element_bytes, &key.options)?)?);
+    if schedules.len() >= SCHEDULES {
+        schedules.clear();
+    }
+    schedules.insert(key, prepared.clone());
+    Ok(prepared)
+}
+
 impl Drop for Communicator {
     fn drop(&mut self) {
-        if let Err(error) = self.leave() {
+        let gives_up = self.endpoint.as_ref().is_some_and(Endpoint::has_failed);
+        if let Err(error) = self.leave(gives_up) {
             log::warn!("{error}");
         }
     }

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use crate::error::{Error, Result};
 use crate::fabric::Provider;
+use crate::settings;
 
 /// How an endpoint is opened and how it waits.
 #[derive(Clone, Debug)]
@@ -51,18 +52,7 @@ impl EndpointConfig {
     /// [`Error::Setting`] when a variable makes no sense.
     pub fn from_env() -> Result<Self> {
         let mut config = Self::default();
-        if let Ok(value) = std::env::var("EFA_TIMEOUT") {
-            config.timeout = match value.trim().parse::<f64>() {
-                Ok(seconds) if (0.001..=31_536_000.0).contains(&seconds) => Duration::from_secs_f64(seconds),
-                _ => {
-                    return Err(Error::setting(
-                        format!("cannot use EFA_TIMEOUT={value}"),
-                        "it is not a number of seconds between 0.001 and a year",
-                        "set it like EFA_TIMEOUT=300, or unset it",
-                    ));
-                }
-            };
-        }
+        config.timeout = settings::seconds("EFA_TIMEOUT", config.timeout, 0.001..=31_536_000.0)?;
         Ok(config)
     }
 

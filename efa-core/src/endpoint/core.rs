@@ -10,6 +10,7 @@ use std::task::Waker;
 use std::thread::Thread;
 
 use super::TRUNCATED;
+use super::activity::Activity;
 use super::call::{Call, Deferred, Lane, Memory};
 use super::slot::{About, Ending, Kind, Notice, Outcome, SlotId, Slots};
 use crate::error::Code;
@@ -48,10 +49,8 @@ pub(crate) struct Core {
     pub led: bool,
     /// Threads that wait for their operation, or for the lead.
     pub followers: Vec<SlotId>,
-    /// How many operations have a task waiting.
-    pub tasks: usize,
-    /// How often the queue was polled: tells the progress thread whether it is needed.
-    pub polls: u64,
+    /// Tells the progress thread whether it is needed.
+    pub(super) activity: Arc<Activity>,
 }
 
 // SAFETY: the raw pointers in here are addresses of operations' memory, which the operations' owners keep valid
@@ -82,8 +81,7 @@ impl Core {
             closed: None,
             led: false,
             followers: Vec::new(),
-            tasks: 0,
-            polls: 0,
+            activity: Arc::default(),
         }
     }
 
@@ -211,7 +209,7 @@ impl Core {
     /// Reads what has completed, makes the provider progress, and posts what had no room before.
     #[inline]
     pub(crate) fn poll(&mut self) -> bool {
-        self.polls = self.polls.wrapping_add(1);
+        self.activity.polled();
         if self.endpoint.is_none() {
             return false;
         }
@@ -313,7 +311,9 @@ impl Core {
         match notice {
             Notice::None => {}
             notice => {
-                self.tasks -= usize::from(matches!(notice, Notice::Wake(_)));
+                if matches!(notice, Notice::Wake(_)) {
+                    self.activity.task_left();
+                }
                 self.notices.push(notice);
             }
         }
@@ -370,7 +370,7 @@ impl Core {
         }
         self.tell_nobody(id);
         self.slots.get(id).special().notice = Notice::Wake(waker.clone());
-        self.tasks += 1;
+        self.activity.task_waits();
     }
 
     /// Lets a thread be unparked when the operation is over, or when it is its turn to poll.
@@ -386,7 +386,7 @@ impl Core {
             return;
         }
         if let Notice::Wake(waker) = std::mem::replace(&mut record.notice, Notice::None) {
-            self.tasks -= 1;
+            self.activity.task_left();
             self.notices.push(Notice::Forget(waker));
         }
     }

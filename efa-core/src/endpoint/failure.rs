@@ -2,6 +2,7 @@
 
 use super::shared::Shared;
 use super::slot::{About, Ending, Kind, Outcome};
+use crate::admission::CLOSED_EFA_PATH;
 use crate::bootstrap::Status;
 use crate::error::{Code, Error, Explanation};
 use crate::fabric::Provider;
@@ -32,13 +33,17 @@ fn device_status(status: i32) -> Option<&'static str> {
     })
 }
 
+/// Whether the status says that nothing gets through to the peer.
+fn is_closed_path(status: i32) -> bool {
+    matches!(status, 13 | 15 | 4124 | 4126)
+}
+
 /// What mends it. A path that is closed is the most common cause by far, and the device can't tell it from a dead host.
 fn device_remedy(status: i32) -> Option<&'static str> {
     Some(match status {
         1 => "see what the kernel says about the device (dmesg), then start the job again",
-        13 | 15 | 4124 | 4126 => {
-            "see first that one security group with rules from and to itself is on both EFA interfaces and that both are \
-             in one subnet (`efa doctor`), then whether the peer's host is up"
+        status if is_closed_path(status) => {
+            "run 'efa doctor' in the same job: it tries every pair, and prints the command that opens a path"
         }
         9 => "look at the output of that rank: its process has ended or has opened its endpoint again",
         10 => "let the peer receive, or look at why it does not",
@@ -54,6 +59,9 @@ fn is_loss(status: i32) -> bool {
 /// A failure that a device reports, in words.
 pub(super) fn device_failure(code: Code, status: i32) -> String {
     match device_status(status) {
+        Some(meaning) if is_closed_path(status) => {
+            format!("{meaning} (device status {status}); {CLOSED_EFA_PATH}")
+        }
         Some(meaning) => format!("{meaning} (device status {status})"),
         None => format!("{} ({code}, device status {status})", crate::ffi::describe(code)),
     }

@@ -3,12 +3,15 @@
 //! One mutex covers posting and polling (`core`); what an operation needs to be remembered is in a slot (`slot`);
 //! whoever waits polls (`wait`), and a thread sees to it that somebody does (`progress`).
 
+mod activity;
 pub(crate) mod call;
+mod card;
 mod clock;
 mod closing;
 mod config;
 pub(crate) mod core;
 mod failure;
+mod lock;
 mod op;
 mod open;
 mod progress;
@@ -19,6 +22,7 @@ pub(crate) mod tag;
 mod wait;
 mod workspace;
 
+pub use card::AddressCard;
 pub use config::EndpointConfig;
 pub(crate) use failure::NO_MESSAGE;
 use failure::TRUNCATED;

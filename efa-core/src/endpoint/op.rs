@@ -4,6 +4,7 @@ use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
@@ -83,7 +84,7 @@ impl<B: Send + 'static> Op<B> {
     }
 
     /// Asks for it to be cancelled. Only a receive that no message has come for can be; for anything else this does
-    /// nothing. Wait for it as usual: the result tells what happened, [`Error::Cancelled`](crate::Error::Cancelled) or a completion.
+    /// nothing. Wait for it as usual: the result tells what happened, [`Error::Cancelled`] or a completion.
     pub fn cancel(&self) {
         self.shared.ask_to_cancel(&self.state);
     }
@@ -160,6 +161,9 @@ impl Shared {
         let (about, started) = (record.about, record.started);
         let ending = record.ending.map(|(ending, _)| ending);
         let error = self.explain(&about, started, ending, &outcome, core.closed.as_deref());
+        if matches!(error, Error::Timeout { .. } | Error::Operation { .. }) {
+            self.failed.store(true, Ordering::Relaxed);
+        }
         core.release(id);
         error
     }

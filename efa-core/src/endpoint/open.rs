@@ -5,12 +5,13 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::thread::{self, JoinHandle};
 
+use super::card::{self, AddressCard};
 use super::config::EndpointConfig;
 use super::core::Core;
 use super::progress;
 use super::shared::Shared;
 use super::tag::MAX_RANKS;
-use crate::admission::Admission;
+use crate::admission::{Admission, Facts, Fingerprint};
 use crate::bootstrap::Liveness;
 use crate::error::{Error, Peer, Result};
 use crate::fabric::{self, Limits, Provider};
@@ -25,7 +26,7 @@ pub struct Unconnected {
     domain: Arc<Domain>,
     config: EndpointConfig,
     limits: Limits,
-    members: usize,
+    admission: Admission,
     address: Vec<u8>,
 }
 
@@ -40,6 +41,18 @@ impl Unconnected {
         self.vector.print(&self.address)
     }
 
+    /// What the other ranks need in order to connect to this endpoint: `facts` are those of this member, as they are
+    /// now.
+    pub fn card(&self, facts: &Facts) -> AddressCard {
+        let host = facts.member.host.clone().unwrap_or_default();
+        let peer = Peer { rank: facts.member.rank, host, address: self.printable_address() };
+        self.card_of(peer, Fingerprint::of_member(facts))
+    }
+
+    fn card_of(&self, peer: Peer, member: Fingerprint) -> AddressCard {
+        AddressCard { peer, address: self.address.clone(), member, admission: self.admission.fingerprint() }
+    }
+
     /// What all ranks must have in common, or they don't understand one another: provider, its protocol and version.
     pub fn protocol(&self) -> String {
         let info = self.domain.info();
@@ -47,31 +60,30 @@ impl Unconnected {
         format!("{} {} (protocol {protocol}.{version})", info.provider(), info.provider_version())
     }
 
-    /// Tells the endpoint who its peers are, by rank, itself included, and makes it ready for traffic.
+    /// Tells the endpoint who its peers are, by rank, itself included, and makes it ready for traffic. `me` is the rank
+    /// of this process.
+    ///
+    /// The cards must be those of the membership that this endpoint was opened for. Whoever was judged with other
+    /// members, or whose facts are no longer those it was judged by, is not of it; after such a change all need a new
+    /// admission and new endpoints.
     ///
     /// # Errors
-    /// [`Error::Misuse`] when the peers are not as many as were admitted, or `me` is not among them;
-    /// [`Error::Fabric`] when an address is not of this provider.
-    pub fn connect(
-        self,
-        me: usize,
-        peers: Vec<(Peer, Vec<u8>)>,
-        liveness: Arc<Liveness>,
-    ) -> Result<Endpoint> {
+    /// [`Error::Refused`] when a card is of another member or of another membership; [`Error::Misuse`] when the
+    /// cards are not as many as were admitted, not in order, or that of `me` is not ours; [`Error::Fabric`] when an
+    /// address is not of this provider.
+    pub fn connect(self, me: usize, cards: Vec<AddressCard>, liveness: Arc<Liveness>) -> Result<Endpoint> {
         let what = "cannot connect the endpoint";
-        if peers.len() != self.members {
-            return Err(Error::misuse(
-                what,
-                format!("there are {} peers, and {} members were admitted", peers.len(), self.members),
-                "let all members be judged together, and connect just those",
-            ));
+        card::check(&cards, me, &self.admission)?;
+        if cards[me].address != self.address {
+            let why = format!("the card of rank {me} has the address of another endpoint than this one");
+            return Err(Error::misuse(what, why, "give connect the rank that the card was made for"));
         }
-        if me >= peers.len() || peers.len() > MAX_RANKS {
-            let why = format!("rank {me} of {} ranks makes no sense; at most {MAX_RANKS} work", peers.len());
-            return Err(Error::misuse(what, why, "number the ranks from 0"));
+        if cards.len() > MAX_RANKS {
+            let why = format!("{} ranks are too many; at most {MAX_RANKS} work", cards.len());
+            return Err(Error::misuse(what, why, "use fewer ranks"));
         }
-        let mut addresses = Vec::with_capacity(peers.len());
-        for (peer, address) in &peers {
+        let mut addresses = Vec::with_capacity(cards.len());
+        for AddressCard { peer, address, .. } in &cards {
             // Lengths differ by provider; within one they are equal, but for names, which end in a zero.
             let is_name = self.config.provider == Provider::Shm && address.last() == Some(&0);
             // The first two bytes of a socket address are its family, from which libfabric takes the length.
@@ -88,8 +100,8 @@ impl Unconnected {
         }
         let room = [self.limits.send_depth, self.limits.receive_depth]
             .map(|depth| depth.clamp(1, self.config.depth));
-        let core = Core::new(self.handle, self.queue, room, peers.len());
-        let peers = peers.into_iter().map(|(peer, _)| peer).collect();
+        let core = Core::new(self.handle, self.queue, room, cards.len());
+        let peers = cards.into_iter().map(|card| card.peer).collect();
         let shared = Shared::new(core, self.domain, self.config, self.limits, me, addresses, peers, liveness);
         Endpoint::start(Arc::new(shared))
     }
@@ -154,7 +166,7 @@ impl Endpoint {
             domain,
             config,
             limits,
-            members: admission.members(),
+            admission: admission.clone(),
             address,
         })
     }
@@ -166,8 +178,10 @@ impl Endpoint {
     pub fn alone(admission: &Admission, config: EndpointConfig) -> Result<Self> {
         let endpoint = Self::open(admission, config)?;
         let peer = Peer { rank: 0, host: String::new(), address: endpoint.printable_address() };
-        let address = endpoint.address().to_vec();
-        endpoint.connect(0, vec![(peer, address)], Arc::new(Liveness::alone(1)))
+        // Nobody else is there who could have changed.
+        let member = admission.member(0).unwrap_or_else(|| admission.fingerprint());
+        let card = endpoint.card_of(peer, member);
+        endpoint.connect(0, vec![card], Arc::new(Liveness::alone(1)))
     }
 
     fn start(shared: Arc<Shared>) -> Result<Self> {
@@ -245,6 +259,17 @@ impl Endpoint {
     /// go of it: a peer died, or a deadline passed.
     pub fn is_open(&self) -> bool {
         self.shared.lock().is_open()
+    }
+
+    /// Whether an operation was overdue, or the provider failed it.
+    pub(crate) fn has_failed(&self) -> bool {
+        self.shared.failed.load(Ordering::Relaxed)
+    }
+
+    /// Closes the endpoint without giving operations under way the time to end.
+    pub(crate) fn abandon(&self, why: &str) {
+        let mut core = self.shared.lock();
+        self.shared.close_by_force(&mut core, why.into());
     }
 
     /// Closes the endpoint. Operations under way end with [`Error::Closed`].

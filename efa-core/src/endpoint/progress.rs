@@ -36,7 +36,14 @@ pub(super) fn run(shared: &Arc<Shared>) {
     // Kept from one turn of leading to the next, so that a long wait ends up asleep.
     let mut patience = None;
     let mut watch = Watch::default();
+    let activity = shared.lock().activity.clone();
     while !shared.stop.load(Ordering::Acquire) {
+        let others_poll = activity.polls() != seen && activity.tasks() == 0;
+        if others_poll && shared.clock.advance().wrapping_sub(watched) < WATCH_EVERY {
+            seen = activity.polls();
+            thread::park_timeout(Clock::TICK);
+            continue;
+        }
         let mut core = shared.lock();
         // Read under the lock: an operation must not have started later than what we take for now.
         let now = shared.clock.advance();
@@ -44,29 +51,29 @@ pub(super) fn run(shared: &Arc<Shared>) {
             watched = now;
             watch.look(shared, &mut core, now);
         }
-        if core.led || !core.followers.is_empty() || (core.polls != seen && core.tasks == 0) {
-            seen = core.polls;
+        if core.led || !core.followers.is_empty() || (activity.polls() != seen && activity.tasks() == 0) {
+            seen = activity.polls();
             nap = FIRST_NAP;
             drop(core);
             thread::park_timeout(Clock::TICK);
             continue;
         }
-        if core.tasks > 0 {
+        if activity.tasks() > 0 {
             // Nobody leads and tasks wait: lead for them, until the next look at the clock is due.
             core.led = true;
             let turn = std::time::Instant::now() + Clock::TICK;
-            let stop = |core: &mut Core| core.tasks == 0 || shared.stop.load(Ordering::Relaxed);
+            let stop = |core: &mut Core| core.activity.tasks() == 0 || shared.stop.load(Ordering::Relaxed);
             let (mut core, led) = shared.lead(core, Deadline(Some(turn)), &mut patience, stop);
             if led != Led::Lost {
                 core.led = false;
                 shared.hand_over_to_threads(&mut core);
             }
-            seen = core.polls;
+            seen = activity.polls();
             continue;
         }
         patience = None;
         let active = core.poll();
-        seen = core.polls;
+        seen = activity.polls();
         if active {
             nap = FIRST_NAP;
         } else if core.queue().wait_fd().is_some() {

@@ -8,12 +8,11 @@ use std::sync::{Arc, OnceLock};
 use std::thread::Thread;
 use std::time::Instant;
 
-use parking_lot::{Mutex, MutexGuard};
-
 use super::call::Call;
 use super::clock::Clock;
 use super::config::EndpointConfig;
 use super::core::Core;
+use super::lock::{Guard, Lock};
 use super::slot::{About, Kind, Operands, SlotId};
 use crate::bootstrap::Liveness;
 use crate::error::{Error, Peer, Result};
@@ -23,9 +22,7 @@ use crate::memory::Registrar;
 
 /// Everything about an endpoint that more than one thread uses.
 pub(crate) struct Shared {
-    core: Mutex<Core>,
-    /// How many threads want the lock and haven't got it.
-    queued: AtomicU32,
+    core: Lock<Core>,
     pub domain: Arc<Domain>,
     pub config: EndpointConfig,
     pub limits: Limits,
@@ -40,6 +37,8 @@ pub(crate) struct Shared {
     pub spin_now: AtomicU32,
     pub oversubscribed: bool,
     next_key: AtomicU64,
+    /// An operation was overdue, or the provider failed it.
+    pub failed: AtomicBool,
     pub stop: AtomicBool,
     pub progress_thread: OnceLock<Thread>,
 }
@@ -58,8 +57,7 @@ impl Shared {
     ) -> Self {
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
         Self {
-            core: Mutex::new(core),
-            queued: AtomicU32::new(0),
+            core: Lock::new(core),
             domain,
             limits,
             me,
@@ -71,6 +69,7 @@ impl Shared {
             oversubscribed: config.local_ranks > cores,
             // Keys of one run must not fit memory of another that had the same address.
             next_key: AtomicU64::new(first_key()),
+            failed: AtomicBool::new(false),
             config,
             stop: AtomicBool::new(false),
             progress_thread: OnceLock::new(),
@@ -80,25 +79,13 @@ impl Shared {
     /// Takes the endpoint's lock.
     #[inline]
     pub(crate) fn lock(&self) -> Locked<'_> {
-        let guard = match self.core.try_lock() {
-            Some(guard) => guard,
-            None => self.lock_slowly(),
-        };
-        Locked(ManuallyDrop::new(guard))
-    }
-
-    #[cold]
-    fn lock_slowly(&self) -> MutexGuard<'_, Core> {
-        self.queued.fetch_add(1, Ordering::Relaxed);
-        let guard = self.core.lock();
-        self.queued.fetch_sub(1, Ordering::Relaxed);
-        guard
+        Locked(ManuallyDrop::new(self.core.lock()))
     }
 
     /// Whether another thread waits for the lock.
     #[inline]
     pub(crate) fn is_contended(&self) -> bool {
-        self.queued.load(Ordering::Relaxed) > 0
+        self.core.is_contended()
     }
 
     /// The fabric address of a rank.
@@ -248,7 +235,7 @@ impl Registrar for Shared {
 }
 
 /// The core, locked. Notices that came up meanwhile are delivered when the lock has been released.
-pub(crate) struct Locked<'a>(ManuallyDrop<MutexGuard<'a, Core>>);
+pub(crate) struct Locked<'a>(ManuallyDrop<Guard<'a, Core>>);
 
 impl Deref for Locked<'_> {
     type Target = Core;
@@ -278,8 +265,8 @@ impl Drop for Locked<'_> {
 }
 
 #[cold]
-fn deliver(mut guard: MutexGuard<'_, Core>) {
-    let mutex = MutexGuard::mutex(&guard);
+fn deliver(mut guard: Guard<'_, Core>) {
+    let lock = guard.lock();
     let mut notices = std::mem::take(&mut guard.notices);
     drop(guard);
     for notice in notices.drain(..) {
@@ -289,7 +276,7 @@ fn deliver(mut guard: MutexGuard<'_, Core>) {
         }
     }
     // Give the empty list back, so that the next notice needs no allocation.
-    if let Some(mut core) = mutex.try_lock()
+    if let Some(mut core) = lock.try_lock()
         && core.notices.capacity() == 0
     {
         core.notices = notices;

@@ -136,9 +136,9 @@ pub(crate) fn find(provider: Provider, device: Option<&str>, source: Option<IpAd
         }
         Provider::Efa => format!(
             "run where there is an EFA and libfabric has its provider; here there are: {}",
-            available()
+            available_list()
         ),
-        _ => format!("use one of those here: {}", available()),
+        _ => format!("use one of those here: {}", available_list()),
     };
     Err(Error::Provider(Explanation::new(format!("cannot use provider {provider}"), why, remedy)))
 }
@@ -170,13 +170,14 @@ fn missing(provider: Provider, device: Option<&str>, source: Option<IpAddr>) -> 
     }
 }
 
-/// The names of the providers that have something to offer.
-fn available() -> String {
-    let names: Vec<_> = Provider::ALL
-        .into_iter()
-        .filter(|provider| device_count(*provider) > 0)
-        .map(Provider::name)
-        .collect();
+/// The names of the providers that have something to offer here.
+pub(crate) fn available() -> Vec<&'static str> {
+    let has_offers = |provider: &Provider| device_count(*provider) > 0;
+    Provider::ALL.into_iter().filter(has_offers).map(Provider::name).collect()
+}
+
+fn available_list() -> String {
+    let names = available();
     if names.is_empty() { "none".into() } else { names.join(", ") }
 }
 

@@ -6,6 +6,7 @@ use std::str::FromStr;
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
+use crate::settings;
 
 /// Which part of libfabric carries the traffic.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -77,10 +78,7 @@ impl ProviderChoice {
     /// # Errors
     /// [`Error::Setting`] when the variable names no provider.
     pub fn from_env() -> Result<Self> {
-        match std::env::var("EFA_PROVIDER") {
-            Ok(name) => name.parse(),
-            Err(_) => Ok(Self::Auto),
-        }
+        settings::variable("EFA_PROVIDER").map_or(Ok(Self::Auto), |name| name.parse())
     }
 }
 

@@ -93,7 +93,7 @@ pub(crate) fn host_member(rank: usize, machine: &str, network: &str) -> Facts {
             ipv6: Vec::new(),
         }],
     };
-    let host = HostFacts { memlock_bytes: Some(u64::MAX), efa_devices: 0 };
+    let host = HostFacts { memlock_bytes: Some(u64::MAX), efa_devices: 0, providers: Vec::new() };
     Facts { site: Site::Host, member, host: Some(host) }
 }
 

@@ -5,11 +5,11 @@ use std::sync::{Arc, Barrier, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use efa_core::admission::{self, Admission, Policy, SecurityGroups, source};
+use efa_core::admission::{self, Admission, Facts, Policy, SecurityGroups};
 use efa_core::bootstrap::Liveness;
-use efa_core::fabric::{self, Provider};
+use efa_core::fabric::Provider;
 use efa_core::memory::{Region, RemoteRegion};
-use efa_core::{Endpoint, EndpointConfig, Peer};
+use efa_core::{Endpoint, EndpointConfig, this_member};
 
 /// The provider under test: `EFA_TEST_PROVIDER`, else tcp.
 pub fn provider() -> Provider {
@@ -27,40 +27,31 @@ pub fn config() -> EndpointConfig {
     config
 }
 
-/// Admission of `members` ranks on this host.
-pub fn admission(members: usize) -> Admission {
-    let on_efa = provider() == Provider::Efa;
-    let member = |rank| {
-        let mut facts = source::host::facts(rank, Some([127, 0, 0, 1].into())).unwrap();
-        if let Some(host) = facts.host.as_mut().filter(|_| on_efa) {
-            // As `Init` does: an emulated device is not in sysfs, and needs no locked memory.
-            host.efa_devices =
-                fabric::offers().unwrap().iter().filter(|offer| offer.provider == Provider::Efa).count();
-            host.memlock_bytes =
-                host.memlock_bytes.filter(|_| std::env::var_os("EFA_EMULATOR_JOB").is_none());
-        }
-        facts
-    };
-    let facts: Vec<_> = (0..members).map(member).collect();
-    let policy = Policy::strict().requires_efa(on_efa);
-    admission::evaluate(&facts, &SecurityGroups::none(), &policy).admit().unwrap()
+/// The facts of `count` ranks on this host.
+pub fn members(count: usize) -> Vec<Facts> {
+    (0..count).map(|rank| this_member(rank, Some([127, 0, 0, 1].into())).unwrap()).collect()
+}
+
+/// The admission of these members.
+pub fn admit(members: &[Facts]) -> Admission {
+    let policy = Policy::strict().requires_efa(provider() == Provider::Efa);
+    admission::evaluate(members, &SecurityGroups::none(), &policy).admit().unwrap()
+}
+
+/// Admission of `count` ranks on this host.
+pub fn admission(count: usize) -> Admission {
+    admit(&members(count))
 }
 
 /// Opens `count` connected endpoints in this process.
 pub fn endpoints(count: usize, config: EndpointConfig) -> (Vec<Endpoint>, Arc<Liveness>) {
-    let admission = admission(count);
+    let members = members(count);
+    let admission = admit(&members);
     let open: Vec<_> = (0..count).map(|_| Endpoint::open(&admission, config.clone()).unwrap()).collect();
-    let peers: Vec<_> = open
-        .iter()
-        .enumerate()
-        .map(|(rank, endpoint)| {
-            let peer = Peer { rank, host: format!("node-{rank}"), address: endpoint.printable_address() };
-            (peer, endpoint.address().to_vec())
-        })
-        .collect();
+    let cards: Vec<_> = open.iter().zip(&members).map(|(endpoint, facts)| endpoint.card(facts)).collect();
     let liveness = Arc::new(Liveness::alone(count));
     let connect = |(rank, endpoint): (usize, efa_core::endpoint::Unconnected)| {
-        endpoint.connect(rank, peers.clone(), liveness.clone()).unwrap()
+        endpoint.connect(rank, cards.clone(), liveness.clone()).unwrap()
     };
     (open.into_iter().enumerate().map(connect).collect(), liveness)
 }

@@ -68,7 +68,7 @@ fn subnets(job: &Job<'_>, home: &Home<'_>) -> Vec<Finding> {
         );
         (Severity::Error, "members on different machines need a network that joins them")
     } else if job.policy.tcp_may_cross_subnets() {
-        (Severity::Warning, TCP_COST)
+        (Severity::Warning, if job.site == Site::Host { TCP_ROUTED } else { TCP_COST })
     } else if job.policy.subnets_may_differ() && job.site != Site::Host {
         (
             Severity::Warning,
@@ -89,6 +89,8 @@ fn subnets(job: &Job<'_>, home: &Home<'_>) -> Vec<Finding> {
 
 const TCP_COST: &str = "tcp across subnets was chosen in place of EFA: every message goes through the kernel, and one \
                         flow carries 5 Gbit/s, 10 in a cluster placement group";
+
+const TCP_ROUTED: &str = "tcp across networks was chosen: every message goes through the kernel and a router";
 
 /// One subnet is in one zone and one VPC, but different subnets need both to be known.
 fn unknown_places(job: &Job<'_>, home: &Home<'_>) -> Option<Finding> {

@@ -50,11 +50,23 @@ fn without_device(job: &Job<'_>) -> Option<Finding> {
     if names.is_empty() {
         return None;
     }
-    let message = format!("{} {} no EFA device in sight", shortened(&names), has_or_have(&names));
+    let others = match providers_of_all(job) {
+        none if none.is_empty() => String::new(),
+        others => format!(", only {}", others.join(", ")),
+    };
+    let message = format!("{} {} no EFA device in sight{others}", shortened(&names), has_or_have(&names));
     let why =
         "efa was asked for, and it needs the driver loaded and the device visible, in containers too".into();
     let fix = "sudo modprobe efa  # in a container: --device=/dev/infiniband/uverbs0".into();
     Some(error(FindingCode::NoEfaDevice, names, [message, why, fix]))
+}
+
+/// The providers that every member has.
+fn providers_of_all<'a>(job: &Job<'a>) -> Vec<&'a str> {
+    let mut offered = job.members.iter().map(|member| host(member).map_or(&[][..], |host| &host.providers));
+    let first = offered.next().unwrap_or_default();
+    let rest: Vec<&[String]> = offered.collect();
+    first.iter().filter(|name| rest.iter().all(|others| others.contains(name))).map(String::as_str).collect()
 }
 
 fn memlock(job: &Job<'_>) -> Option<Finding> {

@@ -4,6 +4,7 @@ mod home;
 mod identity;
 mod location;
 mod machine;
+mod path;
 mod placement;
 mod rules;
 mod sharing;
@@ -16,6 +17,8 @@ use super::policy::Policy;
 use super::remedy;
 use super::report::{Finding, FindingCode, Report, Severity};
 use home::Home;
+pub(crate) use path::CLOSED_EFA_PATH;
+pub use path::ClosedPath;
 use rules::Rules;
 
 /// Judges a job by the facts of all its members and the rules of their security groups.
@@ -35,6 +38,14 @@ pub fn evaluate(members: &[Facts], groups: &SecurityGroups, policy: &Policy) -> 
         findings.extend(placement::judge(&job));
         notes = job.notes();
     }
+    sort(&mut findings);
+    let refused = findings.iter().any(|finding| finding.severity == Severity::Error);
+    let admission = (!refused).then(|| Admission::new(members, site, policy));
+    Report { policy: policy.clone(), site, members: members.len(), findings, notes, admission }
+}
+
+/// Puts findings into the order that all members of a job see them in.
+fn sort(findings: &mut [Finding]) {
     findings.sort_by(|a, b| {
         let key = |finding: &Finding| (finding.severity, finding.code);
         key(a)
@@ -43,9 +54,6 @@ pub fn evaluate(members: &[Facts], groups: &SecurityGroups, policy: &Policy) -> 
             .then_with(|| a.members.cmp(&b.members))
             .then_with(|| a.message.cmp(&b.message))
     });
-    let refused = findings.iter().any(|finding| finding.severity == Severity::Error);
-    let admission = (!refused).then(|| Admission::new(members, site, policy));
-    Report { policy: policy.clone(), site, members: members.len(), findings, notes, admission }
 }
 
 /// The members with what is looked at of each, in the order of their ranks.

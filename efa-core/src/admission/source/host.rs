@@ -10,7 +10,7 @@ use if_addrs::{IfAddr, Interface};
 use crate::admission::facts::{
     Facts, HostFacts, InterfaceFacts, InterfaceKind, MemberFacts, PlacementFacts, Site,
 };
-use crate::error::{Error, Explanation, Result};
+use crate::error::{Error, Result};
 
 /// Amazon's number as a PCI vendor.
 const AMAZON_VENDOR: &str = "0x1d0f";
@@ -31,14 +31,12 @@ pub fn on_ec2() -> bool {
 /// that doesn't answer.
 pub fn facts(rank: usize, address: Option<IpAddr>) -> Result<Facts> {
     if on_ec2() {
-        return Err(Error::Refused {
-            undetermined: true,
-            text: Explanation::new(
-                format!("cannot tell who rank {rank} is [identity-unknown]"),
-                "this is an EC2 instance, where the host's own addresses say nothing about subnet and security groups",
-                "judge the job from files with 'efa doctor --members FILE --security-groups FILE'",
-            ),
-        });
+        return Err(Error::refused(
+            true,
+            format!("cannot tell who rank {rank} is [identity-unknown]"),
+            "this is an EC2 instance, where the host's own addresses say nothing about subnet and security groups",
+            "judge the job from files with 'efa doctor --members FILE --security-groups FILE'",
+        ));
     }
     let interfaces = if_addrs::get_if_addrs().map_err(|source| {
         Error::system(source, "cannot list this host's addresses", "check that the process may open a socket")
@@ -155,7 +153,11 @@ fn host_facts_at(root: &Path) -> Result<HostFacts> {
             )
         })?,
     };
-    Ok(HostFacts { memlock_bytes: Some(memlock_bytes), efa_devices: efa_devices(root) })
+    Ok(HostFacts {
+        memlock_bytes: Some(memlock_bytes),
+        efa_devices: efa_devices(root),
+        providers: Vec::new(),
+    })
 }
 
 /// The soft limit in the text of `/proc/self/limits`.

@@ -1,0 +1,398 @@
+//! What a host must have for EFA and shared memory: the state of the system in, checks out.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+use crate::bytes::Bytes;
+
+/// What libfabric's efa provider locks when it opens an endpoint, rounded up.
+const LOCKED_PER_ENDPOINT: u64 = 160 << 20;
+/// What an endpoint of the shm provider takes in /dev/shm.
+const SHARED_PER_RANK: u64 = 16 << 20;
+const AMAZON_VENDOR: &str = "0x1d0f";
+/// PCI device numbers of EFAs of all generations begin so.
+const EFA_DEVICES: &str = "0xefa";
+
+/// One thing that was looked at.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Check {
+    pub(super) name: String,
+    pub(super) state: State,
+    /// What was found.
+    pub(super) detail: String,
+    /// The command that mends it, if something should be mended.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) fix: Option<String>,
+}
+
+/// How a check turned out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(super) enum State {
+    /// As it should be.
+    Ok,
+    /// Worth knowing.
+    Note,
+    /// In the way of something that this host could do.
+    Warning,
+}
+
+/// What the checks look at.
+#[derive(Debug)]
+pub(super) struct System<'a> {
+    /// The root of the file system.
+    pub(super) root: &'a Path,
+    /// How many bytes may be locked; `None` where that is not known.
+    pub(super) memlock: Option<u64>,
+    /// How many EFA devices the system has, by its driver.
+    pub(super) driven: usize,
+    /// How many libfabric sees.
+    pub(super) offered: usize,
+    pub(super) providers: Vec<String>,
+    /// Such as `1.22, vendored (path)`.
+    pub(super) libfabric: String,
+    /// Size and free space of /dev/shm, in bytes.
+    pub(super) shared: Option<(u64, u64)>,
+    pub(super) local_ranks: usize,
+    /// What the variable `container` or Kubernetes' say.
+    pub(super) container: Option<String>,
+    /// Whether the device is an emulated one, and the plan of its faults.
+    pub(super) emulated: Option<String>,
+}
+
+impl System<'_> {
+    /// All checks, in a fixed order.
+    pub(super) fn checks(&self) -> Vec<Check> {
+        let mut checks = vec![
+            self.libfabric(),
+            self.providers(),
+            self.device(),
+            self.driver(),
+            self.nodes(),
+            self.memlock(),
+            self.huge_pages(),
+            self.shared_memory(),
+            self.container(),
+        ];
+        checks.extend(self.emulated.as_ref().map(|plan| {
+            let plan =
+                if plan.is_empty() { "without faults".into() } else { format!("with the faults '{plan}'") };
+            note("emulated-efa", format!("the EFA is an emulated one, {plan}"))
+        }));
+        checks
+    }
+
+    fn libfabric(&self) -> Check {
+        ok("libfabric", self.libfabric.clone())
+    }
+
+    fn providers(&self) -> Check {
+        let names = if self.providers.is_empty() { "none".into() } else { self.providers.join(", ") };
+        if self.driven > self.offered {
+            let (driven, offered) = (self.driven, self.offered);
+            let detail = format!("{names}; the system has {driven} EFA, and libfabric offers {offered}");
+            return match self.uverbs().is_empty() {
+                true => warning("providers", detail, self.show_devices()),
+                false => warning(
+                    "providers",
+                    detail,
+                    "LIBFABRIC_DIR=/opt/amazon/efa cargo build --release  # a libfabric with the efa provider".into(),
+                ),
+            };
+        }
+        ok("providers", names)
+    }
+
+    fn device(&self) -> Check {
+        match (self.on_the_bus(), self.driven) {
+            (0, 0) => note("efa-device", "no EFA on the PCI bus".into()),
+            (bus, driven) => ok("efa-device", format!("{} on the PCI bus, {driven} driven", bus.max(driven))),
+        }
+    }
+
+    fn driver(&self) -> Check {
+        let module = self.root.join("sys/module/efa");
+        let version = fs::read_to_string(module.join("version")).unwrap_or_default();
+        match (module.exists(), self.on_the_bus()) {
+            (true, _) if version.trim().is_empty() => ok("efa-driver", "loaded".into()),
+            (true, _) => ok("efa-driver", format!("loaded, version {}", version.trim())),
+            (false, 0) => note("efa-driver", "not loaded, and nothing to drive".into()),
+            (false, _) => warning("efa-driver", "not loaded".into(), "sudo modprobe efa".into()),
+        }
+    }
+
+    fn nodes(&self) -> Check {
+        let nodes = self.uverbs();
+        let names: Vec<String> = nodes.iter().map(|node| node.display().to_string()).collect();
+        match (nodes.len(), self.driven) {
+            (0, 0) => note("device-nodes", "no /dev/infiniband/uverbs*".into()),
+            (0, driven) => {
+                let place = if self.container.is_some() { "this container" } else { "/dev/infiniband" };
+                let detail = format!("the host has {driven} EFA, and {place} shows none");
+                warning("device-nodes", detail, self.show_devices())
+            }
+            (shown, driven) if shown < driven => {
+                let detail = format!("the host has {driven} EFA, and only {} is here", names.join(", "));
+                warning("device-nodes", detail, self.show_devices())
+            }
+            _ => ok("device-nodes", names.join(", ")),
+        }
+    }
+
+    fn memlock(&self) -> Check {
+        match self.memlock {
+            None => note("memlock-limit", "not known".into()),
+            Some(u64::MAX) => ok("memlock-limit", "unlimited".into()),
+            Some(bytes) if bytes >= LOCKED_PER_ENDPOINT => ok("memlock-limit", Bytes(bytes).to_string()),
+            Some(bytes) => {
+                let detail =
+                    format!("{}; an EFA endpoint locks {}", Bytes(bytes), Bytes(LOCKED_PER_ENDPOINT));
+                match self.driven.max(self.on_the_bus()) {
+                    0 => note("memlock-limit", detail),
+                    _ => warning(
+                        "memlock-limit",
+                        detail,
+                        "ulimit -l unlimited  # in a container: --ulimit memlock=-1".into(),
+                    ),
+                }
+            }
+        }
+    }
+
+    fn huge_pages(&self) -> Check {
+        let memory = fs::read_to_string(self.root.join("proc/meminfo")).unwrap_or_default();
+        let field = |name: &str| {
+            let line = memory.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'));
+            line?.split_whitespace().next()?.parse::<u64>().ok()
+        };
+        let (total, free, kib) = (field("HugePages_Total"), field("HugePages_Free"), field("Hugepagesize"));
+        match (total, free, kib) {
+            (Some(0) | None, _, _) => {
+                let detail = "none reserved: buffers are of ordinary pages".into();
+                let fix =
+                    Some("sudo sysctl vm.nr_hugepages=1024  # if buffers shall be of huge pages".into());
+                Check { fix, ..note("huge-pages", detail) }
+            }
+            (Some(total), free, kib) => {
+                let (free, size) = (free.unwrap_or(0), Bytes(kib.unwrap_or(2048) << 10));
+                ok("huge-pages", format!("{total} of {size}, {free} free"))
+            }
+        }
+    }
+
+    fn shared_memory(&self) -> Check {
+        let Some((size, free)) = self.shared else {
+            return warning(
+                "shared-memory",
+                "there is no /dev/shm".into(),
+                "sudo mount -t tmpfs none /dev/shm".into(),
+            );
+        };
+        let wanted = SHARED_PER_RANK * self.local_ranks as u64;
+        let detail = format!("/dev/shm has {} free of {}", Bytes(free), Bytes(size));
+        if free >= wanted {
+            return ok("shared-memory", detail);
+        }
+        let detail = format!("{detail}; {} ranks on shm take {}", self.local_ranks, Bytes(wanted));
+        let fix = match self.container {
+            Some(_) => "docker run --shm-size=1g ...".into(),
+            None => "sudo mount -o remount,size=1g /dev/shm".into(),
+        };
+        warning("shared-memory", detail, fix)
+    }
+
+    fn container(&self) -> Check {
+        match &self.container {
+            Some(kind) => note("container", kind.clone()),
+            None => ok("container", "none".into()),
+        }
+    }
+
+    /// How many EFAs are plugged in, driven or not. Containers see the host's bus.
+    fn on_the_bus(&self) -> usize {
+        let Ok(devices) = fs::read_dir(self.root.join("sys/bus/pci/devices")) else { return 0 };
+        let has = |device: &Path, file: &str, start: &str| {
+            fs::read_to_string(device.join(file)).is_ok_and(|text| text.trim().starts_with(start))
+        };
+        devices
+            .flatten()
+            .map(|entry| entry.path())
+            .filter(|path| has(path, "vendor", AMAZON_VENDOR) && has(path, "device", EFA_DEVICES))
+            .count()
+    }
+
+    /// The device nodes that verbs go through.
+    fn uverbs(&self) -> Vec<PathBuf> {
+        let Ok(nodes) = fs::read_dir(self.root.join("dev/infiniband")) else { return Vec::new() };
+        let mut found: Vec<PathBuf> = nodes
+            .flatten()
+            .filter(|node| node.file_name().to_string_lossy().starts_with("uverbs"))
+            .map(|node| Path::new("/dev/infiniband").join(node.file_name()))
+            .collect();
+        found.sort();
+        found
+    }
+
+    /// The command that makes the device nodes show.
+    fn show_devices(&self) -> String {
+        match &self.container {
+            Some(kind) if kind == "kubernetes" => {
+                "kubectl apply -f efa-k8s-device-plugin.yml  # and ask for vpc.amazonaws.com/efa in the pod's limits".into()
+            }
+            Some(_) => "docker run --device=/dev/infiniband/uverbs0 --ulimit memlock=-1 ...".into(),
+            None => "sudo modprobe ib_uverbs".into(),
+        }
+    }
+}
+
+/// Finds out whether this is a container, and of which kind.
+pub(super) fn container(root: &Path, variable: impl Fn(&str) -> Option<String>) -> Option<String> {
+    if variable("KUBERNETES_SERVICE_HOST").is_some() {
+        return Some("kubernetes".into());
+    }
+    if root.join(".dockerenv").exists() {
+        return Some("docker".into());
+    }
+    if root.join("run/.containerenv").exists() {
+        return Some("podman".into());
+    }
+    // podman, systemd-nspawn and lxc set it.
+    variable("container").filter(|kind| !kind.is_empty())
+}
+
+/// The text in a colour of the terminal, if it shall have one.
+pub(super) fn paint(coloured: bool, colour: &str, text: &str) -> String {
+    if coloured { format!("\x1b[{colour}m{text}\x1b[0m") } else { text.to_owned() }
+}
+
+fn ok(name: &str, detail: String) -> Check {
+    Check { name: name.into(), state: State::Ok, detail, fix: None }
+}
+
+fn note(name: &str, detail: String) -> Check {
+    Check { state: State::Note, ..ok(name, detail) }
+}
+
+fn warning(name: &str, detail: String, fix: String) -> Check {
+    Check { state: State::Warning, fix: Some(fix), ..ok(name, detail) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A folder that stands in for `/`, with the given files in it.
+    fn root(files: &[(&str, &str)]) -> tempfile::TempDir {
+        let root = tempfile::tempdir().expect("a scratch folder");
+        for (path, text) in files {
+            let path = root.path().join(path);
+            fs::create_dir_all(path.parent().expect("a path below the root")).expect("a writable folder");
+            fs::write(path, text).expect("a writable folder");
+        }
+        root
+    }
+
+    fn system(root: &Path) -> System<'_> {
+        System {
+            root,
+            memlock: Some(8 << 20),
+            driven: 0,
+            offered: 0,
+            providers: vec!["shm".into(), "tcp".into()],
+            libfabric: "1.22, vendored".into(),
+            shared: Some((1 << 30, 1 << 30)),
+            local_ranks: 4,
+            container: None,
+            emulated: None,
+        }
+    }
+
+    fn check(system: &System<'_>, name: &str) -> Check {
+        system.checks().into_iter().find(|check| check.name == name).expect("there is such a check")
+    }
+
+    const DEVICE: [(&str, &str); 2] = [
+        ("sys/bus/pci/devices/0000:00:1e.0/vendor", "0x1d0f\n"),
+        ("sys/bus/pci/devices/0000:00:1e.0/device", "0xefa1\n"),
+    ];
+
+    #[test]
+    fn a_laptop_has_notes_and_no_warnings() {
+        let root = root(&[("proc/meminfo", "MemTotal: 1 kB\nHugePages_Total:       0\n")]);
+        let checks = system(root.path()).checks();
+        assert!(checks.iter().all(|check| check.state != State::Warning), "{checks:?}");
+    }
+
+    #[test]
+    fn an_efa_instance_in_order_has_no_warnings() {
+        let files = [
+            DEVICE[0],
+            DEVICE[1],
+            ("sys/module/efa/version", "2.13.0g\n"),
+            ("dev/infiniband/uverbs0", ""),
+            (
+                "proc/meminfo",
+                "HugePages_Total:    5128\nHugePages_Free:     5000\nHugepagesize:       2048 kB\n",
+            ),
+        ];
+        let root = root(&files);
+        let system = System { memlock: Some(u64::MAX), driven: 1, offered: 1, ..system(root.path()) };
+        assert!(system.checks().iter().all(|check| check.state == State::Ok), "{:?}", system.checks());
+        assert_eq!(check(&system, "efa-driver").detail, "loaded, version 2.13.0g");
+        assert_eq!(check(&system, "huge-pages").detail, "5128 of 2 MiB, 5000 free");
+    }
+
+    #[test]
+    fn a_device_that_the_container_does_not_show_is_told_from_one_that_is_not_there() {
+        let root = root(&[DEVICE[0], DEVICE[1], ("sys/module/efa/version", "2.13.0g\n")]);
+        let inside = System { driven: 1, container: Some("docker".into()), ..system(root.path()) };
+        let nodes = check(&inside, "device-nodes");
+        assert_eq!(nodes.state, State::Warning);
+        assert_eq!(nodes.detail, "the host has 1 EFA, and this container shows none");
+        assert!(nodes.fix.expect("a command").contains("--device=/dev/infiniband/uverbs0"));
+        assert_eq!(check(&inside, "memlock-limit").state, State::Warning);
+        let pod = System { container: Some("kubernetes".into()), ..inside };
+        assert!(check(&pod, "device-nodes").fix.expect("a command").contains("device-plugin"));
+    }
+
+    #[test]
+    fn a_missing_driver_and_a_libfabric_without_efa_are_two_things() {
+        let root = root(&[DEVICE[0], DEVICE[1], ("dev/infiniband/uverbs0", "")]);
+        let driver = check(&system(root.path()), "efa-driver");
+        assert_eq!((driver.state, driver.fix.as_deref()), (State::Warning, Some("sudo modprobe efa")));
+        let without = System { driven: 1, offered: 0, ..system(root.path()) };
+        let providers = check(&without, "providers");
+        assert_eq!(providers.state, State::Warning);
+        assert!(providers.fix.expect("a command").contains("LIBFABRIC_DIR"), "{}", providers.detail);
+    }
+
+    #[test]
+    fn shared_memory_must_hold_the_ranks_of_the_host() {
+        let root = root(&[]);
+        let free = |free: u64, local_ranks| System {
+            shared: Some((64 << 20, free)),
+            local_ranks,
+            ..system(root.path())
+        };
+        assert_eq!(check(&free(64 << 20, 4), "shared-memory").state, State::Ok);
+        let short = check(&free(64 << 20, 5), "shared-memory");
+        assert_eq!(short.state, State::Warning);
+        assert!(short.detail.contains("5 ranks on shm take 80 MiB"), "{}", short.detail);
+        let none = System { shared: None, ..system(root.path()) };
+        assert_eq!(check(&none, "shared-memory").state, State::Warning);
+    }
+
+    #[test]
+    fn containers_are_recognised_by_what_their_engines_leave() {
+        let none = |_: &str| None;
+        assert_eq!(container(root(&[]).path(), none), None);
+        assert_eq!(container(root(&[(".dockerenv", "")]).path(), none).as_deref(), Some("docker"));
+        assert_eq!(container(root(&[("run/.containerenv", "")]).path(), none).as_deref(), Some("podman"));
+        let only = |name: &'static str| move |asked: &str| (asked == name).then(|| "lxc".to_owned());
+        assert_eq!(container(root(&[]).path(), only("container")).as_deref(), Some("lxc"));
+        let pod = container(root(&[(".dockerenv", "")]).path(), only("KUBERNETES_SERVICE_HOST"));
+        assert_eq!(pod.as_deref(), Some("kubernetes"));
+    }
+}

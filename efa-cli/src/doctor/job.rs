@@ -1,0 +1,120 @@
+//! All ranks of a job together: rank 0 prints one report for all of them.
+
+use std::process::ExitCode;
+use std::time::Duration;
+
+use efa_core::admission::{ClosedPath, Facts};
+use efa_core::bootstrap::Control;
+use efa_core::{Error, Init, Judged};
+use serde::{Serialize, de::DeserializeOwned};
+
+use super::matrix::Matrix;
+use super::pairs::{Known, Next};
+use super::{Diagnosis, EXIT_UNDETERMINED, host, pairs, policy, provider, status, tell};
+use crate::cli::DoctorArgs;
+use crate::failure::{EXIT_USAGE, Failure};
+
+/// How long all the measuring may take; pairs that it does not get to have no time.
+const TIMING: Duration = Duration::from_secs(60);
+/// How often pairs are tried of which nothing is known because a closed path took down an endpoint.
+const ATTEMPTS: usize = 4;
+/// How long the ranks wait for one another between the steps; none takes long.
+const STEP: Duration = Duration::from_secs(120);
+
+/// Judges the job that this process is a rank of, tries its pairs if it is admitted, and looks at its hosts.
+pub(super) fn doctor(args: &DoctorArgs) -> Result<ExitCode, Failure> {
+    let mut init = Init::from_env()?;
+    init.provider = provider(args)?;
+    init.policy = policy(args)?;
+    if let Some(path) = &args.security_groups {
+        init.security_groups = Some(path.clone());
+    }
+    let (rank, limit) = (init.job.rank, init.path);
+    let (is_first_of_host, local_ranks) = (init.job.local_rank == 0, init.job.local_size);
+    let judged = init.judge().map_err(|error| failure(error, rank))?;
+    let diagnosis = examine(&judged, is_first_of_host, local_ranks, limit).map_err(|error| {
+        if !matches!(error, Error::Aborted { .. } | Error::PeerLost { .. }) {
+            judged.control().abort(&error.to_string());
+        }
+        failure(error, rank)
+    })?;
+    let told = if rank == 0 { tell(args, &diagnosis) } else { Ok(status(&diagnosis)) };
+    // A launcher may end the job once a rank has ended with a status other than 0, so nobody goes before it is told.
+    judged.control().barrier("the report", STEP).map_err(|error| failure(error, rank))?;
+    told
+}
+
+fn examine(
+    judged: &Judged,
+    is_first_of_host: bool,
+    local_ranks: usize,
+    limit: Duration,
+) -> Result<Diagnosis, Error> {
+    let control = judged.control();
+    // Ranks of a host see the same, and a thousand of them need not say it.
+    let state = is_first_of_host.then(|| host::State::of_this_host(local_ranks));
+    let states = exchange(control, "the state of the hosts", &(host::name(), state))?;
+    let hosts = Some(host::group(states));
+    let provider = Some(judged.provider());
+    let mut report = judged.report().clone();
+    let mut pairs = None;
+    if report.admitted() && control.size() > 1 {
+        let matrix = try_pairs(judged, limit)?;
+        let members: Vec<Facts> = judged.members().cloned().collect();
+        let closed: Vec<ClosedPath> = matrix.closed().collect();
+        report = report.with_closed_paths(&members, &closed);
+        pairs = Some(matrix);
+    }
+    Ok(Diagnosis { report, provider, hosts, pairs })
+}
+
+fn try_pairs(judged: &Judged, limit: Duration) -> Result<Matrix, Error> {
+    let control = judged.control();
+    let mut known = Known::new();
+    let mut endpoint = judged.open()?;
+    for _ in 0..ATTEMPTS {
+        let reached = exchange(control, "who was reached", &pairs::reach(&endpoint, &known, limit))?;
+        let next = pairs::learn(&mut known, &reached);
+        if next != Next::GoOn {
+            drop(endpoint);
+            endpoint = judged.open()?;
+        }
+        if next != Next::OpenAndTry {
+            break;
+        }
+    }
+    let timed = exchange(control, "the times", &pairs::time(&endpoint, &known, TIMING))?;
+    Ok(pairs::matrix(control.size(), &known, &timed))
+}
+
+/// Gives what every rank has to every rank.
+fn exchange<T: Serialize + DeserializeOwned>(
+    control: &Control,
+    label: &str,
+    mine: &T,
+) -> Result<Vec<T>, Error> {
+    let mine = serde_json::to_vec(mine).expect("plain data");
+    let all = control.exchange(label, &mine, STEP)?;
+    let understand = |(rank, wire): (usize, &Vec<u8>)| {
+        serde_json::from_slice(wire).map_err(|error| {
+            Error::rendezvous(
+                format!("cannot understand rank {rank}"),
+                error.to_string(),
+                "start the same build of efa on every host",
+            )
+        })
+    };
+    all.iter().enumerate().map(understand).collect()
+}
+
+/// No verdict was reached. What another rank has told is not told again by all the rest.
+fn failure(error: Error, rank: usize) -> Failure {
+    let exit = match error {
+        Error::Misuse(_) | Error::Setting(_) => EXIT_USAGE,
+        _ => EXIT_UNDETERMINED,
+    };
+    match error {
+        Error::Aborted { .. } | Error::PeerLost { .. } if rank > 0 => Failure::quiet(exit),
+        error => Failure::new(error, exit),
+    }
+}

@@ -1,0 +1,108 @@
+//! `efa doctor`: judges the host, the job that it is started in, or one that files describe.
+
+mod checks;
+mod host;
+mod job;
+mod matrix;
+mod pairs;
+
+use std::io;
+use std::process::ExitCode;
+
+use efa_core::admission::source::{self, file};
+use efa_core::admission::{Facts, Policy, Report, evaluate};
+use efa_core::bootstrap::{Job, Launcher};
+use efa_core::fabric::{Provider, ProviderChoice};
+use efa_core::{Error, this_member};
+use serde::Serialize;
+
+use crate::cli::DoctorArgs;
+use crate::failure::{EXIT_USAGE, Failure, colourful};
+use crate::stdout;
+use host::Host;
+use matrix::Matrix;
+
+/// The status that says that something could not be determined.
+const EXIT_UNDETERMINED: u8 = 3;
+
+/// What is told; in this order as JSON.
+#[derive(Serialize)]
+struct Diagnosis {
+    #[serde(flatten)]
+    report: Report,
+    /// What the ranks of a job would use.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    provider: Option<Provider>,
+    /// The state of the hosts; absent where files describe the job.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    hosts: Option<Vec<Host>>,
+    /// Which pairs of a job were tried, and what came of it; absent where none were.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pairs: Option<Matrix>,
+}
+
+/// Prints the report and exits as it says: 0 admitted, 1 refused, 3 undetermined.
+pub(crate) fn doctor(args: &DoctorArgs) -> Result<ExitCode, Failure> {
+    let job = Job::from_env()?;
+    match &args.members {
+        Some(path) => {
+            // Status 1 means "refused", so no other failure may look like it.
+            let members = file::read_members(path).map_err(|error| Failure::new(error, EXIT_USAGE))?;
+            let report = judge(args, &members)?;
+            let diagnosis = Diagnosis { report, provider: None, hosts: None, pairs: None };
+            // All ranks of a job would say the same.
+            if job.rank == 0 { tell(args, &diagnosis) } else { Ok(status(&diagnosis)) }
+        }
+        None if job.launcher == Launcher::Alone => {
+            let me = this_member(0, None).map_err(|error| Failure::new(error, EXIT_UNDETERMINED))?;
+            let report = judge(args, &[me])?;
+            let hosts = Some(host::group(vec![(host::name(), Some(host::State::of_this_host(1)))]));
+            tell(args, &Diagnosis { report, provider: None, hosts, pairs: None })
+        }
+        None => job::doctor(args),
+    }
+}
+
+fn judge(args: &DoctorArgs, members: &[Facts]) -> Result<Report, Failure> {
+    let groups = source::rules_for(members, args.security_groups.as_deref())
+        .map_err(|error| Failure::new(error, EXIT_USAGE))?;
+    let efa = provider(args)? == ProviderChoice::Only(Provider::Efa);
+    Ok(evaluate(members, &groups, &policy(args)?.requires_efa(efa)))
+}
+
+/// The provider asked for: by option, else by the environment.
+fn provider(args: &DoctorArgs) -> Result<ProviderChoice, Error> {
+    args.provider.map_or_else(ProviderChoice::from_env, Ok)
+}
+
+/// The policy: by option, else by the environment.
+fn policy(args: &DoctorArgs) -> Result<Policy, Error> {
+    args.policy.clone().map_or_else(Policy::from_env, Ok)
+}
+
+fn tell(args: &DoctorArgs, diagnosis: &Diagnosis) -> Result<ExitCode, Failure> {
+    if args.json {
+        stdout::print_json(diagnosis)?;
+    } else {
+        stdout::print(&diagnosis.to_table(colourful(&io::stdout())))?;
+    }
+    Ok(status(diagnosis))
+}
+
+fn status(diagnosis: &Diagnosis) -> ExitCode {
+    ExitCode::from(diagnosis.report.exit_status())
+}
+
+impl Diagnosis {
+    fn to_table(&self, coloured: bool) -> String {
+        let mut text = self.report.to_table(coloured);
+        if let Some(pairs) = &self.pairs {
+            let provider = self.provider.map(|provider| format!(" on {provider}")).unwrap_or_default();
+            text += &format!("\n{}", pairs.to_table(&provider, coloured));
+        }
+        if let Some(hosts) = &self.hosts {
+            text += &format!("\n{}", host::to_table(hosts, coloured));
+        }
+        text
+    }
+}

@@ -1,0 +1,117 @@
+//! A job whose members have met and been judged: [`Judged`].
+
+use std::thread;
+use std::time::{Duration, Instant};
+
+use super::introduction::{Introduction, parse};
+use super::path;
+use super::{Init, call_off};
+use crate::admission::{Facts, Report};
+use crate::bootstrap::Control;
+use crate::collective::Communicator;
+use crate::endpoint::{AddressCard, Endpoint};
+use crate::error::{Error, Result};
+use crate::fabric::Provider;
+
+/// How long the other ranks of a refused job wait for rank 0, which has the finding, to be gone.
+const FIRST_RANK_LEAVES: Duration = Duration::from_secs(2);
+/// How long rank 0's program then has to print it: many launchers end a job as soon as one rank has ended.
+const FIRST_RANK_SPEAKS: Duration = Duration::from_millis(250);
+
+/// A job whose members have met and been judged, and that has nothing open yet: what [`Init::judge`] gives.
+#[derive(Debug)]
+pub struct Judged {
+    pub(super) init: Init,
+    pub(super) control: Control,
+    pub(super) members: Vec<Introduction>,
+    pub(super) provider: Provider,
+    pub(super) report: Report,
+}
+
+impl Judged {
+    /// The verdict; byte for byte the same at all ranks.
+    pub fn report(&self) -> &Report {
+        &self.report
+    }
+
+    /// The facts that it was made from, by rank.
+    pub fn members(&self) -> impl Iterator<Item = &Facts> {
+        self.members.iter().map(|member| &member.facts)
+    }
+
+    /// The provider that the job would use.
+    pub fn provider(&self) -> Provider {
+        self.provider
+    }
+
+    /// The connection to the other members.
+    pub fn control(&self) -> &Control {
+        &self.control
+    }
+
+    /// Opens this rank's endpoint and connects it to the others, without trying whether messages get through: for
+    /// programs that try that themselves, as `efa doctor` does. All ranks must call it.
+    ///
+    /// # Errors
+    /// [`Error::Refused`] when the job is not admitted; [`Error::Provider`] and [`Error::Fabric`] when the endpoint can't
+    /// be opened.
+    pub fn open(&self) -> Result<Endpoint> {
+        let admission = self.report.admit()?;
+        let (init, control) = (&self.init, &self.control);
+        let mut config = init.endpoint.clone().provider(self.provider);
+        let host = &self.members[control.rank()].host;
+        config.local_ranks = self.members.iter().filter(|member| member.host == *host).count();
+        config.source = config.source.or(Some(control.local_address()));
+        let opened = Endpoint::open(&admission, config)?;
+        control.agree("the provider and its protocol", &opened.protocol(), init.arrival)?;
+        let mine = opened.card(&self.members[control.rank()].facts);
+        let mine = serde_json::to_vec(&mine).expect("an address is plain data");
+        let all = control.exchange("endpoint addresses", &mine, init.arrival)?;
+        let cards: Vec<AddressCard> =
+            all.iter().enumerate().map(|(rank, wire)| parse(rank, wire)).collect::<Result<_>>()?;
+        opened.connect(control.rank(), cards, control.liveness())
+    }
+
+    /// Opens the endpoint, tries the path to the neighbours, and returns the communicator.
+    ///
+    /// # Errors
+    /// As [`init`](super::init).
+    pub fn join(self) -> Result<Communicator> {
+        match self.connect() {
+            Ok(endpoint) => Communicator::new(endpoint, self.control, self.report),
+            Err(error) => Err(self.give_up(error)),
+        }
+    }
+
+    fn connect(&self) -> Result<Endpoint> {
+        let endpoint = self.open()?;
+        let patience = self.init.path + self.init.arrival;
+        let closed = path::try_neighbours(&self.control, &endpoint, self.init.path, patience)?;
+        if closed.is_empty() {
+            return Ok(endpoint);
+        }
+        endpoint.abandon("the job was refused");
+        let facts: Vec<Facts> = self.members().cloned().collect();
+        let report = self.report.clone().with_closed_paths(&facts, &closed);
+        Err(report.admit().expect_err("a closed path refuses the job"))
+    }
+
+    /// Leaves the job with an error, which people are to read once: where all ranks have come to the same refusal,
+    /// rank 0 tells it.
+    fn give_up(self, error: Error) -> Error {
+        let Error::Refused { undetermined, .. } = error else {
+            call_off(&self.control, &error);
+            return error;
+        };
+        if self.control.rank() == 0 {
+            return error;
+        }
+        let liveness = self.control.liveness();
+        let until = Instant::now() + FIRST_RANK_LEAVES;
+        while !liveness.status(0).is_gone() && Instant::now() < until {
+            thread::sleep(Duration::from_millis(5));
+        }
+        thread::sleep(FIRST_RANK_SPEAKS);
+        Error::refused_elsewhere(undetermined, self.control.peers()[0].clone())
+    }
+}

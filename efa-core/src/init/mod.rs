@@ -1,0 +1,155 @@
+//! From the environment to a communicator: [`init`].
+
+mod introduction;
+mod judged;
+mod path;
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use crate::admission::{self, Facts, Policy, Report, source};
+use crate::bootstrap::{Control, ControlConfig, Job};
+use crate::collective::Communicator;
+use crate::endpoint::EndpointConfig;
+use crate::error::{Error, Result};
+use crate::fabric::{self, Provider, ProviderChoice};
+use crate::settings;
+pub use introduction::this_member;
+use introduction::{Introduction, choose_provider, parse};
+pub use judged::Judged;
+
+/// Joins the job that this process belongs to, and returns the communicator of all its ranks.
+///
+/// Which job that is, the environment says: that of `efa run`, torchrun, Slurm, Open MPI or MPICH; without any of them
+/// the process is a job of one. The members meet, are judged ([`admission`]), agree on a provider,
+/// open their endpoints and try the path to their neighbours.
+///
+/// ```no_run
+/// use efa_core::collective::ReduceOp;
+/// # fn main() -> efa_core::Result<()> {
+/// let world = efa_core::init()?;
+/// let mut gradient = vec![world.rank() as f32; 1024];
+/// world.all_reduce_in_place(&mut gradient, ReduceOp::Sum)?;
+/// # Ok(())
+/// # }
+/// ```
+///
+/// # Errors
+/// [`Error::Setting`] for an environment that makes no sense; [`Error::Rendezvous`] and [`Error::Timeout`] when the
+/// members don't find one another; [`Error::Refused`] when the job is not admitted, or a message between neighbours
+/// does not get through; [`Error::Provider`] when the provider asked for is not here.
+pub fn init() -> Result<Communicator> {
+    Init::from_env()?.join()
+}
+
+/// How to join a job, for those who want it otherwise than [`init`] does.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct Init {
+    /// Which job, and which of its ranks. Default: what the environment says.
+    pub job: Job,
+    /// Which provider. Default: `EFA_PROVIDER`, else the best that all ranks have.
+    pub provider: ProviderChoice,
+    /// What to judge the members by. Default: `EFA_POLICY`, else one subnet.
+    pub policy: Policy,
+    /// The rules of the security groups, as `aws ec2 describe-security-groups` prints them; read by rank 0. Default:
+    /// none, which on EC2 means unknown.
+    pub security_groups: Option<PathBuf>,
+    /// How the endpoint waits; its provider and address are chosen by what the members agree on. Default: see there.
+    pub endpoint: EndpointConfig,
+    /// How long to wait for all members to arrive. Default: 60 s; `EFA_ARRIVAL_TIMEOUT`, in seconds, overrides it.
+    pub arrival: Duration,
+    /// How long the first message to a neighbour may take. Default: 10 s. On EFA a wrong security group would
+    /// otherwise hang for minutes.
+    pub path: Duration,
+}
+
+impl Init {
+    /// The defaults, and what the environment says.
+    ///
+    /// # Errors
+    /// [`Error::Setting`] for a variable that makes no sense.
+    pub fn from_env() -> Result<Self> {
+        let arrival = settings::seconds("EFA_ARRIVAL_TIMEOUT", Duration::from_secs(60), 0.1..=86_400.0)?;
+        Ok(Self {
+            job: Job::from_env()?,
+            provider: ProviderChoice::from_env()?,
+            policy: Policy::from_env()?,
+            security_groups: settings::variable("EFA_SECURITY_GROUPS").map(PathBuf::from),
+            endpoint: EndpointConfig::from_env()?,
+            arrival,
+            path: Duration::from_secs(10),
+        })
+    }
+
+    /// Joins the job: see [`init`].
+    ///
+    /// # Errors
+    /// As [`init`].
+    pub fn join(self) -> Result<Communicator> {
+        self.judge()?.join()
+    }
+
+    /// Meets the other members and judges the job with them, and opens nothing yet. All ranks must call it.
+    ///
+    /// # Errors
+    /// As [`init`], except that a job which is refused is no error here: the report says so.
+    pub fn judge(self) -> Result<Judged> {
+        let control = self.job.connect(&ControlConfig::default(), self.arrival)?;
+        match self.assess(&control) {
+            Ok((members, provider, report)) => Ok(Judged { init: self, control, members, provider, report }),
+            Err(error) => {
+                call_off(&control, &error);
+                Err(error)
+            }
+        }
+    }
+
+    /// What the members agree on, who they are, and what follows.
+    fn assess(&self, control: &Control) -> Result<(Vec<Introduction>, Provider, Report)> {
+        let wanted = format!("provider {}, {} policy", self.provider, self.policy);
+        control.agree("what was asked for", &wanted, self.arrival)?;
+        let mine = Introduction::of_this_process(control)?;
+        if !mine.efa && fabric::is_emulated() && self.provider == ProviderChoice::Only(Provider::Efa) {
+            // The judges would speak of drivers; what is missing here is a part of the software.
+            fabric::find(Provider::Efa, None, None)?;
+        }
+        let mine = serde_json::to_vec(&mine).expect("facts are plain data");
+        let all = control.exchange("who the members are", &mine, self.arrival)?;
+        let members: Vec<Introduction> =
+            all.iter().enumerate().map(|(rank, wire)| parse(rank, wire)).collect::<Result<_>>()?;
+        let provider = choose_provider(self.provider, &members);
+        let report = self.evaluate(control, &members, provider)?;
+        Ok((members, provider, report))
+    }
+
+    /// Judges the job; every rank comes to the same report.
+    fn evaluate(&self, control: &Control, members: &[Introduction], provider: Provider) -> Result<Report> {
+        let facts: Vec<Facts> = members.iter().map(|member| member.facts.clone()).collect();
+        let file = self.security_groups.as_deref();
+        let rules = if control.rank() == 0 {
+            let rules = source::rules_for(&facts, file)?;
+            let wire = serde_json::to_vec(&rules).expect("rules are plain data");
+            control.broadcast_from_root("the rules of the security groups", Some(&wire), self.arrival)?;
+            rules
+        } else {
+            let wire = control.broadcast_from_root("the rules of the security groups", None, self.arrival)?;
+            parse(0, &wire)?
+        };
+        let policy = self.policy.clone().requires_efa(provider == Provider::Efa);
+        Ok(admission::evaluate(&facts, &rules, &policy))
+    }
+}
+
+/// Tells the others why this rank gives up; without this they would only see that it is gone.
+fn call_off(control: &Control, error: &Error) {
+    let is_known = match error {
+        Error::Aborted { .. } => true,
+        // On efa a peer can be alive, and out of reach.
+        Error::PeerLost { peer, .. } => control.liveness().status(peer.rank).is_gone(),
+        _ => false,
+    };
+    if !is_known {
+        control.abort(&error.to_string());
+    }
+}

@@ -1,0 +1,42 @@
+//! What the environment sets: variables as text, and as a number of seconds.
+
+use std::ops::RangeInclusive;
+use std::time::Duration;
+
+use crate::error::{Error, Result};
+
+/// A variable's value without white space around it; an empty one counts as not set.
+pub(crate) fn variable(name: &str) -> Option<String> {
+    std::env::var(name).ok().map(|value| value.trim().to_owned()).filter(|value| !value.is_empty())
+}
+
+/// A variable that holds seconds, or `default` where it is not set.
+pub(crate) fn seconds(name: &str, default: Duration, limits: RangeInclusive<f64>) -> Result<Duration> {
+    variable(name).map_or(Ok(default), |value| parse(name, &value, default, limits))
+}
+
+fn parse(name: &str, value: &str, default: Duration, limits: RangeInclusive<f64>) -> Result<Duration> {
+    match value.parse::<f64>() {
+        Ok(seconds) if limits.contains(&seconds) => Ok(Duration::from_secs_f64(seconds)),
+        _ => Err(Error::setting(
+            format!("cannot use {name}={value}"),
+            format!("it is not a number of seconds between {} and {}", limits.start(), limits.end()),
+            format!("set it like {name}={}, or unset it", default.as_secs()),
+        )),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn seconds_lie_within_their_limits() {
+        let parse = |value| parse("EFA_TIMEOUT", value, Duration::from_secs(300), 0.001..=60.0);
+        assert_eq!(parse("0.5").unwrap(), Duration::from_millis(500));
+        for nonsense in ["0", "61", "soon", "NaN", "-1", "inf"] {
+            let error = parse(nonsense).unwrap_err().to_string();
+            assert!(error.contains(nonsense) && error.contains("EFA_TIMEOUT=300"), "{error}");
+        }
+    }
+}
