@@ -104,7 +104,7 @@ fn all_types_and_operations_reduce_right() {
         assert_eq!((&records[0]["dtype"], &records[0]["wrong"]), (&dtype.into(), &0.into()));
     }
     for op in ["sum", "product", "min", "max", "average"] {
-        for algorithm in ["ring", "recursive-doubling"] {
+        for algorithm in ["ring", "recursive-doubling", "all-pairs"] {
             let arguments = [
                 "all-reduce",
                 "-n",

@@ -213,6 +213,9 @@ fn predictions_follow_the_costs_of_the_algorithms() {
     assert!((6.0 * 15.0..6.0 * 17.0).contains(&doubling), "{doubling}");
     let ring = time(Algorithm::Ring, 64, 8);
     assert!((60.0 * 15.0..140.0 * 17.0).contains(&ring), "{ring}");
+    // One latency, and what the further messages of each rank take to send and to receive.
+    let pairs = time(Algorithm::AllPairs, 4, 8);
+    assert!(pairs < time(Algorithm::RecursiveDoubling, 4, 8) && pairs > 15.0, "{pairs}");
     // 7/8 of the bytes reduced at 8 GB/s while they arrive, then moved at 12.5 GB/s, and little else.
     let bytes = 64 << 20;
     let least = 7.0 / 8.0 * bytes as f64 * (1.0 / 8e3 + 1.0 / 12.5e3);

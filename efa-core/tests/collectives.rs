@@ -57,7 +57,7 @@ fn choose(world: &mut Communicator, algorithm: Algorithm) {
 fn an_all_reduce_of_every_type_and_operation_agrees_with_the_reference() {
     for size in JOBS {
         run(size, |mut world| {
-            for algorithm in [Algorithm::RecursiveDoubling, Algorithm::Ring] {
+            for &algorithm in Algorithm::of(Collective::AllReduce) {
                 choose(&mut world, algorithm);
                 for op in ReduceOp::ALL {
                     all_reduce::<f16>(&world, 37, op);
@@ -82,7 +82,7 @@ fn an_all_reduce_of_every_type_and_operation_agrees_with_the_reference() {
 fn an_all_reduce_works_at_every_length() {
     for size in JOBS {
         run(size, |mut world| {
-            for algorithm in [Algorithm::RecursiveDoubling, Algorithm::Ring, Algorithm::Auto] {
+            for &algorithm in Algorithm::of(Collective::AllReduce).iter().chain(&[Algorithm::Auto]) {
                 world.set_options(Options { algorithm, ..Options::default() });
                 for len in [0, 1, 2, size - 1, size + 1, 1023] {
                     all_reduce::<u32>(&world, len, ReduceOp::Sum);
@@ -96,7 +96,7 @@ fn an_all_reduce_works_at_every_length() {
 fn an_all_reduce_of_a_million_elements_is_right() {
     for size in [2, 3, 4] {
         run(size, |mut world| {
-            for algorithm in [Algorithm::RecursiveDoubling, Algorithm::Ring] {
+            for &algorithm in Algorithm::of(Collective::AllReduce) {
                 world.set_options(Options { algorithm, ..Options::default() });
                 let len = 1 << 20;
                 let mut data: Vec<u32> = (0..len).map(|place| place as u32 + world.rank() as u32).collect();
@@ -112,7 +112,7 @@ fn an_all_reduce_of_a_million_elements_is_right() {
 #[test]
 fn every_rank_gets_the_same_bits() {
     let reference = std::sync::Mutex::new(None);
-    for algorithm in [Algorithm::RecursiveDoubling, Algorithm::Ring] {
+    for &algorithm in Algorithm::of(Collective::AllReduce) {
         *reference.lock().unwrap() = None;
         run(5, |mut world| {
             choose(&mut world, algorithm);

@@ -41,6 +41,7 @@ pub(super) fn doctor(args: &DoctorArgs) -> Result<ExitCode, Failure> {
     let told = if rank == 0 { tell(args, &diagnosis) } else { Ok(status(&diagnosis)) };
     // A launcher may end the job once a rank has ended with a status other than 0, so nobody goes before it is told.
     judged.control().barrier("the report", STEP).map_err(|error| failure(error, rank))?;
+    judged.leave();
     told
 }
 

@@ -1,5 +1,7 @@
 //! The pairs of a job as a matrix: time or failure.
 
+use std::cmp::Reverse;
+
 use efa_core::admission::ClosedPath;
 use serde::{Serialize, Serializer};
 
@@ -8,6 +10,8 @@ use super::checks::paint;
 /// Up to so many ranks every pair has its place in the table.
 const SHOWN_UP_TO: usize = 16;
 const WIDTH: usize = 9;
+/// In larger jobs so many ranks with closed paths are named.
+const RANKS_SHOWN: usize = 5;
 
 /// What came of the pairs that were tried.
 #[derive(Debug)]
@@ -55,8 +59,28 @@ impl Matrix {
         let mut text = format!("pairs tried{where_}: {tried}{sample}, {verdict}{}\n", self.times());
         if self.ranks <= SHOWN_UP_TO {
             text += &self.grid(coloured);
+        } else if closed > 0 {
+            text += &self.most_closed();
         }
         text
+    }
+
+    /// The ranks that most closed paths lead to or from: one host that is cut off closes many.
+    fn most_closed(&self) -> String {
+        let mut closed = vec![0; self.ranks];
+        let mut tried = vec![0; self.ranks];
+        for pair in &self.pairs {
+            for rank in [pair.from, pair.to] {
+                tried[rank] += 1;
+                closed[rank] += usize::from(pair.open == Some(false));
+            }
+        }
+        let mut ranks: Vec<usize> = (0..self.ranks).filter(|&rank| closed[rank] > 0).collect();
+        ranks.sort_by_key(|&rank| (Reverse(closed[rank]), rank));
+        let named = ranks.iter().take(RANKS_SHOWN);
+        let named: Vec<_> =
+            named.map(|&rank| format!("rank {rank} ({} of {})", closed[rank], tried[rank])).collect();
+        format!("  most closed: {}\n", named.join(", "))
     }
 
     fn times(&self) -> String {
@@ -138,6 +162,19 @@ mod tests {
         assert_eq!(
             table,
             "pairs tried: 1000 of 999000, all open; one way 5.0 us at the median, 5.0 us at most (rank 999 to 998)\n"
+        );
+    }
+
+    #[test]
+    fn a_rank_that_is_cut_off_stands_out_in_a_large_job() {
+        let way = |from, to| pair(from, to, None, (from == 5 || to == 5).then_some("lost"));
+        let pairs =
+            (0..20).flat_map(|from| (0..20).filter(move |&to| to != from).map(move |to| way(from, to)));
+        let table = Matrix { ranks: 20, pairs: pairs.collect() }.to_table("", false);
+        assert_eq!(
+            table,
+            "pairs tried: 380, 38 closed\n\
+             \u{20} most closed: rank 5 (38 of 38), rank 0 (2 of 38), rank 1 (2 of 38), rank 2 (2 of 38), rank 3 (2 of 38)\n"
         );
     }
 

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::fmt;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use super::execute::{Buffers, Elements, ExecutorState, Prepared, run};
@@ -39,7 +39,9 @@ pub struct Communicator {
 }
 
 struct State {
-    schedules: HashMap<Key, Prepared>,
+    schedules: HashMap<Key, Arc<Prepared>>,
+    /// The one used last: loops call the same collective again and again.
+    last: Option<(Key, Arc<Prepared>)>,
     executor: ExecutorState,
     scratch: RegisteredBuf<u8>,
     /// How many collectives there have been; part of their messages' tags.
@@ -60,6 +62,7 @@ impl Communicator {
         let scratch = endpoint.allocate(1)?;
         let state = State {
             schedules: HashMap::new(),
+            last: None,
             executor: ExecutorState::default(),
             scratch,
             number: 0,
@@ -243,18 +246,13 @@ impl Communicator {
         }
         let key = Key { call, element_bytes: elements.dtype.size(), options: self.options };
         let state = &mut *state;
-        if !state.schedules.contains_key(&key) {
-            let schedule = match self.report.ring_order() {
-                Some(order) => plan_in_order(&call, key.element_bytes, &key.options, order)?,
-                None => plan(&call, key.element_bytes, &key.options)?,
-            };
-            let prepared = Prepared::new(schedule)?;
-            if state.schedules.len() >= SCHEDULES {
-                state.schedules.clear();
+        let prepared = match &state.last {
+            Some((last, prepared)) if *last == key => prepared,
+            _ => {
+                let prepared = self.prepare(&mut state.schedules, key)?;
+                &state.last.insert((key, prepared)).1
             }
-            state.schedules.insert(key, prepared);
-        }
-        let prepared = &state.schedules[&key];
+        };
         // Set until the end is reached, however this is left.
         state.failed = true;
         let wanted = prepared.schedule().len_of(super::schedule::BufferId::Scratch) * key.element_bytes;
@@ -270,6 +268,23 @@ impl Communicator {
         state.number += 1;
         state.failed = false;
         Ok(())
+    }
+
+    /// The schedule for a call, made when there is none yet.
+    fn prepare(&self, schedules: &mut HashMap<Key, Arc<Prepared>>, key: Key) -> Result<Arc<Prepared>> {
+        if let Some(prepared) = schedules.get(&key) {
+            return Ok(prepared.clone());
+        }
+        let schedule = match self.report.ring_order() {
+            Some(order) => plan_in_order(&key.call, key.element_bytes, &key.options, order)?,
+            None => plan(&key.call, key.element_bytes, &key.options)?,
+        };
+        let prepared = Arc::new(Prepared::new(schedule)?);
+        if schedules.len() >= SCHEDULES {
+            schedules.clear();
+        }
+        schedules.insert(key, prepared.clone());
+        Ok(prepared)
     }
 
     /// Leaves in good order, if the job can be left so; `gives_up` says that this rank can't.

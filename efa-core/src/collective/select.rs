@@ -31,6 +31,8 @@ pub enum Algorithm {
     ScatterAllGather,
     /// All-reduce by exchanging everything with ever more distant ranks.
     RecursiveDoubling,
+    /// All-reduce by sending everything to everybody.
+    AllPairs,
     /// All-reduce, all-gather and reduce-scatter by passing blocks around a ring.
     Ring,
 }
@@ -71,6 +73,7 @@ impl Algorithm {
             Self::Chain => "chain",
             Self::ScatterAllGather => "scatter-all-gather",
             Self::RecursiveDoubling => "recursive-doubling",
+            Self::AllPairs => "all-pairs",
             Self::Ring => "ring",
         }
     }
@@ -80,7 +83,7 @@ impl Algorithm {
         match collective {
             Collective::Barrier => &[Self::Dissemination],
             Collective::Broadcast => &[Self::Tree, Self::Chain, Self::ScatterAllGather],
-            Collective::AllReduce => &[Self::RecursiveDoubling, Self::Ring],
+            Collective::AllReduce => &[Self::RecursiveDoubling, Self::AllPairs, Self::Ring],
             Collective::AllGather | Collective::ReduceScatter => &[Self::Ring],
         }
     }
@@ -175,6 +178,11 @@ fn cost(algorithm: Algorithm, call: &Call, element_bytes: usize, options: &Optio
             let folding = if call.size.is_power_of_two() { 0.0 } else { 1.0 };
             (rounds + folding) * (latency + total) + rounds * REDUCTION_PER_BYTE * total
         }
+        (Collective::AllReduce, Algorithm::AllPairs) => {
+            // Each further message costs once where it is sent, and once where it is received.
+            let further = 2.0 * PIPELINED_MESSAGE * (n - 2.0).max(0.0);
+            (1.0 + further) * latency + (n - 1.0) * (1.0 + REDUCTION_PER_BYTE) * total
+        }
         (Collective::AllReduce, Algorithm::Ring) => {
             let share = (n - 1.0) / n * total;
             // Only the reduction of the last piece of a block is not hidden behind a transfer.
@@ -196,7 +204,9 @@ mod tests {
     #[test]
     fn small_messages_take_the_least_latency_and_large_ones_the_least_traffic() {
         for size in [2, 3, 4, 7, 8, 64, 512] {
-            assert_eq!(chosen(Collective::AllReduce, size, 8), Algorithm::RecursiveDoubling, "{size}");
+            let small =
+                if (3..=8).contains(&size) { Algorithm::AllPairs } else { Algorithm::RecursiveDoubling };
+            assert_eq!(chosen(Collective::AllReduce, size, 8), small, "{size}");
             assert_eq!(chosen(Collective::AllReduce, size, 1 << 30), Algorithm::Ring, "{size}");
             assert_eq!(chosen(Collective::Broadcast, size, 8), Algorithm::Tree, "{size}");
         }

@@ -136,7 +136,9 @@ impl Shared {
                 let text = Explanation::new(what, why, "post a larger buffer; probe tells a message's size");
                 Error::Truncated { capacity: about.bytes, text }
             }
-            code if self.config.provider == Provider::Efa && code != CANCELLED => {
+            code if self.config.provider == Provider::Efa
+                && (code != CANCELLED || device_status(error.provider_code).is_some()) =>
+            {
                 let status = error.provider_code;
                 let why = device_failure(code, status);
                 let peer = about.peer.and_then(|rank| self.peers.get(rank as usize));

@@ -14,6 +14,8 @@ use super::slot::{Notice, SlotId};
 
 /// Polls between two looks at the clock and at who else wants the lock.
 const POLLS_PER_ROUND: usize = 16;
+/// How often a waiter yields between two looks at the clock where there are more ranks than cores.
+const TURNS_PER_LOOK: u32 = 16;
 /// How long a waiter yields before it sleeps. Long, since a nap costs far more than a few turns of the scheduler.
 const YIELD: Duration = Duration::from_millis(1);
 /// The same where there are more ranks than cores, and yielding is what lets the others answer.
@@ -146,7 +148,7 @@ impl Shared {
             true => Duration::ZERO,
             false => Duration::from_micros(self.spin_now.load(Ordering::Relaxed).into()),
         };
-        Patience { since: Instant::now(), spin, nap: FIRST_NAP, slept: false }
+        Patience { since: None, turns: 0, spin, nap: FIRST_NAP, slept: false }
     }
 
     /// Spins, yields or sleeps, whichever it is time for.
@@ -158,7 +160,13 @@ impl Shared {
         patience: &mut Patience,
         deadline: Deadline,
     ) -> (Locked<'a>, bool) {
-        let waited = patience.since.elapsed();
+        patience.turns += 1;
+        if self.oversubscribed && patience.turns % TURNS_PER_LOOK != 0 {
+            drop(core);
+            thread::yield_now();
+            return (self.lock(), false);
+        }
+        let waited = patience.since.get_or_insert_with(Instant::now).elapsed();
         if waited < patience.spin {
             if core.notices.is_empty() && !self.is_contended() {
                 return (core, false);
@@ -279,7 +287,9 @@ impl Drop for Unwinding {
 
 /// How far a waiter has got from spinning to sleeping.
 pub(super) struct Patience {
-    since: Instant,
+    /// Since the first look at the clock.
+    since: Option<Instant>,
+    turns: u32,
     spin: Duration,
     nap: Duration,
     slept: bool,

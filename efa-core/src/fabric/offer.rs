@@ -129,6 +129,11 @@ pub(crate) fn find(provider: Provider, device: Option<&str>, source: Option<IpAd
         Provider::Shm => {
             "free space in /dev/shm or make it larger (docker run --shm-size), or use tcp".into()
         }
+        Provider::Efa if is_emulated() => {
+            "look for a line of efa-emulator's above; if there is none, use a libfabric with the efa provider, or build \
+             with the feature `vendored-efa`"
+                .into()
+        }
         Provider::Efa => format!(
             "run where there is an EFA and libfabric has its provider; here there are: {}",
             available_list()
@@ -152,6 +157,12 @@ fn missing(provider: Provider, device: Option<&str>, source: Option<IpAddr>) -> 
     match (device, source) {
         (Some(device), _) => format!("it has no device '{device}'"),
         (None, Some(source)) => format!("it has no device with address {source}"),
+        (None, None) if provider == Provider::Efa && is_emulated() => {
+            let Library { version, origin, .. } = library();
+            format!(
+                "there is no emulated device: libfabric {version} ({origin}) lacks the efa provider, or the emulator failed"
+            )
+        }
         (None, None) if provider == Provider::Efa => {
             "there is no EFA here, or this libfabric lacks the provider".into()
         }

@@ -72,6 +72,11 @@ impl Judged {
         opened.connect(control.rank(), cards, control.liveness())
     }
 
+    /// Leaves the job in good order without having joined it, when all ranks do so.
+    pub fn leave(self) {
+        self.control.leave();
+    }
+
     /// Opens the endpoint, tries the path to the neighbours, and returns the communicator.
     ///
     /// # Errors

@@ -12,7 +12,7 @@ use crate::bootstrap::{Control, ControlConfig, Job};
 use crate::collective::Communicator;
 use crate::endpoint::EndpointConfig;
 use crate::error::{Error, Result};
-use crate::fabric::{Provider, ProviderChoice};
+use crate::fabric::{self, Provider, ProviderChoice};
 use crate::settings;
 pub use introduction::this_member;
 use introduction::{Introduction, choose_provider, parse};
@@ -110,6 +110,10 @@ impl Init {
         let wanted = format!("provider {}, {} policy", self.provider, self.policy);
         control.agree("what was asked for", &wanted, self.arrival)?;
         let mine = Introduction::of_this_process(control)?;
+        if !mine.efa && fabric::is_emulated() && self.provider == ProviderChoice::Only(Provider::Efa) {
+            // The judges would speak of drivers; what is missing here is a part of the software.
+            fabric::find(Provider::Efa, None, None)?;
+        }
         let mine = serde_json::to_vec(&mine).expect("facts are plain data");
         let all = control.exchange("who the members are", &mine, self.arrival)?;
         let mut members: Vec<Introduction> =

@@ -3,6 +3,7 @@
 //! In the costs given, `n` is the number of ranks, `B` the bytes of the whole and `L` the latency of a message.
 
 mod all_gather_ring;
+mod all_reduce_all_pairs;
 mod all_reduce_recursive_doubling;
 mod all_reduce_ring;
 mod barrier_dissemination;
@@ -41,6 +42,7 @@ pub fn build(algorithm: Algorithm, call: &Call, segment: usize) -> Result<Schedu
         (Collective::AllReduce, Algorithm::RecursiveDoubling) => {
             all_reduce_recursive_doubling::schedule(call)
         }
+        (Collective::AllReduce, Algorithm::AllPairs) => all_reduce_all_pairs::schedule(call),
         (Collective::AllReduce, Algorithm::Ring) => all_reduce_ring::schedule(call, segment),
         (Collective::AllGather, Algorithm::Ring) => all_gather_ring::schedule(call, segment),
         (Collective::ReduceScatter, Algorithm::Ring) => reduce_scatter_ring::schedule(call, segment),
@@ -107,7 +109,7 @@ mod tests {
         let call = Call::new(Collective::AllReduce, 0, 4, 10);
         for algorithm in [Algorithm::Auto, Algorithm::Dissemination, Algorithm::Tree] {
             let message = build(algorithm, &call, 1).unwrap_err().to_string();
-            assert!(message.contains("recursive-doubling, ring"), "{message}");
+            assert!(message.contains("recursive-doubling, all-pairs, ring"), "{message}");
         }
         assert!(build(Algorithm::Ring, &call, 0).is_err());
         assert!(build(Algorithm::Ring, &call.at_rank(4), 1).is_err());
