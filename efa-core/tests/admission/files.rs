@@ -105,6 +105,8 @@ fn a_file_that_is_not_there_or_too_large_is_refused() {
     large.as_file().set_len(100_000_000).expect("a file with a hole");
     let error = source::file::read_members(large.path()).expect_err("too large").to_string();
     assert!(error.contains("larger than 64 MiB"), "{error}");
+    let error = source::file::read_security_groups(large.path()).expect_err("too large").to_string();
+    assert!(error.contains("larger than 64 MiB"), "{error}");
 }
 
 #[test]

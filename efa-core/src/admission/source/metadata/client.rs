@@ -18,8 +18,10 @@ const LONGEST_TOKEN: usize = 4096;
 /// No key that is read here has a value near this.
 const LONGEST_VALUE: u64 = 64 << 10;
 
-/// How often a request is made before its failure counts. Every one waits twice as long as the one before.
-const ATTEMPTS: u32 = 6;
+/// How often a request is made before its failure counts, every time after twice the pause: of a service that is
+/// there and busy, and of one that doesn't answer at all.
+const BUSY_ATTEMPTS: u32 = 6;
+const SILENT_ATTEMPTS: u32 = 3;
 const FIRST_PAUSE: Duration = Duration::from_millis(50);
 
 /// One reading of the metadata.
@@ -100,11 +102,13 @@ impl<'a> Client<'a> {
     fn ask<B: Request>(&self, key: &str, request: impl Fn(&Agent) -> B) -> Result<Answer, MetadataFailure> {
         let mut pause = FIRST_PAUSE;
         let mut last = MetadataFailure::TimedOut;
-        for attempt in 0..ATTEMPTS {
-            if attempt > 0 {
+        let (mut attempts, mut silent) = (0, 0);
+        while attempts < BUSY_ATTEMPTS && silent < SILENT_ATTEMPTS {
+            if attempts > 0 {
                 std::thread::sleep((pause + jitter(pause)).min(self.left()));
                 pause *= 2;
             }
+            attempts += 1;
             let limit = self.settings.attempt.min(self.left());
             if limit.is_zero() {
                 break;
@@ -116,7 +120,10 @@ impl<'a> Client<'a> {
                 Ok(answer) => return Ok(answer),
                 Err(error) => match failure(key, &error) {
                     malformed @ MetadataFailure::Malformed(_) => return Err(malformed),
-                    passing => last = passing,
+                    passing => {
+                        silent += 1;
+                        last = passing;
+                    }
                 },
             }
         }

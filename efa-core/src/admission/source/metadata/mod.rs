@@ -34,8 +34,8 @@ pub struct Metadata {
     pub endpoint: String,
     /// Whether it must not be asked at all.
     pub disabled: bool,
-    /// How long one request may take. Default: 1 s; the service is on the same machine and answers within
-    /// milliseconds, and when the hop limit is too low it never answers.
+    /// How long one request may take. Default: 2 s; the service is on the same machine and answers within
+    /// milliseconds, and when the hop limit is too low it never answers, which is believed after three requests.
     pub attempt: Duration,
     /// How long all requests together may take. Default: 15 s, since many ranks of one instance may ask at the same
     /// time and are then slowed down.
@@ -59,7 +59,7 @@ impl Metadata {
         Ok(Self {
             endpoint: endpoint.trim_end_matches('/').to_owned(),
             disabled: false,
-            attempt: Duration::from_secs(1),
+            attempt: Duration::from_secs(2),
             deadline: Duration::from_secs(15),
         })
     }
