@@ -26,11 +26,19 @@ fn facts(server: &Server, rank: usize) -> Facts {
 
 /// Two members of which the second's service is in trouble; the report on both.
 fn refused(trouble: impl Fn(&Request) -> Option<Reply> + Send + Sync + 'static) -> (MetadataFailure, Report) {
+    refused_after(Duration::from_secs(2), trouble)
+}
+
+/// The same with so much time for each request.
+fn refused_after(
+    attempt: Duration,
+    trouble: impl Fn(&Request) -> Option<Reply> + Send + Sync + 'static,
+) -> (MetadataFailure, Report) {
     let members = uniform(2);
     let good = serve(&members);
     let bad = serve_with(&members, trouble);
     let mut second = Metadata::at(&endpoint_of(&bad, 1)).expect("an address");
-    second.attempt = Duration::from_millis(100);
+    second.attempt = attempt;
     let second = second.facts(1).expect("a failure");
     let failure = second.failure.clone().expect("a failure");
     let report = evaluate(&[facts(&good, 0), second], &groups("right"), &strict());
@@ -122,7 +130,8 @@ fn a_service_that_is_switched_off_for_the_instance_is_named() {
 #[test]
 fn answers_that_do_not_reach_a_container_are_a_matter_of_the_hop_limit() {
     let began = Instant::now();
-    let (failure, report) = refused(|request| is_token(request).then_some(Reply::Silence));
+    let silent = |request: &Request| is_token(request).then_some(Reply::Silence);
+    let (failure, report) = refused_after(Duration::from_millis(200), silent);
     assert_eq!(failure, MetadataFailure::TimedOut);
     assert!(fix(&report).ends_with("--http-put-response-hop-limit 2"), "{report}");
     assert!(began.elapsed() < Duration::from_secs(10), "{:?}", began.elapsed());

@@ -114,10 +114,10 @@ fn a_rule_that_is_just_being_added_is_seen_at_the_second_look() {
     let facts = facts(&members);
     let server = Replay::of(&members).serve(&moto(), |_| None);
     let mut api = api(&server);
-    api.second_look = Duration::from_millis(1500);
+    api.second_look = Duration::from_secs(4);
     let lookup = std::thread::scope(|scope| {
         scope.spawn(|| {
-            std::thread::sleep(Duration::from_millis(700));
+            std::thread::sleep(Duration::from_millis(500));
             wait(account.let_itself_out("sg-1"));
         });
         api.look_up(&facts, None)
