@@ -161,7 +161,7 @@ impl Shared {
         deadline: Deadline,
     ) -> (Locked<'a>, bool) {
         patience.turns += 1;
-        if self.oversubscribed && patience.turns % TURNS_PER_LOOK != 0 {
+        if self.oversubscribed && !patience.turns.is_multiple_of(TURNS_PER_LOOK) {
             drop(core);
             thread::yield_now();
             return (self.lock(), false);

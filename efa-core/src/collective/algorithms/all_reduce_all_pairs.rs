@@ -34,12 +34,12 @@ pub(super) fn schedule(call: &Call) -> Schedule {
         builder.send((rank + distance) % size, SLOT, mine, kept.as_slice());
     }
     let mut combined = kept;
-    for from in 0..size {
+    for (from, arrived) in arrived.into_iter().enumerate() {
         let source = if from == rank { mine } else { in_scratch(from) };
         if source == output {
             continue;
         }
-        let after = Vec::from_iter(combined.into_iter().chain(arrived[from]));
+        let after = Vec::from_iter(combined.into_iter().chain(arrived));
         combined = Some(match from {
             0 => builder.copy(source, output, &after),
             _ => builder.reduce(source, output, &after),
