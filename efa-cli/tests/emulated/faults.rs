@@ -23,9 +23,6 @@ fn has_said(outcome: &Outcome, rank: usize, kind: &str, named: Option<usize>, wo
     }
 }
 
-/// What every error about an operation tells: what it was, with whom, where that is.
-const SEND_TO_ONE: [&str; 3] = ["the send of", "to rank 1 (", "fi_addr_efa://"];
-
 #[test]
 fn messages_that_overtake_each_other_arrive_in_order_and_whole() {
     for seed in 1..=3 {
@@ -75,35 +72,39 @@ fn a_message_whose_bytes_are_refused_fails_at_the_receiver_who_can_still_close()
 }
 
 #[test]
-fn a_peer_that_no_way_leads_to_is_named_with_the_security_group_as_first_suspect() {
-    let outcome = run(2, "exchange", "unreachable=0>1");
-    has_said(&outcome, 0, "PeerLost", Some(1), &SEND_TO_ONE);
+fn a_path_that_is_closed_from_the_start_refuses_the_job_and_names_both_ends() {
     // 1.22 knows status 15 as "unknown error" only.
-    let words = ["can't be reached (device status 15)", "one security group", "in one subnet", "efa doctor"];
-    has_said(&outcome, 0, "PeerLost", Some(1), &words);
-    // The other one learns of it without waiting until its time is over.
-    has_said(&outcome, 1, "Aborted", Some(0), &["called the job off", "device status 15"]);
+    for (plan, cause) in [
+        ("unreachable=0>1", "the peer can't be reached (device status 15)"),
+        ("unresponsive=0>1; timeout=300", "the peer does not respond (device status "),
+    ] {
+        let outcome = run(2, "exchange", plan);
+        let words = ["[path-closed]", "no message from rank 0 (", "reaches rank 1 (", cause];
+        has_said(&outcome, 0, "Refused", None, &words);
+        has_said(&outcome, 1, "Refused", None, &["rank 0", "tells why"]);
+    }
 }
 
 #[test]
-fn a_peer_that_does_not_answer_is_named_with_the_security_group_as_first_suspect() {
-    let outcome = run(2, "exchange", "unresponsive=0>1; timeout=300");
-    has_said(&outcome, 0, "PeerLost", Some(1), &SEND_TO_ONE);
-    let words =
-        ["the peer does not respond (device status ", "one security group", "whether the peer's host is up"];
-    has_said(&outcome, 0, "PeerLost", Some(1), &words);
-    has_said(&outcome, 1, "Aborted", Some(0), &["called the job off", "the peer does not respond"]);
+fn a_peer_that_no_way_leads_to_is_named_with_the_security_group_as_first_suspect() {
+    for (plan, cause) in [
+        ("unreachable=0>2", "the peer can't be reached (device status 15)"),
+        ("unresponsive=0>2; timeout=300", "the peer does not respond (device status "),
+    ] {
+        let outcome = run(4, "across", plan);
+        let words = ["the send of 20000 bytes to rank 2 (", "fi_addr_efa://", "is lost", cause];
+        has_said(&outcome, 0, "PeerLost", Some(2), &words);
+        has_said(&outcome, 0, "PeerLost", Some(2), &["one subnet", "security group", "efa doctor"]);
+        has_said(&outcome, 2, "PeerLost", Some(0), &["the receive of", "look at the output of rank 0"]);
+    }
 }
 
 #[test]
 fn how_long_a_silent_peer_is_waited_for_is_up_to_the_plan() {
-    let took = |timeout: u64| {
-        let begun = std::time::Instant::now();
-        let outcome = run(2, "exchange", &format!("unresponsive=0>1; timeout={timeout}"));
-        has_said(&outcome, 0, "PeerLost", Some(1), &["the peer does not respond (device status "]);
-        begun.elapsed()
-    };
-    assert!(took(4000) >= std::time::Duration::from_secs(4));
+    let begun = std::time::Instant::now();
+    let outcome = run(4, "across", "unresponsive=0>2; timeout=4000");
+    has_said(&outcome, 0, "PeerLost", Some(2), &["the peer does not respond (device status "]);
+    assert!(begun.elapsed() >= std::time::Duration::from_secs(4));
 }
 
 #[test]

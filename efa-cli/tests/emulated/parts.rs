@@ -21,6 +21,7 @@ fn rank() {
     let result = match part.as_str() {
         "everything" => everything(&world).map(|()| println!("said: all right")),
         "read" => read(&world),
+        "across" => across(&world),
         "exchange" => exchange(&world),
         "large" | "large, then close" => large(&world),
         other => panic!("there is no part '{other}'"),
@@ -41,8 +42,15 @@ fn rank() {
 
 /// Says which kind of error it was, whom it names, and its text.
 fn tell(error: &Error) {
-    let kind = format!("{error:?}");
-    let kind = kind.split([' ', '(']).next().unwrap_or_default();
+    let kind = match error {
+        Error::Operation { .. } => "Operation",
+        Error::PeerLost { .. } => "PeerLost",
+        Error::Closed(_) => "Closed",
+        Error::Refused { .. } => "Refused",
+        Error::Aborted { .. } => "Aborted",
+        Error::Timeout { .. } => "Timeout",
+        _ => "other",
+    };
     println!("said: {kind} {:?} {error}", error.peer().map(|peer| peer.rank));
 }
 
@@ -97,6 +105,15 @@ fn read(world: &Communicator) -> Result<()> {
         world.endpoint().read_blocking(&theirs, 0, &mut vec![1u8; 5000])?;
     }
     world.barrier()
+}
+
+/// Rank 0 sends to rank 2, which is not its neighbour in the ring that a job tries when it starts.
+fn across(world: &Communicator) -> Result<()> {
+    match world.rank() {
+        0 => world.endpoint().send_blocking(2, 1u32, &[1u8; 20_000]),
+        2 => world.endpoint().recv_blocking(0, 1u32, &mut [0u8; 20_000]).map(drop),
+        _ => Ok(()),
+    }
 }
 
 /// Small messages to and fro, many.
