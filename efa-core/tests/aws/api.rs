@@ -1,5 +1,5 @@
 //! The EC2 API as the SDK sees it: moto, but for what moto doesn't do. Kinds of interfaces, placement groups and
-//! topology are replayed in the API's own XML, in pages so small that there are always several.
+//! topology are replayed in the API's own XML, in pages that are smaller than what is asked for at once.
 
 use std::collections::BTreeMap;
 use std::io::{Read, Write};
@@ -10,7 +10,7 @@ use serde_json::Value;
 use super::http::{Reply, Request, Server};
 
 /// So many items make a page.
-const PAGE: usize = 7;
+const PAGE: usize = 50;
 
 /// What the replayed replies say.
 #[derive(Clone, Default)]
