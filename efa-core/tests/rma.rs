@@ -161,6 +161,15 @@ fn a_wait_for_immediates_uses_them_up_and_can_be_cancelled() {
         assert!(matches!(more.wait().0, Err(Error::Cancelled(_))));
         endpoint.wait_immediates(5, 1).unwrap();
         endpoint.wait_immediates(5, 0).unwrap();
+
+        // One that wants more must not keep what has come from one that came later, once it is gone.
+        let (more, fewer) = (endpoint.immediates(5, 10), endpoint.immediates(5, 1));
+        endpoint.write_immediate_blocking(&region.1, 0, &[1u8], 5).unwrap();
+        assert!(!fewer.is_done());
+        more.cancel();
+        assert!(fewer.is_done());
+        drop(more);
+        fewer.wait().0.unwrap();
     });
 }
 

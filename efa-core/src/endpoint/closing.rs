@@ -1,11 +1,12 @@
 //! Closing an endpoint so that the device really is done with the memory.
 
+use std::io::{self, Write};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use super::core::Core;
 use super::shared::Shared;
-use super::slot::Kind;
+use super::slot::{Kind, Notice};
 use crate::bootstrap::Status;
 use crate::fabric::Provider;
 
@@ -51,13 +52,20 @@ impl Shared {
                 let rank = about.peer.map(|rank| rank as usize);
                 let is_stopped =
                     rank.is_some_and(|rank| matches!(self.liveness.status(rank), Status::Silent { .. }));
-                if about.kind == Kind::Read && !record.is_orphan() && is_stopped {
-                    let what = self.describe(&about);
-                    eprintln!(
-                        "efa: ending this process: {what} can't be ended, and its peer is stopped ({why})"
-                    );
-                    std::process::abort();
+                if about.kind != Kind::Read || !is_stopped {
+                    continue;
                 }
+                if record.is_orphan() && about.group.is_none() {
+                    // Nobody waits for the buffer: it can stay for good.
+                    std::mem::forget(std::mem::replace(&mut record.notice, Notice::None));
+                    continue;
+                }
+                let what = self.describe(&about);
+                let _ = writeln!(
+                    io::stderr(),
+                    "efa: ending this process: {what} can't be ended, and its peer is stopped ({why})"
+                );
+                std::process::abort();
             }
         }
         if self.config.provider == Provider::Efa && core.is_open() {

@@ -405,6 +405,9 @@ impl Core {
     fn retry(&mut self) {
         self.retry_receives();
         let out = Lane::Out as usize;
+        if self.in_flight[out] >= self.room[out] {
+            return;
+        }
         let mut waiting = std::mem::take(&mut self.deferred[out]);
         let mut refused: Vec<u32> = Vec::new();
         // Every call is looked at once, and what stays keeps its order.
@@ -412,6 +415,11 @@ impl Core {
             let Some(next) = waiting.pop_front() else { break };
             let rank = self.slots.get(next.id).about.peer.unwrap_or_default();
             let full = self.in_flight[out] >= self.room[out];
+            if full && refused.is_empty() {
+                // Nothing was moved to the end, so the rest is in order as it is.
+                waiting.push_front(next);
+                break;
+            }
             if full || refused.contains(&rank) {
                 waiting.push_back(next);
                 continue;
@@ -446,7 +454,7 @@ impl Core {
     /// Tries to end an operation before its time, and notes why. Returns false when only closing the endpoint can.
     pub(crate) fn cancel(&mut self, id: SlotId, ending: Ending, now: u32) -> bool {
         let record = self.slots.get(id);
-        let About { kind, peer, .. } = record.about;
+        let About { kind, peer, tag, .. } = record.about;
         let first = record.ending.is_none();
         record.special().ending.get_or_insert((ending, now));
         for lane in &mut self.deferred {
@@ -460,8 +468,11 @@ impl Core {
             }
         }
         if kind == Kind::Immediates {
+            let value = tag as u32;
             self.expectations.retain(|expectation| expectation.id != id);
             self.refuse(id, Code(libc::ECANCELED));
+            // One that came later and wants less may have all it wants.
+            self.settle(value);
             return true;
         }
         if kind.can_cancel() && first {

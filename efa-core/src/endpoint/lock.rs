@@ -4,7 +4,8 @@
 //! has that wakes those who wait for it, the processor waits until all that was written under the lock has arrived;
 //! on shared memory that is the message itself, on its way into lines that the peer's processor holds. The price is
 //! that whoever finds the lock taken is not woken, and looks again and again. That is seldom and soon over: a thread that
-//! polls for long gives way when it sees that the lock [is contended](Lock::is_contended).
+//! gives the lock back also gives way when it sees that the lock [is contended](Lock::is_contended). It is not for signal
+//! handlers, nor for the child of a fork that happened while another thread had it.
 
 use std::cell::UnsafeCell;
 use std::marker::PhantomData;
@@ -69,7 +70,10 @@ impl<T> Lock<T> {
             match looks {
                 ..=SPINS => hint::spin_loop(),
                 _ if looks <= SPINS + YIELDS => thread::yield_now(),
-                _ => thread::sleep(NAP),
+                _ => {
+                    thread::sleep(NAP);
+                    looks = 0;
+                }
             }
         };
         self.queued.fetch_sub(1, Ordering::Relaxed);

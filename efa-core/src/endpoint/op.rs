@@ -96,9 +96,8 @@ impl<B: Send + 'static> Op<B> {
             if !core.slots.get(id).is_over() {
                 return None;
             }
-            let result = self.shared.take_result(&mut core, id);
-            drop(core);
-            self.state = State::Over(result);
+            // Before the lock is given back, which may run code of others.
+            self.state = State::Over(self.shared.take_result(&mut core, id));
         }
         match std::mem::replace(&mut self.state, State::Taken) {
             State::Over(result) => Some(result),

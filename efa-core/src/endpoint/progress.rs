@@ -47,11 +47,12 @@ pub(super) fn run(shared: &Arc<Shared>) {
         let mut core = shared.lock();
         // Read under the lock: an operation must not have started later than what we take for now.
         let now = shared.clock.advance();
+        let others_poll = activity.polls() != seen && activity.tasks() == 0;
         if now.wrapping_sub(watched) >= WATCH_EVERY {
             watched = now;
             watch.look(shared, &mut core, now);
         }
-        if core.led || !core.followers.is_empty() || (activity.polls() != seen && activity.tasks() == 0) {
+        if core.led || !core.followers.is_empty() || others_poll {
             seen = activity.polls();
             nap = FIRST_NAP;
             drop(core);
@@ -144,8 +145,9 @@ impl Watch {
                 continue;
             }
             let peer = record.about.peer.map(|rank| rank as usize);
-            // What nobody waits for may take its time, unless it can be taken back.
-            let may_be_overdue = !record.is_orphan() || record.about.kind.can_cancel();
+            // What nobody waits for, no scope either, may take its time, unless it can be taken back.
+            let may_be_overdue =
+                !record.is_orphan() || record.about.group.is_some() || record.about.kind.can_cancel();
             let ending = if self.aborted {
                 Ending::Aborted
             } else if self.is_lost(shared, peer, now) {

@@ -3,9 +3,10 @@
 use std::any::Any;
 use std::mem::ManuallyDrop;
 use std::ops::{Deref, DerefMut};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
-use std::thread::Thread;
+use std::thread::{self, Thread};
 use std::time::Instant;
 
 use super::call::Call;
@@ -259,9 +260,20 @@ impl Drop for Locked<'_> {
         // SAFETY: taken here and nowhere else.
         let guard = unsafe { ManuallyDrop::take(&mut self.0) };
         if !guard.notices.is_empty() {
-            deliver(guard);
+            return deliver(guard);
+        }
+        let lock = guard.lock();
+        drop(guard);
+        if lock.is_contended() {
+            // The lock is not fair: without a turn of the scheduler this thread would take it again at once.
+            give_way();
         }
     }
+}
+
+#[cold]
+fn give_way() {
+    thread::yield_now();
 }
 
 #[cold]
@@ -271,8 +283,11 @@ fn deliver(mut guard: Guard<'_, Core>) {
     drop(guard);
     for notice in notices.drain(..) {
         // Wakers and buffers are others' code. A panic in one must not end a wait for memory that is in use.
-        if std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| notice.deliver())).is_err() {
-            log::error!("a waker or a buffer panicked when an operation was over");
+        if let Err(payload) = catch_unwind(AssertUnwindSafe(|| notice.deliver())) {
+            // Dropping the payload, and logging, run code of others as well.
+            std::mem::forget(payload);
+            let text = "a waker or a buffer panicked when an operation was over";
+            let _ = catch_unwind(|| log::error!("{text}")).map_err(std::mem::forget);
         }
     }
     // Give the empty list back, so that the next notice needs no allocation.

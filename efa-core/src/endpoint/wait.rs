@@ -4,6 +4,7 @@
 //! when the leader leaves. A leader spins for a short time, then yields its core, then sleeps: on the completion
 //! queue's descriptor where the provider has one, else in short growing naps.
 
+use std::io::{self, Write};
 use std::sync::atomic::Ordering;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -46,6 +47,19 @@ impl Shared {
         if core.slots.get(id).is_over() {
             return (core, true);
         }
+        let guard = Unwinding;
+        let waited = self.wait_polling(core, id, deadline);
+        std::mem::forget(guard);
+        waited
+    }
+
+    #[inline(always)]
+    fn wait_polling<'a>(
+        &'a self,
+        mut core: Locked<'a>,
+        id: SlotId,
+        deadline: Deadline,
+    ) -> (Locked<'a>, bool) {
         if !core.led {
             // What comes soon is awaited with the lock held throughout, so nobody need be told who leads.
             for _ in 0..POLLS_PER_ROUND {
@@ -74,10 +88,8 @@ impl Shared {
             }
             if !core.led {
                 core.led = true;
-                let guard = Unwinding;
                 let (locked, led) =
                     self.lead(core, deadline, &mut patience, |core| core.slots.get(id).is_over());
-                std::mem::forget(guard);
                 core = locked;
                 if led != Led::Lost {
                     core.led = false;
@@ -114,11 +126,17 @@ impl Shared {
         loop {
             for _ in 0..POLLS_PER_ROUND {
                 // Most polls find nothing, and then nothing can be done that was not before.
-                if core.poll() && done(&mut core) {
-                    if let Some(patience) = patience {
-                        self.learn(patience);
+                if core.poll() {
+                    if done(&mut core) {
+                        if let Some(patience) = patience {
+                            self.learn(patience);
+                        }
+                        return (core, Led::Done);
                     }
-                    return (core, Led::Done);
+                    // There is traffic: what comes next may come soon.
+                    if let Some(patience) = patience {
+                        patience.renew();
+                    }
                 }
                 if self.oversubscribed {
                     break;
@@ -172,10 +190,6 @@ impl Shared {
                 return (core, false);
             }
             drop(core);
-            // The standard lock is not fair: without a turn of the scheduler we would take it again at once.
-            if self.is_contended() {
-                thread::yield_now();
-            }
         } else if waited < patience.spin + self.yield_time() {
             drop(core);
             thread::yield_now();
@@ -280,7 +294,10 @@ struct Unwinding;
 
 impl Drop for Unwinding {
     fn drop(&mut self) {
-        eprintln!("efa: ending this process: a panic while memory was in the device's hands");
+        let _ = writeln!(
+            io::stderr(),
+            "efa: ending this process: a panic while memory was in the device's hands"
+        );
         std::process::abort();
     }
 }
@@ -293,6 +310,13 @@ pub(super) struct Patience {
     spin: Duration,
     nap: Duration,
     slept: bool,
+}
+
+impl Patience {
+    /// Begins anew.
+    fn renew(&mut self) {
+        (self.since, self.nap) = (None, FIRST_NAP);
+    }
 }
 
 /// Waits until the descriptor can be read, or the time is over.

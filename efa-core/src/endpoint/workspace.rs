@@ -182,8 +182,14 @@ impl<'a> Workspace<'a> {
         let first = first.id;
         let (shared, news) = (self.shared, self.state.news);
         let mut core = shared.lock();
+        let mut followed = false;
         loop {
             let over = flights.iter().position(|flight| core.slots.get(flight.id).is_over());
+            let is_news = shared.liveness.epoch() != news;
+            if followed && !core.led && (over.is_some() || is_news) {
+                // We may have been woken in order to lead.
+                shared.hand_over(&mut core);
+            }
             if let Some(place) = over {
                 let flight = flights.swap_remove(place);
                 return match core.slots.get(flight.id).outcome {
@@ -195,7 +201,7 @@ impl<'a> Workspace<'a> {
                     _ => self.shared.take_result(&mut core, flight.id).map(|_| flight.ticket),
                 };
             }
-            if shared.liveness.epoch() != news {
+            if is_news {
                 drop(core);
                 self.state.news = shared.liveness.epoch();
                 if let Some(lost) = shared.first_lost() {
@@ -206,6 +212,7 @@ impl<'a> Workspace<'a> {
             if core.led {
                 // Another thread polls: park until the first is over or the lead is free, then look at all again.
                 core = self.shared.wait_briefly(core, first);
+                followed = true;
             } else {
                 core.led = true;
                 let any = |core: &mut super::core::Core| {

@@ -8,7 +8,6 @@
 use std::time::Instant;
 
 use super::{Core, Lane};
-use crate::endpoint::NO_MESSAGE;
 use crate::endpoint::slot::Kind;
 use crate::ffi::{Polled, Posted};
 
@@ -89,7 +88,8 @@ impl Core {
                     }
                 }
                 Polled::ErrorIsNext => match self.queue.read_error() {
-                    Some(error) if error.context == context => return error.code != NO_MESSAGE,
+                    // None is there, or the provider can't throw it away.
+                    Some(error) if error.context == context => return false,
                     Some(error) => self.fail(error),
                     None => return false,
                 },
