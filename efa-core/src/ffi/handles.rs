@@ -4,18 +4,29 @@ use std::ffi::{CString, c_void};
 use std::ops::BitOr;
 use std::os::fd::RawFd;
 use std::ptr::{self, NonNull};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use efa_sys as sys;
 
 use super::{Info, check, failed};
 use crate::error::{Code, Error, Explanation, Result};
 
+const DOMAIN: &str = "domain";
+
+/// Held while a device is opened or closed: libfabric's efa provider up to 2.0 at least keeps a list of the open ones
+/// that several threads may not change at a time.
+static DOMAINS: Mutex<()> = Mutex::new(());
+
+fn one_domain_at_a_time() -> MutexGuard<'static, ()> {
+    DOMAINS.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
 /// Closes an object. There is nothing to be done about a failure, and a second try could free twice.
 ///
 /// # Safety
 /// `fid` is open, and nothing uses it any more.
 unsafe fn close(name: &str, fid: *mut sys::fid) {
+    let _alone = (name == DOMAIN).then(one_domain_at_a_time);
     // SAFETY: passed on to the caller.
     let returned = unsafe { sys::fi_close(fid) };
     if returned != 0 {
@@ -24,7 +35,7 @@ unsafe fn close(name: &str, fid: *mut sys::fid) {
 }
 
 macro_rules! handle {
-    ($(#[$doc:meta])* $name:ident($raw:ty, $label:literal) { $($field:ident: $type:ty),* $(,)? }) => {
+    ($(#[$doc:meta])* $name:ident($raw:ty, $label:expr) { $($field:ident: $type:ty),* $(,)? }) => {
         $(#[$doc])*
         pub(crate) struct $name { raw: NonNull<$raw>, $($field: $type),* }
 
@@ -49,7 +60,7 @@ handle! {
 
 handle! {
     /// A domain: one device, opened.
-    Domain(sys::fid_domain, "domain") { fabric: Arc<Fabric>, info: Info }
+    Domain(sys::fid_domain, DOMAIN) { fabric: Arc<Fabric>, info: Info }
 }
 
 handle! {
@@ -94,6 +105,7 @@ impl Fabric {
 impl Domain {
     pub(crate) fn open(fabric: Arc<Fabric>, info: &Info) -> Result<Arc<Self>> {
         let mut raw = ptr::null_mut();
+        let _alone = one_domain_at_a_time();
         // SAFETY: the fabric was opened from this offer.
         let returned =
             unsafe { sys::fi_domain(fabric.raw.as_ptr(), info.as_ptr(), &mut raw, ptr::null_mut()) };
