@@ -125,6 +125,7 @@ impl Hub {
         }
         if let Some(fault) = self.mismatch(greeting, from) {
             if matches!(self.phase, Phase::Arriving { .. }) {
+                self.arrived += 1;
                 self.fail_arrival(fault.clone());
             }
             return Err(Box::new(fault));

@@ -34,6 +34,9 @@ const SPARE_STRANGERS: usize = 256;
 /// How long a connection that was told to go may take to read the reason.
 const FAREWELL: Duration = Duration::from_secs(1);
 
+/// How long those who come after the job has failed are still told why: longer than they pause between two attempts.
+const LATECOMERS: Duration = Duration::from_secs(2);
+
 /// Listens at the rendezvous and starts the background thread.
 pub(super) fn start(
     job: &Job,
@@ -352,7 +355,9 @@ impl Server {
     }
 
     fn take_commands(&mut self) {
-        while !matches!(self.ending, Some(Ending::Draining { .. }))
+        // Rank 0 gives up as soon as it knows that the job has failed; the others are still to be told.
+        while !self.hub.has_failed()
+            && !matches!(self.ending, Some(Ending::Draining { .. }))
             && let Some(command) = self.commands.next_command()
         {
             let now = Instant::now();
@@ -390,7 +395,7 @@ impl Server {
     fn advance_ending(&mut self, now: Instant) {
         match self.ending {
             // The listener stays for those who come a moment later, so that they hear the same reason.
-            None if self.hub.has_failed() => self.ending = Some(Ending::Draining { until: now + FAREWELL }),
+            None if self.hub.has_failed() => self.ending = Some(Ending::Draining { until: now + LATECOMERS }),
             Some(Ending::Lingering { until, limit }) if self.hub.is_deserted() || now >= until => {
                 let wait_on = !self.hub.is_deserted() && !self.is_flushed() && now < limit;
                 let until = now + FAREWELL;
