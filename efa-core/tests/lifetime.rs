@@ -311,6 +311,9 @@ fn a_scope_whose_dropped_send_nobody_receives_is_left_when_its_time_is_over() {
             left.store(true, Ordering::Release);
         } else {
             until("the other is still in its scope", || left.load(Ordering::Acquire));
+            // libfabric's tcp frees a message twice that was broken off and that nobody had asked for: when its
+            // connection ends, and when the endpoint closes.
+            std::mem::forget(endpoint);
         }
     });
 }
