@@ -15,8 +15,12 @@ const PATIENCE: Duration = Duration::from_secs(30);
 
 /// `efa run` with the given options, each rank running `script` in a shell.
 fn efa_run(options: &[&str], script: &str) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_efa"));
-    command.arg("run").args(options).args(["--", "sh", "-c", script]);
+    // Whoever starts the tests in the background may have made them ignore signals, and the launcher with them.
+    let mut command = Command::new("env");
+    command
+        .args(["--default-signal", env!("CARGO_BIN_EXE_efa"), "run"])
+        .args(options)
+        .args(["--", "sh", "-c", script]);
     command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
     command
 }
