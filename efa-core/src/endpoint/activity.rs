@@ -23,6 +23,11 @@ impl Activity {
         self.polls.load(Ordering::Relaxed)
     }
 
+    /// Whether others have polled since there were `seen` polls, and no task waits that they might leave alone.
+    pub(super) fn is_enough_since(&self, seen: u64) -> bool {
+        self.polls() != seen && self.tasks() == 0
+    }
+
     /// Notes that a task waits for its operation.
     pub(super) fn task_waits(&self) {
         self.tasks.fetch_add(1, Ordering::Relaxed);

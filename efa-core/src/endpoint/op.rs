@@ -73,14 +73,7 @@ impl<B: Send + 'static> Op<B> {
 
     /// Whether it is over. Polls the device once.
     pub fn is_done(&self) -> bool {
-        match self.state {
-            State::Posted(id) => {
-                let mut core = self.shared.lock();
-                core.poll();
-                core.slots.get(id).is_over()
-            }
-            State::Over(_) | State::Taken => true,
-        }
+        self.shared.is_done(&self.state)
     }
 
     /// Asks for it to be cancelled. Only a receive that no message has come for can be; for anything else this does
@@ -118,6 +111,14 @@ impl Shared {
             State::Over(result) => result,
             State::Taken => unreachable!("a result is taken only once"),
         }
+    }
+
+    /// Polls once, and tells whether the operation is over.
+    pub(super) fn is_done(&self, state: &State) -> bool {
+        let &State::Posted(id) = state else { return true };
+        let mut core = self.lock();
+        core.poll();
+        core.slots.get(id).is_over()
     }
 
     /// Cancels an operation, if it is one that can be.

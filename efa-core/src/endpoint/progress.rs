@@ -38,7 +38,7 @@ pub(super) fn run(shared: &Arc<Shared>) {
     let mut watch = Watch::default();
     let activity = shared.lock().activity.clone();
     while !shared.stop.load(Ordering::Acquire) {
-        let others_poll = activity.polls() != seen && activity.tasks() == 0;
+        let others_poll = activity.is_enough_since(seen);
         if others_poll && shared.clock.advance().wrapping_sub(watched) < WATCH_EVERY {
             seen = activity.polls();
             thread::park_timeout(Clock::TICK);
@@ -47,7 +47,7 @@ pub(super) fn run(shared: &Arc<Shared>) {
         let mut core = shared.lock();
         // Read under the lock: an operation must not have started later than what we take for now.
         let now = shared.clock.advance();
-        let others_poll = activity.polls() != seen && activity.tasks() == 0;
+        let others_poll = activity.is_enough_since(seen);
         if now.wrapping_sub(watched) >= WATCH_EVERY {
             watched = now;
             watch.look(shared, &mut core, now);

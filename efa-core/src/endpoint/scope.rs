@@ -171,14 +171,7 @@ impl<'env, B: Send + 'env> ScopedOp<'_, 'env, B> {
 
     /// Whether it is over. Polls the device once.
     pub fn is_done(&self) -> bool {
-        match self.state {
-            State::Posted(id) => {
-                let mut core = self.scope.shared().lock();
-                core.poll();
-                core.slots.get(id).is_over()
-            }
-            State::Over(_) | State::Taken => true,
-        }
+        self.scope.shared().is_done(&self.state)
     }
 
     /// Asks for it to be cancelled, as [`Op::cancel`](super::Op::cancel) does.

@@ -296,21 +296,20 @@ impl Slots {
 
     /// The operations that are not over.
     pub(crate) fn under_way(&self) -> impl Iterator<Item = SlotId> + '_ {
-        self.records
-            .iter()
-            .enumerate()
-            .filter(|(_, record)| record.in_use && record.outcome.is_none())
-            .map(|(index, record)| SlotId { index: index as u32, generation: record.generation })
+        self.remembered(|record| record.outcome.is_none())
     }
 
     /// The operations of a group that still count as having a handle.
     pub(crate) fn leaked(&self, group: SlotId) -> Vec<SlotId> {
+        self.remembered(|record| !record.orphan && record.about.group == Some(group)).collect()
+    }
+
+    fn remembered(&self, wanted: impl Fn(&Record) -> bool) -> impl Iterator<Item = SlotId> {
         self.records
             .iter()
             .enumerate()
-            .filter(|(_, record)| record.in_use && !record.orphan && record.about.group == Some(group))
+            .filter(move |(_, record)| record.in_use && wanted(record))
             .map(|(index, record)| SlotId { index: index as u32, generation: record.generation })
-            .collect()
     }
 
     #[cold]
