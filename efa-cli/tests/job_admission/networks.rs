@@ -22,8 +22,9 @@ fn neighbours() -> Option<Namespaces> {
 /// Lets nothing but the control connection, which comes from the rendezvous' port, go from rank 0's host to rank 1's.
 fn drop_data(hosts: &Namespaces) {
     let port = PORT.to_string();
+    // 6 is tcp, by whose name it is known only where /etc/protocols is.
     let control = [
-        "ip", "rule", "add", "pref", "10", "to", "10.9.0.2", "ipproto", "tcp", "sport", &port, "lookup",
+        "ip", "rule", "add", "pref", "10", "to", "10.9.0.2", "ipproto", "6", "sport", &port, "lookup",
         "main",
     ];
     hosts.run(0, &control);
