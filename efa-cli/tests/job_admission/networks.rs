@@ -24,8 +24,7 @@ fn drop_data(hosts: &Namespaces) {
     let port = PORT.to_string();
     // 6 is tcp, by whose name it is known only where /etc/protocols is.
     let control = [
-        "ip", "rule", "add", "pref", "10", "to", "10.9.0.2", "ipproto", "6", "sport", &port, "lookup",
-        "main",
+        "ip", "rule", "add", "pref", "10", "to", "10.9.0.2", "ipproto", "6", "sport", &port, "lookup", "main",
     ];
     hosts.run(0, &control);
     hosts.run(0, &["ip", "rule", "add", "pref", "20", "to", "10.9.0.2", "blackhole"]);
