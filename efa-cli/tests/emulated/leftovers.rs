@@ -54,9 +54,7 @@ fn what_a_job_leaves_whose_launcher_was_killed_is_gone_after_the_next_run() {
         assert!(begun.elapsed() < Duration::from_secs(30), "the ranks never opened their devices");
         std::thread::sleep(Duration::from_millis(10));
     }
-    let kill =
-        Command::new("kill").args(["-KILL", &launcher.id().to_string()]).status().expect("kill starts");
-    assert!(kill.success());
+    launcher.kill().expect("it runs");
     launcher.wait().expect("it was killed");
     // The ranks die with the launcher, but not at the same instant.
     let next = || {
