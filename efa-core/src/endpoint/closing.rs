@@ -45,8 +45,7 @@ impl Shared {
     /// there is no way to shut that one out but to end this process.
     pub(super) fn close_by_force(&self, core: &mut Core, why: String) {
         if self.config.provider == Provider::Shm && core.is_open() {
-            let unfinished: Vec<_> = core.slots.under_way().collect();
-            for id in unfinished {
+            for id in core.slots.under_way() {
                 let record = core.slots.get(id);
                 let about = record.about;
                 let rank = about.peer.map(|rank| rank as usize);

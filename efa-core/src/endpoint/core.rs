@@ -12,7 +12,7 @@ use std::thread::Thread;
 use super::TRUNCATED;
 use super::activity::Activity;
 use super::call::{Call, Deferred, Lane, Memory};
-use super::slot::{About, Ending, Kind, Notice, Outcome, SlotId, Slots};
+use super::slot::{About, Ending, Kind, Notice, Outcome, SlotId, Slots, Stage};
 use crate::error::Code;
 use crate::ffi::{Batch, CompletionError, CompletionQueue, EndpointHandle, Entry, Polled, Posted, Segment};
 
@@ -246,13 +246,10 @@ impl Core {
         }
         // SAFETY: contexts that are not null are ours: every operation is posted with one of a slot.
         if let Some((id, record)) = unsafe { self.slots.find(entry.context()) } {
-            if record.is_over() {
-                return;
-            }
             self.in_flight[Lane::of(record.about.kind) as usize] -= 1;
             let outcome = Outcome::Done { bytes: entry.len(), tag: entry.tag() };
             if record.is_plain() {
-                record.outcome = Some(outcome);
+                record.stage = Stage::Over(outcome);
             } else {
                 self.finish(id, outcome);
             }
@@ -274,9 +271,6 @@ impl Core {
         }
         // SAFETY: as in `complete`.
         if let Some((id, record)) = unsafe { self.slots.find(error.context) } {
-            if record.is_over() {
-                return;
-            }
             self.in_flight[Lane::of(record.about.kind) as usize] -= 1;
             // Withdrawn because the endpoint is closing: see `quiesce`.
             let is_cancelled = error.code == Code(libc::ECANCELED);
@@ -530,8 +524,7 @@ impl Core {
         self.expectations.clear();
         self.in_flight = [0; 2];
         // Groups are not the device's: they end when the last of their operations does.
-        let unfinished: Vec<_> = self.slots.under_way().collect();
-        for id in unfinished {
+        for id in self.slots.under_way() {
             if self.slots.get(id).about.kind != Kind::Group {
                 self.finish(id, Outcome::Closed);
             }

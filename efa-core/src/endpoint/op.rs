@@ -2,7 +2,9 @@
 
 use std::fmt;
 use std::future::Future;
+use std::mem::ManuallyDrop;
 use std::pin::Pin;
+use std::ptr;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::task::{Context, Poll};
@@ -42,22 +44,58 @@ pub struct Op<B: Send + 'static> {
 pub(crate) enum State {
     /// The device has it, or will.
     Posted(SlotId),
-    /// It is over, or never was; the result is still to be taken.
-    Over(Result<Completion>),
+    /// It is over; the result is still to be taken.
+    Done(Completion),
+    /// It failed, perhaps before it began. Boxed, since every state is moved and few are this.
+    Failed(Box<Error>),
     Taken,
+}
+
+impl State {
+    /// The result, if the device does not have the operation any more.
+    #[inline(always)]
+    fn into_result(self) -> Option<Result<Completion>> {
+        match self {
+            Self::Done(completion) => Some(Ok(completion)),
+            Self::Failed(error) => Some(Err(*error)),
+            Self::Posted(_) | Self::Taken => None,
+        }
+    }
+}
+
+impl From<Result<SlotId>> for State {
+    #[inline]
+    fn from(posted: Result<SlotId>) -> Self {
+        match posted {
+            Ok(id) => Self::Posted(id),
+            Err(error) => error.into(),
+        }
+    }
+}
+
+impl From<Error> for State {
+    #[cold]
+    fn from(error: Error) -> Self {
+        Self::Failed(Box::new(error))
+    }
 }
 
 impl<B: Send + 'static> Op<B> {
     #[inline]
-    pub(crate) fn new(shared: Arc<Shared>, state: Result<State>, buffer: B) -> Self {
-        Self { shared, state: state.unwrap_or_else(|error| State::Over(Err(error))), buffer: Some(buffer) }
+    pub(crate) fn new(shared: Arc<Shared>, state: State, buffer: B) -> Self {
+        Self { shared, state, buffer: Some(buffer) }
     }
 
     /// Waits until it is over, and returns the result and the buffer. The endpoint's `timeout` bounds the wait.
-    #[inline]
-    pub fn wait(mut self) -> (Result<Completion>, B) {
-        let result = self.shared.finish(std::mem::replace(&mut self.state, State::Taken));
-        (result, self.buffer.take().expect("given back only once"))
+    // Passing an operation to a function and its result back would take as long as taking the result does.
+    #[inline(always)]
+    pub fn wait(self) -> (Result<Completion>, B) {
+        let this = ManuallyDrop::new(self);
+        // SAFETY: each field is moved out once, and `this` is neither used again nor dropped. A panic in the wait can't
+        // drop the buffer under the device: it ends the process.
+        let (shared, state, buffer) =
+            unsafe { (ptr::read(&this.shared), ptr::read(&this.state), ptr::read(&this.buffer)) };
+        (shared.finish(state), buffer.expect("given back only once"))
     }
 
     /// Waits for a limited time. When that is not enough, the operation goes on and comes back as the error.
@@ -90,26 +128,22 @@ impl<B: Send + 'static> Op<B> {
                 return None;
             }
             // Before the lock is given back, which may run code of others.
-            self.state = State::Over(self.shared.take_result(&mut core, id));
+            self.state = self.shared.take_result(&mut core, id).map_or_else(State::from, State::Done);
         }
-        match std::mem::replace(&mut self.state, State::Taken) {
-            State::Over(result) => Some(result),
-            State::Posted(_) | State::Taken => None,
-        }
+        std::mem::replace(&mut self.state, State::Taken).into_result()
     }
 }
 
 impl Shared {
     /// Waits until an operation is over, and takes its result.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn finish(&self, state: State) -> Result<Completion> {
         match state {
             State::Posted(id) => {
                 let (mut core, _) = self.wait_locked(self.lock(), id, Deadline::NONE);
                 self.take_result(&mut core, id)
             }
-            State::Over(result) => result,
-            State::Taken => unreachable!("a result is taken only once"),
+            over => over.into_result().expect("a result is taken only once"),
         }
     }
 
@@ -135,7 +169,7 @@ impl Shared {
     #[inline(always)]
     pub(crate) fn take_result(&self, core: &mut Core, id: SlotId) -> Result<Completion> {
         let record = core.slots.get(id);
-        let Some(Outcome::Done { bytes, tag }) = record.outcome else {
+        let Some(&Outcome::Done { bytes, tag }) = record.outcome() else {
             return Err(self.take_failure(core, id));
         };
         let about = &record.about;
@@ -157,10 +191,9 @@ impl Shared {
     #[cold]
     fn take_failure(&self, core: &mut Core, id: SlotId) -> Error {
         let record = core.slots.get(id);
-        let outcome = record.outcome.take().expect("the operation is over");
-        let (about, started) = (record.about, record.started);
         let ending = record.ending.map(|(ending, _)| ending);
-        let error = self.explain(&about, started, ending, &outcome, core.closed.as_deref());
+        let outcome = record.outcome().expect("the operation is over");
+        let error = self.explain(&record.about, record.started, ending, outcome, core.closed.as_deref());
         if matches!(error, Error::Timeout { .. } | Error::Operation { .. }) {
             self.failed.store(true, Ordering::Relaxed);
         }

@@ -12,7 +12,7 @@ use super::clock::Clock;
 use super::core::Core;
 use super::failure;
 use super::shared::{Deadline, Shared};
-use super::slot::{Ending, Kind, SlotId};
+use super::slot::{Ending, Kind};
 use super::wait::Led;
 use crate::bootstrap::Status;
 use crate::ffi::EndpointHandle;
@@ -121,14 +121,10 @@ impl Watch {
             let why = failure::device_failure(code, device_status);
             return shared.close_by_force(core, format!("the provider's own traffic failed: {why}"));
         }
-        if core.slots.used() == 0 {
-            return;
-        }
         // What has arrived already counts, whoever is gone by now.
         core.poll();
         let limit = Clock::ticks(shared.config.timeout);
-        let under_way: Vec<SlotId> = core.slots.under_way().collect();
-        for id in under_way {
+        for id in core.slots.under_way() {
             let record = core.slots.get(id);
             if record.about.kind == Kind::Group {
                 continue;

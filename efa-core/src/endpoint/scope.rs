@@ -1,6 +1,8 @@
 //! Overlapping operations on borrowed memory: [`Scope`].
 
 use std::marker::PhantomData;
+use std::mem::ManuallyDrop;
+use std::ptr;
 use std::sync::{Mutex, PoisonError};
 
 use super::op::{Completion, State};
@@ -109,10 +111,10 @@ impl<'scope, 'env> Scope<'scope, 'env> {
         mut buf: B,
     ) -> ScopedOp<'scope, 'env, B> {
         // SAFETY: as in `send`.
-        let state = unsafe {
+        let posted = unsafe {
             self.endpoint.post_recv(Space::User, from.into(), tag.into(), &mut buf, Some(self.group))
         };
-        self.enter(state, buf)
+        self.enter(posted.into(), buf)
     }
 
     /// Writes to a peer's region, as [`Endpoint::write`] does.
@@ -123,8 +125,8 @@ impl<'scope, 'env> Scope<'scope, 'env> {
         buf: B,
     ) -> ScopedOp<'scope, 'env, B> {
         // SAFETY: as in `send`.
-        let state = unsafe { self.endpoint.post_write(region, offset, &buf, None, Some(self.group)) };
-        self.enter(state, buf)
+        let posted = unsafe { self.endpoint.post_write(region, offset, &buf, None, Some(self.group)) };
+        self.enter(posted.into(), buf)
     }
 
     /// Reads a peer's region, as [`Endpoint::read`] does.
@@ -135,12 +137,11 @@ impl<'scope, 'env> Scope<'scope, 'env> {
         mut buf: B,
     ) -> ScopedOp<'scope, 'env, B> {
         // SAFETY: as in `send`.
-        let state = unsafe { self.endpoint.post_read(region, offset, &mut buf, Some(self.group)) };
-        self.enter(state, buf)
+        let posted = unsafe { self.endpoint.post_read(region, offset, &mut buf, Some(self.group)) };
+        self.enter(posted.into(), buf)
     }
 
-    fn enter<B: Send + 'env>(&'scope self, state: Result<State>, buffer: B) -> ScopedOp<'scope, 'env, B> {
-        let state = state.unwrap_or_else(|error| State::Over(Err(error)));
+    fn enter<B: Send + 'env>(&'scope self, state: State, buffer: B) -> ScopedOp<'scope, 'env, B> {
         ScopedOp { scope: self, state, buffer: Some(buffer) }
     }
 
@@ -164,9 +165,11 @@ pub struct ScopedOp<'scope, 'env: 'scope, B: Send + 'env> {
 impl<'env, B: Send + 'env> ScopedOp<'_, 'env, B> {
     /// Waits until it is over, and returns the result and the buffer.
     #[inline]
-    pub fn wait(mut self) -> (Result<Completion>, B) {
-        let result = self.scope.shared().finish(std::mem::replace(&mut self.state, State::Taken));
-        (result, self.buffer.take().expect("taken only here"))
+    pub fn wait(self) -> (Result<Completion>, B) {
+        let this = ManuallyDrop::new(self);
+        // SAFETY: as in `Op::wait`.
+        let (state, buffer) = unsafe { (ptr::read(&this.state), ptr::read(&this.buffer)) };
+        (this.scope.shared().finish(state), buffer.expect("taken only here"))
     }
 
     /// Whether it is over. Polls the device once.

@@ -1,13 +1,14 @@
 //! Operation slots: what the endpoint remembers of an operation while the device works on it.
 //!
-//! Each slot has a context, 64 bytes at a fixed address that the provider may scribble on and whose address it
-//! hands back in the completion, and a record, which only we touch. Slots are reused; a generation number tells
-//! a handle on an old operation from the one that has the slot now.
+//! Each slot has a context, 64 bytes that the provider may scribble on and whose address it hands back in the
+//! completion, and a record, which only we touch. A slot has a fixed address for as long as its endpoint exists; so the
+//! way from a handle or a completion to the record is one pointer. Slots are reused: whoever has the handle of an
+//! operation, and nobody else, gives its slot back.
 
 use std::any::Any;
 use std::cell::UnsafeCell;
 use std::ffi::c_void;
-use std::ptr;
+use std::ptr::{self, NonNull};
 use std::task::Waker;
 use std::thread::Thread;
 
@@ -15,14 +16,15 @@ use crate::ffi::{CompletionError, Registered};
 
 /// How many slots are made at a time.
 const CHUNK: usize = 256;
-const NONE: u32 = u32::MAX;
 
-/// Names an operation: its slot, and which of the slot's operations it is.
+/// Names an operation by its slot. It is good for the [`Slots`] that made it, until it is released there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct SlotId {
-    index: u32,
-    generation: u32,
-}
+pub(crate) struct SlotId(NonNull<Slot>);
+
+// SAFETY: what it points to is only reached through `Slots`, which is behind the endpoint's lock.
+unsafe impl Send for SlotId {}
+// SAFETY: as above.
+unsafe impl Sync for SlotId {}
 
 /// What an operation is, for messages.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -132,28 +134,35 @@ pub(crate) struct Operands {
     pub result: u64,
 }
 
-/// Alone on its cache lines: the provider writes to it while other threads use the neighbours.
+/// The context comes first: its address is the slot's.
 #[repr(C, align(128))]
-struct Context {
+pub(crate) struct Slot {
     /// `fi_context2`: the provider's for as long as the operation is under way.
-    provider: UnsafeCell<[*mut c_void; 8]>,
+    context: UnsafeCell<[*mut c_void; 8]>,
     operands: UnsafeCell<Operands>,
-    index: u32,
+    record: UnsafeCell<Record>,
+}
+
+/// How far a slot's operation has got.
+#[derive(Debug)]
+pub(crate) enum Stage {
+    /// There is none.
+    Free,
+    UnderWay,
+    Over(Outcome),
 }
 
 /// What we remember of an operation.
 pub(crate) struct Record {
-    generation: u32,
-    next_free: u32,
-    in_use: bool,
+    pub stage: Stage,
+    next_free: Option<SlotId>,
     /// Nobody holds a handle any more; the buffer, if any, is in `notice`.
     orphan: bool,
-    /// Nothing below `outcome` was touched since the slot was taken: most operations come and go like this.
+    /// Nothing below `started` was touched since the slot was taken: most operations come and go like this.
     plain: bool,
     pub about: About,
     /// The clock tick at which it was posted.
     pub started: u32,
-    pub outcome: Option<Outcome>,
     /// Why it is being ended before its time, and since when.
     pub ending: Option<(Ending, u32)>,
     /// A waiting task or thread; or, once nobody holds a handle any more, the buffer.
@@ -166,78 +175,74 @@ pub(crate) struct Record {
     pub announce: Option<u32>,
 }
 
-/// All the slots of an endpoint.
+/// All the slots of an endpoint. They are never freed before this is.
 pub(crate) struct Slots {
-    contexts: Vec<Box<[Context; CHUNK]>>,
-    records: Vec<Record>,
-    free: u32,
-    used: usize,
+    chunks: Vec<NonNull<[Slot; CHUNK]>>,
+    free: Option<SlotId>,
 }
+
+// SAFETY: it owns what it points to, and that may be used from any thread that has it.
+unsafe impl Send for Slots {}
 
 impl Slots {
     pub(crate) fn new() -> Self {
-        let mut slots = Self { contexts: Vec::new(), records: Vec::new(), free: NONE, used: 0 };
+        let mut slots = Self { chunks: Vec::new(), free: None };
         slots.grow();
         slots
-    }
-
-    /// How many operations are remembered.
-    pub(crate) fn used(&self) -> usize {
-        self.used
     }
 
     /// Takes a slot for a new operation.
     #[inline]
     pub(crate) fn take(&mut self, about: About, started: u32) -> SlotId {
-        if self.free == NONE {
-            self.grow();
-        }
-        let index = self.free;
-        let record = &mut self.records[index as usize];
-        self.free = record.next_free;
-        self.used += 1;
-        record.in_use = true;
-        record.orphan = false;
+        let id = self.free.unwrap_or_else(|| self.grow());
+        let record = self.record(id);
+        debug_assert!(matches!(record.stage, Stage::Free));
+        record.stage = Stage::UnderWay;
         record.about = about;
         record.started = started;
-        SlotId { index, generation: record.generation }
+        self.free = record.next_free;
+        id
     }
 
     /// Gives a slot back, and with it all that was kept in it. Returns the group that waits for the operation.
     #[inline]
     pub(crate) fn release(&mut self, id: SlotId) -> Option<SlotId> {
-        let record = &mut self.records[id.index as usize];
-        debug_assert!(record.in_use && record.generation == id.generation);
-        record.in_use = false;
-        record.generation = record.generation.wrapping_add(1);
-        record.next_free = self.free;
-        record.outcome = None;
+        let free = self.free.replace(id);
+        let record = self.get(id);
+        record.stage = Stage::Free;
+        record.next_free = free;
+        let group = record.about.group;
         if !record.plain {
             record.clean();
         }
-        self.free = id.index;
-        self.used -= 1;
-        record.about.group
+        group
     }
 
     /// The record of an operation that has not been released.
     #[inline]
     pub(crate) fn get(&mut self, id: SlotId) -> &mut Record {
-        let record = &mut self.records[id.index as usize];
-        debug_assert!(record.in_use && record.generation == id.generation);
+        let record = self.record(id);
+        debug_assert!(!matches!(record.stage, Stage::Free));
         record
+    }
+
+    #[inline]
+    fn record(&mut self, id: SlotId) -> &mut Record {
+        // SAFETY: the slot is one of ours and so exists as long as we do; nobody else reaches its record, and we are
+        // borrowed for as long as the result.
+        unsafe { &mut *id.0.as_ref().record.get() }
     }
 
     /// The context to post the operation with.
     #[inline]
     pub(crate) fn context(&self, id: SlotId) -> *mut c_void {
-        let context = &self.contexts[id.index as usize / CHUNK][id.index as usize % CHUNK];
-        ptr::from_ref(context).cast_mut().cast()
+        id.0.as_ptr().cast()
     }
 
     /// Where the operation's operands and result are.
     pub(crate) fn operands(&self, id: SlotId) -> *mut Operands {
-        self.contexts[id.index as usize / CHUNK][id.index as usize % CHUNK].operands.get()
+        // SAFETY: as in `record`.
+        unsafe { id.0.as_ref().operands.get() }
     }
 
     /// Sets the operands of an operation that has not been posted yet.
@@ -253,20 +258,16 @@ impl Slots {
         unsafe { *self.operands(id) }
     }
 
-    /// The operation that was posted with this context, if it is still remembered.
+    /// The operation that was posted with this context, if it is still under way.
     ///
     /// # Safety
     /// `context` must have come from [`Slots::context`] of this very object.
     #[inline]
     pub(crate) unsafe fn find(&mut self, context: *mut c_void) -> Option<(SlotId, &mut Record)> {
-        // SAFETY: the caller vouches for the pointer; contexts are never freed before `self`, and `index` is
-        // never written after it was made.
-        let index = unsafe { (*context.cast::<Context>()).index };
-        let record = &mut self.records[index as usize];
-        match record.in_use {
-            true => Some((SlotId { index, generation: record.generation }, record)),
-            false => None,
-        }
+        // SAFETY: the caller vouches for the pointer.
+        let id = SlotId(unsafe { NonNull::new_unchecked(context.cast()) });
+        let record = self.record(id);
+        record.is_under_way().then_some((id, record))
     }
 
     /// Notes how an operation ended, and returns what is to be done about it. An orphan is released at once.
@@ -274,73 +275,92 @@ impl Slots {
     pub(crate) fn finish(&mut self, id: SlotId, outcome: Outcome) -> Notice {
         let record = self.get(id);
         if record.plain {
-            record.outcome = Some(outcome);
+            record.stage = Stage::Over(outcome);
             return Notice::None;
         }
         let notice = std::mem::replace(&mut record.notice, Notice::None);
         if record.orphan {
             self.release(id);
         } else {
-            record.outcome = Some(outcome);
+            record.stage = Stage::Over(outcome);
         }
         notice
     }
 
     /// Leaves an operation that is not over to itself: `parked` is kept until the device is done with it.
     pub(crate) fn abandon(&mut self, id: SlotId, parked: Notice) {
-        let record = self.get(id);
-        debug_assert!(record.outcome.is_none());
+        let record = self.get(id).special();
+        debug_assert!(record.is_under_way());
         record.orphan = true;
-        record.special().notice = parked;
+        record.notice = parked;
     }
 
     /// The operations that are not over.
-    pub(crate) fn under_way(&self) -> impl Iterator<Item = SlotId> + '_ {
-        self.remembered(|record| record.outcome.is_none())
+    pub(crate) fn under_way(&mut self) -> Vec<SlotId> {
+        self.which(Record::is_under_way)
     }
 
     /// The operations of a group that still count as having a handle.
-    pub(crate) fn leaked(&self, group: SlotId) -> Vec<SlotId> {
-        self.remembered(|record| !record.orphan && record.about.group == Some(group)).collect()
+    pub(crate) fn leaked(&mut self, group: SlotId) -> Vec<SlotId> {
+        let is_remembered = |record: &Record| !matches!(record.stage, Stage::Free);
+        self.which(|record| is_remembered(record) && !record.orphan && record.about.group == Some(group))
     }
 
-    fn remembered(&self, wanted: impl Fn(&Record) -> bool) -> impl Iterator<Item = SlotId> {
-        self.records
-            .iter()
-            .enumerate()
-            .filter(move |(_, record)| record.in_use && wanted(record))
-            .map(|(index, record)| SlotId { index: index as u32, generation: record.generation })
+    fn which(&mut self, wanted: impl Fn(&Record) -> bool) -> Vec<SlotId> {
+        let mut found = Vec::new();
+        for chunk in 0..self.chunks.len() {
+            found.extend(slots_of(self.chunks[chunk]).filter(|&id| wanted(self.record(id))));
+        }
+        found
     }
 
+    /// Makes more slots, and returns the first.
     #[cold]
-    fn grow(&mut self) {
-        let first = self.records.len() as u32;
-        let context = |index| Context {
-            provider: UnsafeCell::new([ptr::null_mut(); 8]),
+    fn grow(&mut self) -> SlotId {
+        let slot = || Slot {
+            context: UnsafeCell::new([ptr::null_mut(); 8]),
             operands: UnsafeCell::default(),
-            index,
+            record: UnsafeCell::new(Record::free()),
         };
-        let chunk: Box<[Context]> = (first..first + CHUNK as u32).map(context).collect();
-        self.contexts.push(chunk.try_into().unwrap_or_else(|_| unreachable!("just so many were made")));
-        self.records.extend((0..CHUNK).map(|_| Record::empty()));
-        for index in (first..first + CHUNK as u32).rev() {
-            self.records[index as usize].next_free = self.free;
-            self.free = index;
+        let chunk: Box<[Slot]> = (0..CHUNK).map(|_| slot()).collect();
+        let chunk: Box<[Slot; CHUNK]> =
+            chunk.try_into().unwrap_or_else(|_| unreachable!("just so many were made"));
+        // Not kept as a box, which would claim that nobody else has its address.
+        let chunk = NonNull::from(Box::leak(chunk));
+        self.chunks.push(chunk);
+        let mut next = self.free;
+        for id in slots_of(chunk).rev() {
+            self.record(id).next_free = next;
+            next = Some(id);
+        }
+        self.free = next;
+        SlotId(chunk.cast())
+    }
+}
+
+impl Drop for Slots {
+    fn drop(&mut self) {
+        for chunk in &self.chunks {
+            // SAFETY: it was leaked from a box in `grow`, and whoever had addresses in it is gone.
+            drop(unsafe { Box::from_raw(chunk.as_ptr()) });
         }
     }
 }
 
+fn slots_of(chunk: NonNull<[Slot; CHUNK]>) -> impl DoubleEndedIterator<Item = SlotId> {
+    // SAFETY: the offsets are within the chunk.
+    (0..CHUNK).map(move |index| SlotId(unsafe { chunk.cast::<Slot>().add(index) }))
+}
+
 impl Record {
-    fn empty() -> Self {
+    fn free() -> Self {
         Self {
-            generation: 0,
-            next_free: NONE,
-            in_use: false,
+            stage: Stage::Free,
+            next_free: None,
             orphan: false,
             plain: true,
             about: About { kind: Kind::Send, peer: None, tag: 0, bytes: 0, group: None },
             started: 0,
-            outcome: None,
             ending: None,
             notice: Notice::None,
             registered: Vec::new(),
@@ -364,6 +384,7 @@ impl Record {
     #[cold]
     fn clean(&mut self) {
         self.plain = true;
+        self.orphan = false;
         self.announce = None;
         self.ending = None;
         self.notice = Notice::None;
@@ -376,8 +397,22 @@ impl Record {
     }
 
     #[inline]
+    pub(crate) fn is_under_way(&self) -> bool {
+        matches!(self.stage, Stage::UnderWay)
+    }
+
+    #[inline]
     pub(crate) fn is_over(&self) -> bool {
-        self.outcome.is_some()
+        !self.is_under_way()
+    }
+
+    /// How the operation ended, if it is over.
+    #[inline]
+    pub(crate) fn outcome(&self) -> Option<&Outcome> {
+        match &self.stage {
+            Stage::Over(outcome) => Some(outcome),
+            Stage::Free | Stage::UnderWay => None,
+        }
     }
 }
 
@@ -390,7 +425,7 @@ mod tests {
     const ABOUT: About = About { kind: Kind::Send, peer: Some(1), tag: 7, bytes: 3, group: None };
 
     #[test]
-    fn a_context_leads_back_to_its_operation_until_the_slot_is_released() {
+    fn a_context_leads_back_to_its_operation_until_it_is_over() {
         let mut slots = Slots::new();
         let ids: Vec<_> = (0..2 * CHUNK).map(|_| slots.take(ABOUT, 0)).collect();
         for id in &ids {
@@ -398,12 +433,14 @@ mod tests {
             assert_eq!(unsafe { slots.find(slots.context(*id)) }.map(|found| found.0), Some(*id));
         }
         let context = slots.context(ids[5]);
+        slots.finish(ids[5], Outcome::Closed);
+        // SAFETY: as above.
+        assert!(unsafe { slots.find(context) }.is_none());
         slots.release(ids[5]);
         // SAFETY: as above.
         assert!(unsafe { slots.find(context) }.is_none());
-        let again = slots.take(ABOUT, 0);
-        assert_eq!(again.index, ids[5].index);
-        assert_ne!(again, ids[5]);
+        assert_eq!(slots.under_way().len(), ids.len() - 1);
+        assert_eq!(slots.take(ABOUT, 0), ids[5]);
     }
 
     #[test]
@@ -417,6 +454,9 @@ mod tests {
         assert_eq!(Arc::strong_count(&buffer), 2);
         notice.deliver();
         assert_eq!(Arc::strong_count(&buffer), 1);
-        assert_eq!(slots.used(), 0);
+        assert!(slots.under_way().is_empty());
+        // Nothing of it is left for the next one.
+        assert_eq!(slots.take(ABOUT, 0), id);
+        assert!(slots.get(id).is_plain() && !slots.get(id).is_orphan());
     }
 }

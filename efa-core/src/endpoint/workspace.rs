@@ -192,9 +192,9 @@ impl<'a> Workspace<'a> {
             }
             if let Some(place) = over {
                 let flight = flights.swap_remove(place);
-                return match core.slots.get(flight.id).outcome {
+                return match core.slots.get(flight.id).outcome() {
                     // A message that is shorter than its place would leave old bytes there.
-                    Some(Outcome::Done { bytes, .. }) if flight.writes && bytes != flight.range.len() => {
+                    Some(&Outcome::Done { bytes, .. }) if flight.writes && bytes != flight.range.len() => {
                         core.release(flight.id);
                         Err(wrong_length(bytes, flight.range.len()))
                     }

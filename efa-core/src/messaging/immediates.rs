@@ -15,7 +15,7 @@ impl Endpoint {
         let id = core.slots.take(about, self.shared.clock.now());
         core.expect(id, value, count);
         drop(core);
-        Op::new(self.shared.clone(), Ok(State::Posted(id)), ())
+        Op::new(self.shared.clone(), State::Posted(id), ())
     }
 
     /// [`Endpoint::immediates`], and waits for it.

@@ -31,7 +31,7 @@ impl Endpoint {
             self.shared.start_locked(&mut core, about, Call::Peek { tag: fabric_tag, ignore }, &mut [])?
         };
         let (mut core, _) = self.shared.wait_locked(core, id, Default::default());
-        if let Some(Outcome::Failed(error)) = &core.slots.get(id).outcome
+        if let Some(Outcome::Failed(error)) = core.slots.get(id).outcome()
             && error.code == NO_MESSAGE
         {
             core.release(id);

@@ -5,7 +5,7 @@ use bytemuck::Pod;
 use super::recv::segment_mut;
 use crate::endpoint::call::Call;
 use crate::endpoint::slot::{About, Kind, SlotId};
-use crate::endpoint::{Endpoint, Op, State};
+use crate::endpoint::{Endpoint, Op};
 use crate::error::Result;
 use crate::ffi::RemotePlace;
 use crate::memory::{BufMut, RemoteRegion};
@@ -19,8 +19,8 @@ impl Endpoint {
         mut buf: B,
     ) -> Op<B> {
         // SAFETY: `Op` keeps the buffer, or parks it, until the operation is over.
-        let state = unsafe { self.post_read(region, offset, &mut buf, None) };
-        Op::new(self.shared.clone(), state, buf)
+        let posted = unsafe { self.post_read(region, offset, &mut buf, None) };
+        Op::new(self.shared.clone(), posted.into(), buf)
     }
 
     /// Reads a peer's region into `data` and returns when it is there.
@@ -34,8 +34,8 @@ impl Endpoint {
         mut data: &mut [T],
     ) -> Result<()> {
         // SAFETY: the memory is borrowed until the wait is over, which it is only when the operation is.
-        let state = unsafe { self.post_read(region, offset, &mut data, None)? };
-        self.shared.finish(state).map(drop)
+        let posted = unsafe { self.post_read(region, offset, &mut data, None) };
+        self.shared.finish(posted.into()).map(drop)
     }
 
     /// # Safety
@@ -46,7 +46,7 @@ impl Endpoint {
         offset: usize,
         buf: &mut impl BufMut,
         group: Option<SlotId>,
-    ) -> Result<State> {
+    ) -> Result<SlotId> {
         let bytes = buf.byte_len();
         region.check("read from", true, false)?;
         self.check_length("read", bytes)?;
@@ -55,6 +55,6 @@ impl Endpoint {
         let about = About { kind: Kind::Read, peer: Some(region.rank() as u32), tag: 0, bytes, group };
         let call = Call::Read { from, place: RemotePlace { address, key } };
         // SAFETY: passed on to the caller.
-        unsafe { self.shared.start(about, call, &mut [segment_mut(buf)]).map(State::Posted) }
+        unsafe { self.shared.start(about, call, &mut [segment_mut(buf)]) }
     }
 }

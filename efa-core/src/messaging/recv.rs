@@ -17,6 +17,7 @@ impl Endpoint {
     ///
     /// The result tells who sent it, with which tag, and how long it is. A message that is longer than the buffer is
     /// [`Error::Truncated`](crate::Error::Truncated).
+    #[inline]
     pub fn recv<B: BufMut + Send + 'static>(
         &self,
         from: impl Into<Source>,
@@ -26,6 +27,7 @@ impl Endpoint {
         self.recv_op(Space::User, from.into(), tag.into(), buf)
     }
 
+    #[inline]
     pub(crate) fn recv_op<B: BufMut + Send + 'static>(
         &self,
         space: Space,
@@ -34,8 +36,8 @@ impl Endpoint {
         mut buf: B,
     ) -> Op<B> {
         // SAFETY: `Op` keeps the buffer, or parks it, until the operation is over.
-        let state = unsafe { self.post_recv(space, from, tag, &mut buf, None) };
-        Op::new(self.shared.clone(), state, buf)
+        let posted = unsafe { self.post_recv(space, from, tag, &mut buf, None) };
+        Op::new(self.shared.clone(), posted.into(), buf)
     }
 
     /// Receives a message into `data` and returns when it is there.
@@ -104,12 +106,11 @@ impl Endpoint {
         tag: TagMatch,
         buf: &mut impl BufMut,
         group: Option<SlotId>,
-    ) -> Result<State> {
+    ) -> Result<SlotId> {
         let (about, call) = self.receive_call(space, from, tag, buf.byte_len(), group)?;
         let mut core = self.shared.lock();
         // SAFETY: passed on to the caller.
-        let id = unsafe { self.shared.start_locked(&mut core, about, call, &mut [segment_mut(buf)])? };
-        Ok(State::Posted(id))
+        unsafe { self.shared.start_locked(&mut core, about, call, &mut [segment_mut(buf)]) }
     }
 
     #[inline(always)]

@@ -61,7 +61,7 @@ impl Endpoint {
     #[inline]
     pub(crate) fn send_in(&self, space: Space, to: usize, tag: Tag, buf: &impl Buf) -> Result<()> {
         // SAFETY: the memory is borrowed until the wait is over, which it is only when the operation is.
-        let state = unsafe { self.post_send(space, to, tag, buf, None)? };
+        let state = unsafe { self.post_send(space, to, tag, buf, None) };
         self.shared.finish(state).map(drop)
     }
 
@@ -99,25 +99,31 @@ impl Endpoint {
         tag: Tag,
         buf: &impl Buf,
         group: Option<SlotId>,
-    ) -> Result<State> {
+    ) -> State {
         let shared = &*self.shared;
-        let address = shared.address(to)?;
+        let address = match shared.address(to) {
+            Ok(address) => address,
+            Err(error) => return error.into(),
+        };
         let bytes = buf.byte_len();
         let fabric_tag = tag::pack(space, shared.me, tag);
         let about = About { kind: Kind::Send, peer: Some(to as u32), tag: tag.value(), bytes, group };
         if !shared.limits.injects(bytes) {
-            self.check_length("send", bytes)?;
+            if let Err(error) = self.check_length("send", bytes) {
+                return error.into();
+            }
             let call = Call::Send { to: address, tag: fabric_tag };
             // SAFETY: passed on to the caller.
-            return unsafe { shared.start(about, call, &mut [segment(buf)]).map(State::Posted) };
+            return unsafe { shared.start(about, call, &mut [segment(buf)]) }.into();
         }
         let mut core = shared.lock();
         // SAFETY: the bytes are copied before the call returns.
         if unsafe { core.inject(to, address, fabric_tag, buf.as_ptr(), bytes) } == Posted::Yes {
-            return Ok(State::Over(Ok(Completion { peer: to, tag, bytes })));
+            return State::Done(Completion { peer: to, tag, bytes });
         }
         // SAFETY: passed on to the caller.
         unsafe { self.inject_later(core, about, Call::Inject { to: address, tag: fabric_tag }, segment(buf)) }
+            .into()
     }
 
     /// # Safety
@@ -129,9 +135,9 @@ impl Endpoint {
         about: About,
         call: Call,
         segment: Segment,
-    ) -> Result<State> {
+    ) -> Result<SlotId> {
         // SAFETY: passed on to the caller.
-        unsafe { self.shared.start_locked(&mut core, about, call, &mut [segment]).map(State::Posted) }
+        unsafe { self.shared.start_locked(&mut core, about, call, &mut [segment]) }
     }
 
     #[inline]

@@ -5,7 +5,7 @@ use bytemuck::Pod;
 use super::segment;
 use crate::endpoint::call::Call;
 use crate::endpoint::slot::{About, Kind, SlotId};
-use crate::endpoint::{Endpoint, Op, State};
+use crate::endpoint::{Endpoint, Op};
 use crate::error::Result;
 use crate::fabric::Provider;
 use crate::ffi::RemotePlace;
@@ -17,8 +17,8 @@ impl Endpoint {
     /// thing depends on it.
     pub fn write<B: Buf + Send + 'static>(&self, region: &RemoteRegion, offset: usize, buf: B) -> Op<B> {
         // SAFETY: `Op` keeps the buffer, or parks it, until the operation is over.
-        let state = unsafe { self.post_write(region, offset, &buf, None, None) };
-        Op::new(self.shared.clone(), state, buf)
+        let posted = unsafe { self.post_write(region, offset, &buf, None, None) };
+        Op::new(self.shared.clone(), posted.into(), buf)
     }
 
     /// [`Endpoint::write`] that leaves an immediate at the peer when the bytes are in place: see
@@ -31,8 +31,8 @@ impl Endpoint {
         immediate: u32,
     ) -> Op<B> {
         // SAFETY: as in `write`.
-        let state = unsafe { self.post_write(region, offset, &buf, Some(immediate), None) };
-        Op::new(self.shared.clone(), state, buf)
+        let posted = unsafe { self.post_write(region, offset, &buf, Some(immediate), None) };
+        Op::new(self.shared.clone(), posted.into(), buf)
     }
 
     /// Writes `data` into a peer's region and returns when it is in place.
@@ -43,8 +43,8 @@ impl Endpoint {
     /// [`Endpoint::send_blocking`].
     pub fn write_blocking<T: Pod>(&self, region: &RemoteRegion, offset: usize, data: &[T]) -> Result<()> {
         // SAFETY: the memory is borrowed until the wait is over, which it is only when the operation is.
-        let state = unsafe { self.post_write(region, offset, &data, None, None)? };
-        self.shared.finish(state).map(drop)
+        let posted = unsafe { self.post_write(region, offset, &data, None, None) };
+        self.shared.finish(posted.into()).map(drop)
     }
 
     /// [`Endpoint::write_blocking`] that leaves an immediate at the peer.
@@ -59,8 +59,8 @@ impl Endpoint {
         immediate: u32,
     ) -> Result<()> {
         // SAFETY: as in `write_blocking`.
-        let state = unsafe { self.post_write(region, offset, &data, Some(immediate), None)? };
-        self.shared.finish(state).map(drop)
+        let posted = unsafe { self.post_write(region, offset, &data, Some(immediate), None) };
+        self.shared.finish(posted.into()).map(drop)
     }
 
     /// # Safety
@@ -72,7 +72,7 @@ impl Endpoint {
         buf: &impl Buf,
         immediate: Option<u32>,
         group: Option<SlotId>,
-    ) -> Result<State> {
+    ) -> Result<SlotId> {
         let bytes = buf.byte_len();
         region.check("write to", false, true)?;
         self.check_length("write", bytes)?;
@@ -87,10 +87,10 @@ impl Endpoint {
             // SAFETY: passed on to the caller.
             let id = unsafe { self.shared.start_locked(&mut core, about, call, &mut [segment(buf)])? };
             core.slots.get(id).special().announce = immediate;
-            return Ok(State::Posted(id));
+            return Ok(id);
         }
         let call = Call::Write { to, place, immediate };
         // SAFETY: passed on to the caller.
-        unsafe { self.shared.start(about, call, &mut [segment(buf)]).map(State::Posted) }
+        unsafe { self.shared.start(about, call, &mut [segment(buf)]) }
     }
 }

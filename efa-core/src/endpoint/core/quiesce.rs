@@ -22,8 +22,7 @@ impl Core {
         }
         self.closed = Some(why.into());
         self.deferred[Lane::In as usize].clear();
-        let under_way: Vec<_> = self.slots.under_way().collect();
-        for id in under_way {
+        for id in self.slots.under_way() {
             if self.slots.get(id).about.kind == Kind::Receive {
                 let context = self.slots.context(id);
                 if let Some(endpoint) = &mut self.endpoint {
