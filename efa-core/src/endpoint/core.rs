@@ -14,7 +14,7 @@ use super::activity::Activity;
 use super::call::{Call, Deferred, Lane, Memory};
 use super::slot::{About, Ending, Kind, Notice, Outcome, SlotId, Slots, Stage};
 use crate::error::Code;
-use crate::ffi::{Batch, CompletionError, CompletionQueue, EndpointHandle, Entry, Polled, Posted, Segment};
+use crate::ffi::{Batch, CompletionError, CompletionQueue, EndpointHandle, Polled, Posted, Segment};
 
 /// Somebody who waits for `count` immediates of one value.
 struct Expectation {
@@ -217,7 +217,12 @@ impl Core {
             Polled::Nothing => false,
             Polled::Some(count) => {
                 for index in 0..count {
-                    self.complete(self.batch.entry(index));
+                    // SAFETY: so many were read.
+                    unsafe {
+                        if !self.complete_plainly(index) {
+                            self.complete(index);
+                        }
+                    }
                 }
                 true
             }
@@ -230,29 +235,52 @@ impl Core {
                 true
             }
         };
-        if !(self.deferred[0].is_empty() && self.deferred[1].is_empty()) {
+        if self.deferred[0].len() + self.deferred[1].len() > 0 {
             self.retry();
         }
         active
     }
 
-    #[inline]
-    fn complete(&mut self, entry: Entry) {
+    /// Does what a completion tells of, if that is only that an operation is over.
+    ///
+    /// # Safety
+    /// So many completions were read.
+    #[inline(always)]
+    unsafe fn complete_plainly(&mut self, index: usize) -> bool {
+        // SAFETY: passed on to the caller.
+        let entry = unsafe { self.batch.entry(index) };
+        if entry.immediate().is_some() || entry.context().is_null() {
+            return false;
+        }
+        // SAFETY: contexts that are not null are ours: every operation is posted with one of a slot.
+        match unsafe { self.slots.find(entry.context()) } {
+            Some((_, record)) if record.is_plain() => {
+                record.stage = Stage::Over(Outcome::Done { bytes: entry.len(), tag: entry.tag() });
+                self.in_flight[Lane::of(record.about.kind) as usize] -= 1;
+                true
+            }
+            _ => false,
+        }
+    }
+
+    /// Does what a completion tells of.
+    ///
+    /// # Safety
+    /// So many completions were read.
+    #[inline(never)]
+    unsafe fn complete(&mut self, index: usize) {
+        // SAFETY: passed on to the caller.
+        let entry = unsafe { self.batch.entry(index) };
         if let Some(value) = entry.immediate() {
             return self.immediate(value as u32);
         }
         if entry.context().is_null() {
             return;
         }
-        // SAFETY: contexts that are not null are ours: every operation is posted with one of a slot.
+        // SAFETY: as in `complete_plainly`.
         if let Some((id, record)) = unsafe { self.slots.find(entry.context()) } {
             self.in_flight[Lane::of(record.about.kind) as usize] -= 1;
-            let outcome = Outcome::Done { bytes: entry.len(), tag: entry.tag() };
-            if record.is_plain() {
-                record.stage = Stage::Over(outcome);
-            } else {
-                self.finish(id, outcome);
-            }
+            self.finish(id, Outcome::Done { bytes: entry.len(), tag: entry.tag() });
         }
     }
 
@@ -269,7 +297,7 @@ impl Core {
             log::warn!("an operation that nobody waits for failed: {}", error.text);
             return;
         }
-        // SAFETY: as in `complete`.
+        // SAFETY: as in `complete_plainly`.
         if let Some((id, record)) = unsafe { self.slots.find(error.context) } {
             self.in_flight[Lane::of(record.about.kind) as usize] -= 1;
             // Withdrawn because the endpoint is closing: see `quiesce`.
@@ -289,8 +317,9 @@ impl Core {
         self.finish(id, Outcome::Failed(Box::new(error)));
     }
 
+    /// Notes how an operation ended.
     #[inline]
-    fn finish(&mut self, id: SlotId, outcome: Outcome) {
+    pub(crate) fn finish(&mut self, id: SlotId, outcome: Outcome) {
         let record = self.slots.get(id);
         // Of what has a handle, the handle's owner takes the result, and leaves the group then.
         let group = record.about.group.filter(|_| record.is_orphan());

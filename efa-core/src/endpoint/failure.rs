@@ -75,7 +75,7 @@ impl Shared {
         about: &About,
         started: u32,
         ending: Option<Ending>,
-        outcome: &Outcome,
+        outcome: Outcome,
         closed: Option<&str>,
     ) -> Error {
         let elapsed = self.clock.since(started);
@@ -95,8 +95,9 @@ impl Shared {
             (Some(Ending::PeerLost), _) => self.peer_lost(about, what, "the operation was ended"),
             // A cancellation that came too late has no part in how it ended.
             (None | Some(Ending::Cancelled | Ending::Pointless), Outcome::Failed(error)) => {
-                self.failed(about, what, error)
+                self.failed(about, what, &error)
             }
+            (None | Some(Ending::Cancelled | Ending::Pointless), Outcome::Unregistered(error)) => *error,
             (None | Some(Ending::Cancelled | Ending::Pointless), _) => {
                 let why = format!("the endpoint was closed: {}", closed.unwrap_or("the program closed it"));
                 Error::Closed(Explanation::new(what, why, "look for the first error; that is the cause"))

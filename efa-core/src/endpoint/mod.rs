@@ -11,6 +11,7 @@ mod closing;
 mod config;
 pub(crate) mod core;
 mod failure;
+mod fence;
 mod lock;
 mod op;
 mod open;

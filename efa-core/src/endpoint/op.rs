@@ -10,9 +10,8 @@ use std::sync::atomic::Ordering;
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
-use super::core::Core;
-use super::shared::{Deadline, Shared};
-use super::slot::{Ending, Kind, Notice, Outcome, SlotId};
+use super::shared::{Deadline, Locked, Shared};
+use super::slot::{Ending, Kind, Notice, Outcome, SlotId, Stage};
 use super::tag::{Tag, unpack};
 use crate::error::{Error, Result};
 
@@ -95,7 +94,9 @@ impl<B: Send + 'static> Op<B> {
         // drop the buffer under the device: it ends the process.
         let (shared, state, buffer) =
             unsafe { (ptr::read(&this.shared), ptr::read(&this.state), ptr::read(&this.buffer)) };
-        (shared.finish(state), buffer.expect("given back only once"))
+        let result = shared.finish(state);
+        // SAFETY: the buffer is there for as long as the result is, and that was.
+        (result, unsafe { buffer.unwrap_unchecked() })
     }
 
     /// Waits for a limited time. When that is not enough, the operation goes on and comes back as the error.
@@ -127,8 +128,9 @@ impl<B: Send + 'static> Op<B> {
             if !core.slots.get(id).is_over() {
                 return None;
             }
-            // Before the lock is given back, which may run code of others.
-            self.state = self.shared.take_result(&mut core, id).map_or_else(State::from, State::Done);
+            // Giving the lock back may run code of others.
+            self.state = State::Taken;
+            return Some(self.shared.take_result(core, id));
         }
         std::mem::replace(&mut self.state, State::Taken).into_result()
     }
@@ -140,8 +142,8 @@ impl Shared {
     pub(crate) fn finish(&self, state: State) -> Result<Completion> {
         match state {
             State::Posted(id) => {
-                let (mut core, _) = self.wait_locked(self.lock(), id, Deadline::NONE);
-                self.take_result(&mut core, id)
+                let (core, _) = self.wait_locked(self.lock(), id, Deadline::NONE);
+                self.take_result(core, id)
             }
             over => over.into_result().expect("a result is taken only once"),
         }
@@ -167,7 +169,7 @@ impl Shared {
 
     /// Takes the result of an operation that is over, and releases its slot.
     #[inline(always)]
-    pub(crate) fn take_result(&self, core: &mut Core, id: SlotId) -> Result<Completion> {
+    pub(crate) fn take_result(&self, mut core: Locked<'_>, id: SlotId) -> Result<Completion> {
         let record = core.slots.get(id);
         let Some(&Outcome::Done { bytes, tag }) = record.outcome() else {
             return Err(self.take_failure(core, id));
@@ -185,14 +187,19 @@ impl Shared {
             },
         };
         core.release(id);
+        drop(core);
         Ok(completion)
     }
 
     #[cold]
-    fn take_failure(&self, core: &mut Core, id: SlotId) -> Error {
+    fn take_failure(&self, mut locked: Locked<'_>, id: SlotId) -> Error {
+        let core = &mut *locked;
         let record = core.slots.get(id);
         let ending = record.ending.map(|(ending, _)| ending);
-        let outcome = record.outcome().expect("the operation is over");
+        // Something else ended in its place, but the error is wanted as a whole.
+        let Stage::Over(outcome) = std::mem::replace(&mut record.stage, Stage::Over(Outcome::Closed)) else {
+            unreachable!("the operation is over")
+        };
         let error = self.explain(&record.about, record.started, ending, outcome, core.closed.as_deref());
         if matches!(error, Error::Timeout { .. } | Error::Operation { .. }) {
             self.failed.store(true, Ordering::Relaxed);

@@ -10,10 +10,10 @@ use std::time::Duration;
 
 use super::clock::Clock;
 use super::core::Core;
-use super::failure;
 use super::shared::{Deadline, Shared};
 use super::slot::{Ending, Kind};
 use super::wait::Led;
+use super::{failure, fence};
 use crate::bootstrap::Status;
 use crate::ffi::EndpointHandle;
 
@@ -37,6 +37,8 @@ pub(super) fn run(shared: &Arc<Shared>) {
     let mut patience = None;
     let mut watch = Watch::default();
     let activity = shared.lock().activity.clone();
+    // Here nobody waits for it.
+    fence::prepare();
     while !shared.stop.load(Ordering::Acquire) {
         let others_poll = activity.is_enough_since(seen);
         if others_poll && shared.clock.advance().wrapping_sub(watched) < WATCH_EVERY {

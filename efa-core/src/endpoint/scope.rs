@@ -169,7 +169,9 @@ impl<'env, B: Send + 'env> ScopedOp<'_, 'env, B> {
         let this = ManuallyDrop::new(self);
         // SAFETY: as in `Op::wait`.
         let (state, buffer) = unsafe { (ptr::read(&this.state), ptr::read(&this.buffer)) };
-        (this.scope.shared().finish(state), buffer.expect("taken only here"))
+        let result = this.scope.shared().finish(state);
+        // SAFETY: as in `Op::wait`.
+        (result, unsafe { buffer.unwrap_unchecked() })
     }
 
     /// Whether it is over. Polls the device once.

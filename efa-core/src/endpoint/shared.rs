@@ -14,7 +14,7 @@ use super::clock::Clock;
 use super::config::EndpointConfig;
 use super::core::Core;
 use super::lock::{Guard, Lock};
-use super::slot::{About, Kind, Operands, SlotId};
+use super::slot::{About, Kind, Operands, Outcome, SlotId};
 use crate::bootstrap::Liveness;
 use crate::error::{Error, Peer, Result};
 use crate::fabric::Limits;
@@ -107,12 +107,12 @@ impl Shared {
         )
     }
 
-    /// Starts an operation and returns its slot.
+    /// Starts an operation and returns its slot, where it is noted how the operation ends, even at once.
     ///
     /// # Safety
     /// As [`Core::start`].
     #[inline]
-    pub(crate) unsafe fn start(&self, about: About, call: Call, memory: &mut [Segment]) -> Result<SlotId> {
+    pub(crate) unsafe fn start(&self, about: About, call: Call, memory: &mut [Segment]) -> SlotId {
         let mut core = self.lock();
         // SAFETY: passed on to the caller.
         unsafe { self.start_locked(&mut core, about, call, memory) }
@@ -129,21 +129,21 @@ impl Shared {
         about: About,
         call: Call,
         memory: &mut [Segment],
-    ) -> Result<SlotId> {
+    ) -> SlotId {
         let id = core.slots.take(about, self.clock.now());
-        if self.limits.local_registration && !matches!(call, Call::Inject { .. }) {
-            // SAFETY: passed on to the caller.
-            if let Err(error) = unsafe { self.register_for_call(core, id, call.local_access(), memory) } {
-                core.slots.release(id);
-                return Err(error);
-            }
-        }
         if let Some(group) = about.group {
             core.join_group(group);
         }
+        if self.limits.local_registration && !matches!(call, Call::Inject { .. }) {
+            // SAFETY: passed on to the caller.
+            if let Err(error) = unsafe { self.register_for_call(core, id, call.local_access(), memory) } {
+                core.finish(id, Outcome::Unregistered(Box::new(error)));
+                return id;
+            }
+        }
         // SAFETY: passed on to the caller.
         unsafe { core.start(id, about.peer, call, memory) };
-        Ok(id)
+        id
     }
 
     /// Starts an atomic operation, whose operands are kept in its slot.

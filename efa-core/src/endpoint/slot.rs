@@ -12,6 +12,7 @@ use std::ptr::{self, NonNull};
 use std::task::Waker;
 use std::thread::Thread;
 
+use crate::error::Error;
 use crate::ffi::{CompletionError, Registered};
 
 /// How many slots are made at a time.
@@ -30,10 +31,10 @@ unsafe impl Sync for SlotId {}
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Kind {
     Send,
-    Receive,
     Read,
     Write,
     Atomic,
+    Receive,
     Probe,
     /// No operation of the device: a wait for immediates that peers' writes bring.
     Immediates,
@@ -81,6 +82,8 @@ pub(crate) enum Outcome {
     Done { bytes: usize, tag: u64 },
     /// The provider reported an error. Boxed, since every outcome is moved and few are this.
     Failed(Box<CompletionError>),
+    /// It was not posted: its memory could not be registered.
+    Unregistered(Box<Error>),
     /// The endpoint was closed under it.
     Closed,
 }
@@ -197,7 +200,8 @@ impl Slots {
         let id = self.free.unwrap_or_else(|| self.grow());
         let record = self.record(id);
         debug_assert!(matches!(record.stage, Stage::Free));
-        record.stage = Stage::UnderWay;
+        // Nothing to drop, which the compiler can't know.
+        std::mem::forget(std::mem::replace(&mut record.stage, Stage::UnderWay));
         record.about = about;
         record.started = started;
         self.free = record.next_free;

@@ -110,7 +110,7 @@ impl<'a> Workspace<'a> {
         };
         let call = Call::Send { to: address, tag: fabric_tag };
         // SAFETY: `segment` checked that nobody writes the range, and the flight keeps it so until it is over.
-        let id = unsafe { shared.start_locked(&mut core, about, call, &mut [segment])? };
+        let id = unsafe { shared.start_locked(&mut core, about, call, &mut [segment]) };
         drop(core);
         self.state.flights.push(Flight { id, place, range, writes: false, ticket });
         Ok(false)
@@ -139,7 +139,7 @@ impl<'a> Workspace<'a> {
         };
         let call = Call::Receive { tag: fabric_tag, ignore };
         // SAFETY: `segment` checked that nobody uses the range, and the flight keeps it so until it is over.
-        let id = unsafe { shared.start(about, call, &mut [segment])? };
+        let id = unsafe { shared.start(about, call, &mut [segment]) };
         self.state.flights.push(Flight { id, place, range, writes: true, ticket });
         Ok(())
     }
@@ -198,7 +198,7 @@ impl<'a> Workspace<'a> {
                         core.release(flight.id);
                         Err(wrong_length(bytes, flight.range.len()))
                     }
-                    _ => self.shared.take_result(&mut core, flight.id).map(|_| flight.ticket),
+                    _ => self.shared.take_result(core, flight.id).map(|_| flight.ticket),
                 };
             }
             if is_news {

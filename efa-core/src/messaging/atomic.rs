@@ -110,7 +110,7 @@ impl Endpoint {
         let id = shared.start_atomic(&mut core, about, call, Operands { operand, compare, result: 0 });
         let (mut core, _) = shared.wait_locked(core, id, Default::default());
         let result = core.slots.read_operands(id).result;
-        shared.take_result(&mut core, id)?;
+        shared.take_result(core, id)?;
         Ok(T::from_bits(result))
     }
 

@@ -28,7 +28,7 @@ impl Endpoint {
         core.poll();
         // SAFETY: a peek is given no memory.
         let id = unsafe {
-            self.shared.start_locked(&mut core, about, Call::Peek { tag: fabric_tag, ignore }, &mut [])?
+            self.shared.start_locked(&mut core, about, Call::Peek { tag: fabric_tag, ignore }, &mut [])
         };
         let (mut core, _) = self.shared.wait_locked(core, id, Default::default());
         if let Some(Outcome::Failed(error)) = core.slots.get(id).outcome()
@@ -37,6 +37,6 @@ impl Endpoint {
             core.release(id);
             return Ok(None);
         }
-        self.shared.take_result(&mut core, id).map(Some)
+        self.shared.take_result(core, id).map(Some)
     }
 }

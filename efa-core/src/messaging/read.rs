@@ -55,6 +55,6 @@ impl Endpoint {
         let about = About { kind: Kind::Read, peer: Some(region.rank() as u32), tag: 0, bytes, group };
         let call = Call::Read { from, place: RemotePlace { address, key } };
         // SAFETY: passed on to the caller.
-        unsafe { self.shared.start(about, call, &mut [segment_mut(buf)]) }
+        Ok(unsafe { self.shared.start(about, call, &mut [segment_mut(buf)]) })
     }
 }

@@ -67,9 +67,9 @@ impl Endpoint {
         let (about, call) = self.receive_call(space, from, tag, buf.byte_len(), None)?;
         let mut core = shared.lock();
         // SAFETY: the memory is borrowed until the wait below is over, which it is only when the operation is.
-        let id = unsafe { shared.start_locked(&mut core, about, call, &mut [segment_mut(buf)])? };
-        let (mut core, _) = shared.wait_locked(core, id, Default::default());
-        shared.take_result(&mut core, id)
+        let id = unsafe { shared.start_locked(&mut core, about, call, &mut [segment_mut(buf)]) };
+        let (core, _) = shared.wait_locked(core, id, Default::default());
+        shared.take_result(core, id)
     }
 
     /// Receives one message scattered over several pieces; at most
@@ -92,7 +92,7 @@ impl Endpoint {
         let bytes = segments.iter().map(|segment| segment.len).sum();
         let (about, call) = self.receive_call(Space::User, from.into(), tag.into(), bytes, None)?;
         // SAFETY: as in `recv_in`.
-        let id = unsafe { self.shared.start(about, call, segments)? };
+        let id = unsafe { self.shared.start(about, call, segments) };
         self.shared.finish(State::Posted(id))
     }
 
@@ -110,7 +110,7 @@ impl Endpoint {
         let (about, call) = self.receive_call(space, from, tag, buf.byte_len(), group)?;
         let mut core = self.shared.lock();
         // SAFETY: passed on to the caller.
-        unsafe { self.shared.start_locked(&mut core, about, call, &mut [segment_mut(buf)]) }
+        Ok(unsafe { self.shared.start_locked(&mut core, about, call, &mut [segment_mut(buf)]) })
     }
 
     #[inline(always)]

@@ -83,7 +83,7 @@ impl Endpoint {
         let about = About { kind: Kind::Send, peer: Some(to as u32), tag: tag.value(), bytes, group: None };
         let call = Call::Send { to: address, tag: tag::pack(Space::User, shared.me, tag) };
         // SAFETY: as in `send_in`.
-        let id = unsafe { shared.start(about, call, segments)? };
+        let id = unsafe { shared.start(about, call, segments) };
         shared.finish(State::Posted(id)).map(drop)
     }
 
@@ -114,7 +114,7 @@ impl Endpoint {
             }
             let call = Call::Send { to: address, tag: fabric_tag };
             // SAFETY: passed on to the caller.
-            return unsafe { shared.start(about, call, &mut [segment(buf)]) }.into();
+            return State::Posted(unsafe { shared.start(about, call, &mut [segment(buf)]) });
         }
         let mut core = shared.lock();
         // SAFETY: the bytes are copied before the call returns.
@@ -123,21 +123,14 @@ impl Endpoint {
         }
         // SAFETY: passed on to the caller.
         unsafe { self.inject_later(core, about, Call::Inject { to: address, tag: fabric_tag }, segment(buf)) }
-            .into()
     }
 
     /// # Safety
     /// As [`Endpoint::post_send`].
     #[cold]
-    unsafe fn inject_later(
-        &self,
-        mut core: Locked<'_>,
-        about: About,
-        call: Call,
-        segment: Segment,
-    ) -> Result<SlotId> {
+    unsafe fn inject_later(&self, mut core: Locked<'_>, about: About, call: Call, segment: Segment) -> State {
         // SAFETY: passed on to the caller.
-        unsafe { self.shared.start_locked(&mut core, about, call, &mut [segment]) }
+        State::Posted(unsafe { self.shared.start_locked(&mut core, about, call, &mut [segment]) })
     }
 
     #[inline]
