@@ -38,6 +38,8 @@ pub fn count(
     command.args([
         "--tool=callgrind",
         "--quiet",
+        // Else a thread that never sleeps keeps all others from their turn, such as the progress thread.
+        "--fair-sched=try",
         "--demangle=no",
         "--compress-strings=no",
         "--compress-pos=no",
