@@ -10,7 +10,8 @@
 //! a place of its own it says that it is inside, and then looks whether it is still the favourite. Whoever else wants the
 //! lock takes it the common way, ends the favour, has all threads execute a [fence](super::fence), and only then looks
 //! whether the favourite is inside: it either said so before the fence and is seen, or sees after it that it is not the
-//! favourite any more. That costs some microseconds, which is why a thread has to earn the favour anew.
+//! favourite any more. That costs some microseconds, which is why a thread has to earn the favour anew. Where the fence is
+//! not permitted, there are no favourites.
 //!
 //! The price of the plain stores is that whoever finds the lock taken is not woken, and looks again and again. That is
 //! seldom and soon over: a thread that gives the lock back also gives way when it sees that the lock

@@ -196,7 +196,7 @@ impl Shared {
         let core = &mut *locked;
         let record = core.slots.get(id);
         let ending = record.ending.map(|(ending, _)| ending);
-        // Something else ended in its place, but the error is wanted as a whole.
+        // Moved out, as the error may be part of it. What is left in its place goes with the slot, right below.
         let Stage::Over(outcome) = std::mem::replace(&mut record.stage, Stage::Over(Outcome::Closed)) else {
             unreachable!("the operation is over")
         };
