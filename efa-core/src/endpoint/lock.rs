@@ -8,10 +8,10 @@
 //!
 //! A thread that has taken the lock many times in a row is its favourite, which does without any: by a plain store to
 //! a place of its own it says that it is inside, and then looks whether it is still the favourite. Whoever else wants the
-//! lock takes it the common way, ends the favour, has all threads execute a [fence](super::fence), and only then looks
-//! whether the favourite is inside: it either said so before the fence and is seen, or sees after it that it is not the
-//! favourite any more. That costs some microseconds, which is why a thread has to earn the favour anew. Where the fence is
-//! not permitted, there are no favourites.
+//! lock takes it the common way, ends the favour, has all threads execute a [fence], and only then looks whether the
+//! favourite is inside: it either said so before the fence and is seen, or sees after it that it is not the favourite any
+//! more. That costs some microseconds, which is why a thread has to earn the favour anew. Where the fence is not
+//! permitted, there are no favourites.
 //!
 //! The price of the plain stores is that whoever finds the lock taken is not woken, and looks again and again. That is
 //! seldom and soon over: a thread that gives the lock back also gives way when it sees that the lock
@@ -114,8 +114,7 @@ impl<T> Lock<T> {
             inside.store(true, Ordering::Relaxed);
             // The processor may still exchange the store and the load; for that there is the other thread's fence.
             compiler_fence(Ordering::SeqCst);
-            if self.favourite.load(Ordering::Relaxed) == favourite {
-                // What others did was seen when this thread took the lock, after them, to become the favourite.
+            if self.favourite.load(Ordering::Acquire) == favourite {
                 return Some(Guard { lock: self, seat, of_this_thread: PhantomData });
             }
             inside.store(false, Ordering::Release);
