@@ -21,11 +21,10 @@ impl Namespaces {
         let serial = SERIAL.fetch_add(1, Ordering::Relaxed);
         let mut made = Self { names: Vec::new() };
         for number in 0..count {
-            let name = format!("efa-{}-{serial}-{number}", std::process::id());
-            let added = ip(&["netns", "add", &name]);
-            made.names.extend(added.then_some(name.clone()));
+            made.names.push(format!("efa-{}-{serial}-{number}", std::process::id()));
+            let name = &made.names[number];
             // To make one is not enough: where mounts are not permitted, nothing can be run in it.
-            if !added || !ip(&["netns", "exec", &name, "true"]) {
+            if !ip(&["netns", "add", name]) || !ip(&["netns", "exec", name, "true"]) {
                 println!("NOT TESTED: network namespaces need root, the right to mount, and iproute2");
                 return None;
             }

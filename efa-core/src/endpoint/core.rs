@@ -217,11 +217,8 @@ impl Core {
             Polled::Nothing => false,
             Polled::Some(count) => {
                 for index in 0..count {
-                    // SAFETY: so many were read.
-                    unsafe {
-                        if !self.complete_plainly(index) {
-                            self.complete(index);
-                        }
+                    if !self.complete_plainly(index) {
+                        self.complete(index);
                     }
                 }
                 true
@@ -241,14 +238,11 @@ impl Core {
         active
     }
 
-    /// Does what a completion tells of, if that is only that an operation is over.
-    ///
-    /// # Safety
-    /// So many completions were read.
+    /// Does what a completion tells of, if that is only that an operation is over, as nearly always. Apart from the
+    /// rest, whose needs of registers and stack would be every poll's.
     #[inline(always)]
-    unsafe fn complete_plainly(&mut self, index: usize) -> bool {
-        // SAFETY: passed on to the caller.
-        let entry = unsafe { self.batch.entry(index) };
+    fn complete_plainly(&mut self, index: usize) -> bool {
+        let entry = self.batch.entry(index);
         if entry.immediate().is_some() || entry.context().is_null() {
             return false;
         }
@@ -263,14 +257,10 @@ impl Core {
         }
     }
 
-    /// Does what a completion tells of.
-    ///
-    /// # Safety
-    /// So many completions were read.
+    /// Does what a completion tells of, whatever that is.
     #[inline(never)]
-    unsafe fn complete(&mut self, index: usize) {
-        // SAFETY: passed on to the caller.
-        let entry = unsafe { self.batch.entry(index) };
+    fn complete(&mut self, index: usize) {
+        let entry = self.batch.entry(index);
         if let Some(value) = entry.immediate() {
             return self.immediate(value as u32);
         }

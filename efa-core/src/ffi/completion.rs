@@ -50,15 +50,9 @@ impl Batch {
         Self(unsafe { std::mem::zeroed() })
     }
 
-    /// One of those that were read.
-    ///
-    /// # Safety
-    /// `index` is below what [`CompletionQueue::read`] has counted.
     #[inline]
-    pub(crate) unsafe fn entry(&self, index: usize) -> Entry {
-        debug_assert!(index < BATCH);
-        // SAFETY: it counts no more than there is room for.
-        Entry(unsafe { *self.0.get_unchecked(index) })
+    pub(crate) fn entry(&self, index: usize) -> Entry {
+        Entry(self.0[index])
     }
 }
 

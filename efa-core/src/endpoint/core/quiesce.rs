@@ -76,12 +76,9 @@ impl Core {
                 Polled::Some(count) => {
                     let mut answered = false;
                     for index in 0..count {
-                        // SAFETY: so many were read.
-                        unsafe {
-                            match self.batch.entry(index).context() == context {
-                                true => answered = true,
-                                false => self.complete(index),
-                            }
+                        match self.batch.entry(index).context() == context {
+                            true => answered = true,
+                            false => self.complete(index),
                         }
                     }
                     if answered {
