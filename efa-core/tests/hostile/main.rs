@@ -1,0 +1,8 @@
+//! Attacks on an endpoint: by its own program, by a peer that misbehaves, and by processes that are not of the job.
+//!
+//! Each module is one kind of attacker. Every test states what must hold, on the provider that `EFA_TEST_PROVIDER`
+//! names unless it is about one provider alone.
+
+#[path = "../common/mod.rs"]
+mod common;
+mod program;
