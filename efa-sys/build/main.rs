@@ -6,6 +6,8 @@ mod bindings;
 mod config_header;
 mod locate;
 #[cfg(feature = "vendored")]
+mod patches;
+#[cfg(feature = "vendored")]
 mod rdma_core;
 #[cfg(feature = "vendored")]
 mod vendored;
@@ -22,6 +24,8 @@ struct Library {
     version: Version,
     include_dir: PathBuf,
     library_dir: PathBuf,
+    /// The names of the patches that it was built with.
+    patches: Vec<String>,
 }
 
 fn main() {
@@ -57,14 +61,14 @@ fn installed(dir: &Path) -> Result<Library, String> {
         locate::inspect(dir, &cargo("CARGO_CFG_TARGET_ARCH")).map_err(|problem| locate::explain(&problem))?;
     println!("cargo::rerun-if-changed={}", include_dir.join("rdma/fabric.h").display());
     link_shared(std::slice::from_ref(&library_dir));
-    Ok(Library { origin: dir.display().to_string(), version, include_dir, library_dir })
+    Ok(Library { origin: dir.display().to_string(), version, include_dir, library_dir, patches: Vec::new() })
 }
 
 #[cfg(feature = "vendored")]
 fn compile(out_dir: &Path) -> Result<Library, String> {
-    let include_dir = vendored::compile(out_dir)?;
+    let vendored::Compiled { include_dir, patches } = vendored::compile(out_dir)?;
     let library_dir = out_dir.to_owned();
-    Ok(Library { origin: "vendored".into(), version: vendored::VERSION, include_dir, library_dir })
+    Ok(Library { origin: "vendored".into(), version: vendored::VERSION, include_dir, library_dir, patches })
 }
 
 #[cfg(not(feature = "vendored"))]
@@ -95,7 +99,7 @@ fn ask_pkg_config() -> Result<Library, String> {
         .map_err(|problem| locate::explain(&problem))?;
     link_shared(&found.link_paths);
     let include_dir = found.include_paths.first().cloned().unwrap_or_else(|| "/usr/include".into());
-    Ok(Library { origin: "pkg-config".into(), version, include_dir, library_dir })
+    Ok(Library { origin: "pkg-config".into(), version, include_dir, library_dir, patches: Vec::new() })
 }
 
 /// A shared libfabric. The run path reaches this package's own tests only; others find the folder in
@@ -115,6 +119,7 @@ fn announce(library: &Library) {
         ("VERSION", library.version.to_string()),
         ("INCLUDE", library.include_dir.display().to_string()),
         ("LIBDIR", library.library_dir.display().to_string()),
+        ("PATCHES", library.patches.join(" ")),
     ];
     for (name, value) in facts {
         println!("cargo::metadata={name}={value}");

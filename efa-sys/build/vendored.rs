@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use crate::config_header::{self, Setting};
 use crate::locate::Version;
-use crate::rdma_core;
+use crate::{patches, rdma_core};
 
 /// The version whose sources `lamellar-libfabric-src` carries.
 pub(crate) const VERSION: Version = Version { major: 1, minor: 22, revision: 0 };
@@ -40,17 +40,32 @@ pub(crate) struct Plan {
     pub(crate) settings: Vec<Setting>,
 }
 
-/// Leaves `libfabric.a` in `out_dir`, tells cargo to link it, and returns the folder of its headers.
-pub(crate) fn compile(out_dir: &Path) -> Result<PathBuf, String> {
+/// What a build leaves behind.
+pub(crate) struct Compiled {
+    /// The folder of the headers.
+    pub(crate) include_dir: PathBuf,
+    /// The names of the patches that were applied.
+    pub(crate) patches: Vec<String>,
+}
+
+/// Leaves `libfabric.a` in `out_dir` and tells cargo to link it.
+pub(crate) fn compile(out_dir: &Path) -> Result<Compiled, String> {
     let arch = supported_arch()?;
-    let sources = libfabric_src::source_dir();
-    let header = sources.join("include/rdma/fabric.h");
+    let original = libfabric_src::source_dir();
+    let header = original.join("include/rdma/fabric.h");
     if !header.exists() {
         return Err(format!(
             "{} is missing: run `cargo clean` and fetch the dependencies again",
             header.display()
         ));
     }
+    let sources = out_dir.join("libfabric");
+    println!("cargo::rerun-if-changed=patches");
+    let patches = patches::apply_all(
+        &original,
+        &sources,
+        &Path::new(&crate::cargo("CARGO_MANIFEST_DIR")).join("patches"),
+    )?;
 
     let mut plan = Plan {
         folders: FOLDERS.to_vec(),
@@ -101,7 +116,7 @@ pub(crate) fn compile(out_dir: &Path) -> Result<PathBuf, String> {
     if cfg!(feature = "vendored-efa") {
         rdma_core::link();
     }
-    Ok(sources.join("include"))
+    Ok(Compiled { include_dir: sources.join("include"), patches })
 }
 
 fn supported_arch() -> Result<String, String> {

@@ -13,8 +13,8 @@
 //!
 //! 1. The folder named by the environment variable `LIBFABRIC_DIR`, with `include/` and `lib/` or `lib64/`.
 //! 2. AWS's installation in `/opt/amazon/efa`.
-//! 3. With the feature `vendored`: libfabric 1.22, compiled from source with the providers tcp, shm, rxm and
-//!    sockets and linked statically. Needs a C compiler and nothing else; Linux on x86_64 and aarch64. The
+//! 3. With the feature `vendored`: libfabric 1.22, compiled from source with the patches in `patches/` ([`PATCHES`]),
+//!    with the providers tcp, shm, rxm and sockets, and linked statically. Needs a C compiler and nothing else; Linux on x86_64 and aarch64. The
 //!    feature `vendored-efa` adds the efa provider, and needs rdma-core's headers and libraries.
 //! 4. What pkg-config finds.
 //!
@@ -68,6 +68,33 @@ pub const LIBRARY_DIR: &str = env!("EFA_SYS_LIBDIR");
 
 /// The folder of the headers that belong to it.
 pub const INCLUDE_DIR: &str = env!("EFA_SYS_INCLUDE");
+
+/// The names of the patches in `patches/` that this libfabric was built with, separated by spaces. Empty when it was
+/// not built here.
+pub const PATCHES: &str = env!("EFA_SYS_PATCHES");
+
+/// Returns `true` if this libfabric was built with the patch.
+pub const fn has_patch(name: &str) -> bool {
+    let (names, name) = (PATCHES.as_bytes(), name.as_bytes());
+    let mut start = 0;
+    while start < names.len() {
+        let mut end = start;
+        while end < names.len() && names[end] != b' ' {
+            end += 1;
+        }
+        if end - start == name.len() {
+            let mut at = 0;
+            while at < name.len() && names[start + at] == name[at] {
+                at += 1;
+            }
+            if at == name.len() {
+                return true;
+            }
+        }
+        start = end + 1;
+    }
+    false
+}
 
 /// The newest version to ask [`fi_getinfo`] for: the one whose headers these bindings were made from.
 pub const BINDINGS_VERSION: u32 = fi_version_number(FI_MAJOR_VERSION, FI_MINOR_VERSION);
