@@ -13,6 +13,7 @@ use super::key::pre_shared_key;
 use super::liveness::Liveness;
 use super::message::{Gathering, Message};
 use super::ranks::{group_by_value, list_groups};
+use super::secret::JobSecret;
 use super::worker::{Command, Worker};
 use super::{client, server};
 use crate::{Error, Peer, Result};
@@ -81,6 +82,7 @@ pub struct Control {
     rank: usize,
     peers: Vec<Peer>,
     local_address: IpAddr,
+    secret: JobSecret,
     inbox: Arc<Inbox>,
     /// None in a job of one.
     worker: Option<Worker>,
@@ -104,6 +106,8 @@ impl Control {
             rank: job.rank,
             peers,
             local_address: IpAddr::from(Ipv4Addr::LOCALHOST),
+            // That of a job of one; else the members agree on another.
+            secret: JobSecret::generate()?,
             inbox,
             worker: None,
             linger: config.linger,
@@ -129,7 +133,7 @@ impl Control {
         let start = if job.rank == 0 { server::start } else { client::start };
         self.worker = Some(start(job, rendezvous, &psk, config, &self.inbox, until)?);
         match self.inbox.wait_for_arrival(until + GRACE) {
-            Some(Ok(peers)) => self.peers = peers,
+            Some(Ok(meeting)) => (self.peers, self.secret) = (meeting.peers, meeting.secret),
             Some(Err(fault)) => return Err(fault.into_error()),
             None => {
                 return Err(Error::timeout(
@@ -165,6 +169,11 @@ impl Control {
     /// loopback address only if all members meet on the loopback interface, or the job has one member.
     pub fn local_address(&self) -> IpAddr {
         self.local_address
+    }
+
+    /// The secret that all ranks of this run share: the same at every rank, and new with every run.
+    pub fn secret(&self) -> &JobSecret {
+        &self.secret
     }
 
     /// The table of who is still there. It outlives this object, without news after its end.

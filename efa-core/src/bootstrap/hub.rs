@@ -12,6 +12,7 @@ use super::gather::{Gather, deadline_after};
 use super::job::Job;
 use super::message::{Greeting, Health, Message, PROTOCOL_VERSION};
 use super::ranks::name_ranks;
+use super::secret::JobSecret;
 use crate::Peer;
 
 /// Something for the connections to do.
@@ -51,6 +52,8 @@ struct Member {
 /// Rank 0's view of the job.
 pub(super) struct Hub {
     job_id: String,
+    /// Handed to every member once all have arrived.
+    secret: JobSecret,
     config: ControlConfig,
     phase: Phase,
     members: Vec<Member>,
@@ -70,7 +73,13 @@ pub(super) struct Hub {
 
 impl Hub {
     /// The hub of a job in which only rank 0 has arrived.
-    pub(super) fn new(job: &Job, config: &ControlConfig, now: Instant, deadline: Duration) -> Self {
+    pub(super) fn new(
+        job: &Job,
+        secret: JobSecret,
+        config: &ControlConfig,
+        now: Instant,
+        deadline: Duration,
+    ) -> Self {
         let nobody = |_| Member {
             arrived: false,
             gone: None,
@@ -87,6 +96,7 @@ impl Hub {
         peers[0].host.clone_from(&job.host);
         Self {
             job_id: job.id.clone(),
+            secret,
             config: config.clone(),
             phase: Phase::Arriving { begun: now, deadline: deadline_after(now, deadline) },
             members,
@@ -209,7 +219,8 @@ impl Hub {
             peer.address = address.to_string();
         }
         self.phase = Phase::Running;
-        self.outputs.push(Output::SendAll(Message::Welcome { peers: self.peers.clone() }));
+        let welcome = Message::Welcome { peers: self.peers.clone(), secret: self.secret.clone() };
+        self.outputs.push(Output::SendAll(welcome));
     }
 
     fn fail_arrival(&mut self, fault: Fault) {

@@ -14,7 +14,7 @@ fn hub(size: usize, now: Instant) -> Hub {
         dead_after: Duration::from_secs(120),
         ..ControlConfig::default()
     };
-    Hub::new(&job, &config, now, LIMIT)
+    Hub::new(&job, JobSecret::from_bytes([7; 32]), &config, now, LIMIT)
 }
 
 fn greeting(rank: usize, size: usize) -> Greeting {
@@ -68,7 +68,9 @@ fn members_on_the_loopback_interface_are_reached_at_rank_0s_address() {
     near.address = IpAddr::from([127, 0, 1, 1]);
     hub.greet(&near, from(1), IpAddr::from([127, 0, 1, 1]), now).unwrap();
     hub.greet(&greeting(2, 3), from(2), ROOT, now).unwrap();
-    let [Output::SendAll(Message::Welcome { peers })] = &hub.outputs[..] else { panic!("{:?}", hub.outputs) };
+    let [Output::SendAll(Message::Welcome { peers, .. })] = &hub.outputs[..] else {
+        panic!("{:?}", hub.outputs)
+    };
     let addresses: Vec<&str> = peers.iter().map(|peer| peer.address.as_str()).collect();
     assert_eq!(addresses, ["10.0.0.100", "10.0.0.100", "10.0.0.2"]);
 }

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use super::fault::{Fault, seconds};
 use super::liveness::Liveness;
 use super::message::{Health, Message};
+use super::secret::JobSecret;
 use crate::{Error, Peer, Result};
 
 /// An operation that somebody waits for.
@@ -16,9 +17,16 @@ struct Slot {
     outcome: Option<Result<(), Fault>>,
 }
 
+/// What a member knows once all have arrived.
+#[derive(Clone)]
+pub(super) struct Meeting {
+    pub(super) peers: Vec<Peer>,
+    pub(super) secret: JobSecret,
+}
+
 #[derive(Default)]
 struct State {
-    arrival: Option<Result<Vec<Peer>, Fault>>,
+    arrival: Option<Result<Meeting, Fault>>,
     next_sequence: u64,
     slots: HashMap<u64, Slot>,
     /// Why no operation can succeed any more.
@@ -41,9 +49,9 @@ impl Inbox {
     pub(super) fn handle(&self, message: Message) -> bool {
         let mut state = self.state();
         match message {
-            Message::Welcome { peers } if peers.len() == self.liveness.size() => {
+            Message::Welcome { peers, secret } if peers.len() == self.liveness.size() => {
                 self.liveness.set_peers(&peers);
-                state.arrival = Some(Ok(peers));
+                state.arrival = Some(Ok(Meeting { peers, secret }));
             }
             Message::Refused(fault) => {
                 state.arrival.get_or_insert(Err(fault.clone()));
@@ -110,7 +118,7 @@ impl Inbox {
     }
 
     /// Waits until all members have arrived.
-    pub(super) fn wait_for_arrival(&self, until: Instant) -> Option<Result<Vec<Peer>, Fault>> {
+    pub(super) fn wait_for_arrival(&self, until: Instant) -> Option<Result<Meeting, Fault>> {
         self.wait_until(until, |state| state.arrival.clone())
     }
 

@@ -7,11 +7,12 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use super::fault::{Fault, FaultKind};
+use super::secret::JobSecret;
 use crate::Peer;
 use crate::error::Explanation;
 
 /// The version of this protocol; it changes whenever the messages do.
-pub(super) const PROTOCOL_VERSION: u16 = 1;
+pub(super) const PROTOCOL_VERSION: u16 = 2;
 
 /// What a member says of itself when it arrives.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -64,8 +65,8 @@ pub(super) enum Health {
 pub(super) enum Message {
     /// To rank 0, first of all.
     Greeting(Greeting),
-    /// From rank 0: all have arrived, and these they are.
-    Welcome { peers: Vec<Peer> },
+    /// From rank 0: all have arrived, these they are, and this is what they share.
+    Welcome { peers: Vec<Peer>, secret: JobSecret },
     /// From rank 0: you, or the whole job, can't go on.
     Refused(Fault),
     /// Both ways: still there.
@@ -112,8 +113,9 @@ impl Message {
                 w.text(&greeting.library);
                 w.time(greeting.patience);
             }
-            Self::Welcome { peers } => {
+            Self::Welcome { peers, secret } => {
                 w.u8(1);
+                w.0.extend_from_slice(secret.as_bytes());
                 w.u32(peers.len() as u32);
                 peers.iter().for_each(|peer| w.peer(peer));
             }
@@ -207,7 +209,7 @@ impl Message {
                     patience: r.time()?,
                 })
             }
-            1 => Self::Welcome { peers: r.list(Reader::peer)? },
+            1 => Self::Welcome { secret: JobSecret::from_bytes(r.array()?), peers: r.list(Reader::peer)? },
             2 => Self::Refused(r.fault()?),
             3 => Self::Heartbeat,
             4 => Self::Contribute {

@@ -63,7 +63,8 @@ fn message() -> impl Strategy<Value = Message> {
     ];
     prop_oneof![
         greeting,
-        prop::collection::vec(peer(), 0..5).prop_map(|peers| Message::Welcome { peers }),
+        (prop::collection::vec(peer(), 0..5), any::<[u8; 32]>())
+            .prop_map(|(peers, bytes)| Message::Welcome { peers, secret: JobSecret::from_bytes(bytes) }),
         fault().prop_map(Message::Refused),
         Just(Message::Heartbeat),
         contribute,
@@ -94,7 +95,7 @@ proptest! {
 
 #[test]
 fn a_list_that_claims_more_than_there_is_takes_no_memory() {
-    assert_eq!(Message::decode(&[1, 0xff, 0xff, 0xff, 0xff]), Err(Malformed));
+    assert_eq!(Message::decode(&[11, 0xff, 0xff, 0xff, 0xff]), Err(Malformed));
 }
 
 #[test]

@@ -22,6 +22,7 @@ use super::inbox::Inbox;
 use super::job::{Job, Rendezvous};
 use super::link::{Link, LinkError};
 use super::message::Message;
+use super::secret::JobSecret;
 use super::worker::{Clock, Command, Commands, WAKER, Worker};
 use crate::{Error, Result};
 
@@ -73,7 +74,7 @@ pub(super) fn start(
         connections: HashMap::new(),
         token_of: vec![None; job.size],
         next_token: LISTENER.0 + 1,
-        hub: Hub::new(job, config, now, patience),
+        hub: Hub::new(job, JobSecret::generate()?, config, now, patience),
         inbox: Arc::clone(inbox),
         commands,
         config: config.clone(),

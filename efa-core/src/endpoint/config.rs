@@ -3,6 +3,7 @@
 use std::net::IpAddr;
 use std::time::Duration;
 
+use crate::bootstrap::JobSecret;
 use crate::error::{Error, Result};
 use crate::fabric::Provider;
 use crate::settings;
@@ -29,6 +30,9 @@ pub struct EndpointConfig {
     /// How many operations the device may hold, each way; more wait in line. Default: 1024, which the providers'
     /// own queues reach too.
     pub depth: usize,
+    /// The secret that the ranks of the job share; what tells their messages and connections from those of others is
+    /// derived from it. Default: none, for an endpoint that talks to itself only; [`init`](crate::init()) sets it.
+    pub secret: Option<JobSecret>,
 }
 
 impl Default for EndpointConfig {
@@ -41,6 +45,7 @@ impl Default for EndpointConfig {
             spin: Duration::from_micros(100),
             local_ranks: 1,
             depth: 1024,
+            secret: None,
         }
     }
 }

@@ -62,6 +62,7 @@ impl Judged {
         let host = &self.members[control.rank()].host;
         config.local_ranks = self.members.iter().filter(|member| member.host == *host).count();
         config.source = config.source.or(Some(control.local_address()));
+        config.secret = Some(control.secret().clone());
         let opened = Endpoint::open(&admission, config)?;
         control.agree("the provider and its protocol", &opened.protocol(), init.arrival)?;
         let mine = opened.card(&self.members[control.rank()].facts);

@@ -281,3 +281,20 @@ fn times_without_order_are_refused() {
     let error = jobs(1)[0].connect(&config, DEADLINE).unwrap_err();
     assert!(matches!(error, Error::Setting(_)), "{error}");
 }
+
+#[test]
+fn all_ranks_of_a_run_share_a_secret_and_no_two_runs_do() {
+    for keyed in [true, false] {
+        let mut members = jobs(3);
+        members.iter_mut().filter(|_| !keyed).for_each(|job| job.key = None);
+        let mut subkeys = Vec::new();
+        for _ in 0..2 {
+            let controls = connect_all(&members);
+            let all: Vec<_> = controls.iter().map(|control| control.secret().subkey("tags")).collect();
+            assert!(all.iter().all(|subkey| *subkey == all[0]));
+            subkeys.push(all[0]);
+            controls.into_iter().for_each(drop);
+        }
+        assert_ne!(subkeys[0], subkeys[1]);
+    }
+}
