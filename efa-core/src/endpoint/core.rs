@@ -9,10 +9,10 @@ use std::sync::Arc;
 use std::task::Waker;
 use std::thread::Thread;
 
-use super::TRUNCATED;
 use super::activity::Activity;
 use super::call::{Call, Deferred, Lane, Memory};
 use super::slot::{About, Ending, Kind, Notice, Outcome, SlotId, Slots, Stage};
+use super::{NO_MESSAGE, TRUNCATED};
 use crate::error::Code;
 use crate::ffi::{Batch, CompletionError, CompletionQueue, EndpointHandle, Polled, Posted, Segment};
 
@@ -128,6 +128,39 @@ impl Core {
             }
         }
         self.defer(id, peer, call, memory);
+    }
+
+    /// Asks the provider whether a message is there, and returns the answer without waiting: `None` if there is no
+    /// such message, or if the provider can't tell now.
+    ///
+    /// A probe neither counts as a receive nor queues behind receives, so that a full receive queue does not delay
+    /// the answer. The slot is released, unless the result is an outcome to be taken.
+    pub(crate) fn probe(&mut self, about: About, tag: u64, ignore: u64, now: u32) -> Option<SlotId> {
+        let id = self.slots.take(about, now);
+        let lane = Lane::In as usize;
+        let room = std::mem::replace(&mut self.room[lane], usize::MAX);
+        // SAFETY: a peek is given no memory.
+        let posted = unsafe { self.attempt(id, Call::Peek { tag, ignore }, &[]) };
+        self.room[lane] = room;
+        match posted {
+            Posted::Yes => {}
+            Posted::Again => {
+                self.release(id);
+                return None;
+            }
+            Posted::Failed(code) => self.refuse(id, code),
+        }
+        // Every provider answers at once; the answer is behind the completions that were there before.
+        while !self.slots.get(id).is_over() && self.poll() {}
+        let record = self.slots.get(id);
+        match record.outcome() {
+            None => self.abandon(id, Notice::None),
+            Some(Outcome::Failed(error)) if error.code == NO_MESSAGE => self.release(id),
+            // A receive that waits for room in the provider has a right to the message.
+            Some(&Outcome::Done { tag, .. }) if is_claimed(&self.deferred[lane], tag) => self.release(id),
+            Some(_) => return Some(id),
+        }
+        None
     }
 
     #[cold]
@@ -577,4 +610,12 @@ impl Core {
     pub(crate) fn endpoint(&self) -> Option<&EndpointHandle> {
         self.endpoint.as_ref()
     }
+}
+
+/// Whether a receive that is still to be posted matches the message.
+fn is_claimed(receives: &VecDeque<Deferred>, message: u64) -> bool {
+    receives.iter().any(|deferred| match deferred.call {
+        Call::Receive { tag, ignore } => (tag ^ message) & !ignore == 0,
+        _ => false,
+    })
 }

@@ -25,8 +25,7 @@ mod workspace;
 
 pub use card::AddressCard;
 pub use config::EndpointConfig;
-pub(crate) use failure::NO_MESSAGE;
-use failure::TRUNCATED;
+use failure::{NO_MESSAGE, TRUNCATED};
 pub(crate) use op::State;
 pub use op::{Completion, Op};
 pub use open::{Endpoint, Unconnected};

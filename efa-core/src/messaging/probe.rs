@@ -1,14 +1,16 @@
 //! Looking for a message without receiving it.
 
-use crate::endpoint::call::Call;
-use crate::endpoint::slot::{About, Kind, Outcome};
+use crate::endpoint::slot::{About, Kind};
 use crate::endpoint::tag::{self, Space};
-use crate::endpoint::{Completion, Endpoint, NO_MESSAGE, Source, TagMatch};
+use crate::endpoint::{Completion, Endpoint, Source, TagMatch};
 use crate::error::Result;
 
 impl Endpoint {
     /// Tells whether a message from `from` with a tag that agrees with `tag` has arrived and nobody has received it:
     /// who sent it, with which tag, and how long it is. Does not wait; a message may need several polls to arrive.
+    ///
+    /// A message that matches a receive of this endpoint, posted or still queued for room in the provider, counts as
+    /// received.
     ///
     /// # Errors
     /// As [`Endpoint::send_blocking`].
@@ -26,17 +28,9 @@ impl Endpoint {
         let mut core = self.shared.lock();
         // What has come in over the wire is seen only after a poll.
         core.poll();
-        // SAFETY: a peek is given no memory.
-        let id = unsafe {
-            self.shared.start_locked(&mut core, about, Call::Peek { tag: fabric_tag, ignore }, &mut [])
-        };
-        let (mut core, _) = self.shared.wait_locked(core, id, Default::default());
-        if let Some(Outcome::Failed(error)) = core.slots.get(id).outcome()
-            && error.code == NO_MESSAGE
-        {
-            core.release(id);
-            return Ok(None);
+        match core.probe(about, fabric_tag, ignore, self.shared.clock.now()) {
+            Some(id) => self.shared.take_result(core, id).map(Some),
+            None => Ok(None),
         }
-        self.shared.take_result(core, id).map(Some)
     }
 }

@@ -1,6 +1,9 @@
 //! A program that misuses the library with safe code.
 
-use efa_core::Error;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use efa_core::{Error, Source};
 
 use super::common;
 
@@ -17,6 +20,48 @@ fn a_message_longer_than_the_buffer_for_it_is_an_error_on_tcp() {
             let mut buffer = [0u8; 10];
             let error = endpoint.recv_blocking(0, 1u32, &mut buffer[..]).unwrap_err();
             assert!(matches!(error, Error::Truncated { .. }), "{error:?}");
+        }
+    });
+}
+
+#[test]
+fn a_probe_does_not_wait_when_the_receive_queue_is_full() {
+    let mut config = common::config();
+    config.depth = 4;
+    let (posted, probed) = (AtomicBool::new(false), AtomicBool::new(false));
+    common::ranks_with(2, config, |endpoint, _| {
+        const TAGS: std::ops::Range<u32> = 90..100;
+        if endpoint.rank() == 0 {
+            // More than the provider may hold, so that the last ones wait for room.
+            let receives: Vec<_> = TAGS.map(|tag| endpoint.recv(1, tag, vec![0u8; 8])).collect();
+            posted.store(true, Ordering::Release);
+            let begun = Instant::now();
+            let found = loop {
+                if let Some(found) = endpoint.probe(1, 7u32).unwrap() {
+                    break found;
+                }
+                assert!(begun.elapsed() < Duration::from_secs(20), "the message was not found");
+            };
+            assert_eq!((found.peer, found.bytes), (1, 5));
+            assert_eq!(
+                endpoint.probe(1, 99u32).unwrap(),
+                None,
+                "a receive that waits for room takes this one"
+            );
+            assert_eq!(endpoint.probe(Source::Any, 8u32).unwrap(), None);
+            probed.store(true, Ordering::Release);
+            for receive in receives {
+                receive.wait().0.unwrap();
+            }
+            endpoint.recv_blocking(1, 7u32, &mut [0u8; 5]).unwrap();
+        } else {
+            common::until("the receives are posted", || posted.load(Ordering::Acquire));
+            endpoint.send_blocking(0, 99u32, &[9u8; 8]).unwrap();
+            endpoint.send_blocking(0, 7u32, &[7u8; 5]).unwrap();
+            common::until("the other has probed", || probed.load(Ordering::Acquire));
+            for tag in TAGS.start..TAGS.end - 1 {
+                endpoint.send_blocking(0, tag, &[1u8; 8]).unwrap();
+            }
         }
     });
 }
