@@ -8,7 +8,7 @@ use super::core::Core;
 use super::shared::Shared;
 use super::slot::{Kind, Notice};
 use crate::bootstrap::Status;
-use crate::fabric::Provider;
+use crate::fabric::{Owner, Provider};
 
 /// How long sends, reads and writes that are under way may take to end by themselves.
 const LINGER: Duration = Duration::from_secs(1);
@@ -37,6 +37,11 @@ impl Shared {
         }
     }
 
+    /// Whether the process of a rank is known to have ended: being silent or stopped is not enough.
+    fn has_ended(&self, rank: usize) -> bool {
+        self.owners.get(rank).copied().flatten().is_some_and(Owner::is_gone)
+    }
+
     /// Closes the endpoint now.
     ///
     /// With shared memory the device that moves the data is the peer: closing our endpoint does not keep it from
@@ -49,8 +54,12 @@ impl Shared {
                 let record = core.slots.get(id);
                 let about = record.about;
                 let rank = about.peer.map(|rank| rank as usize);
-                let is_stopped =
-                    rank.is_some_and(|rank| matches!(self.liveness.status(rank), Status::Silent { .. }));
+                let is_stopped = rank.is_some_and(|rank| match self.liveness.status(rank) {
+                    Status::Silent { .. } => true,
+                    // Taken for dead after a long silence, it may still be continued.
+                    Status::Dead { .. } => !self.has_ended(rank),
+                    Status::Alive | Status::Left => false,
+                });
                 if about.kind != Kind::Read || !is_stopped {
                     continue;
                 }

@@ -14,7 +14,7 @@ use super::tag::MAX_RANKS;
 use crate::admission::{Admission, Facts, Fingerprint};
 use crate::bootstrap::Liveness;
 use crate::error::{Error, Peer, Result};
-use crate::fabric::{self, Limits, Provider};
+use crate::fabric::{self, Limits, Owner, Provider};
 use crate::ffi::{AddressVector, CompletionQueue, Domain, EndpointHandle, Fabric};
 use crate::memory::{BufferPool, Pages, RegisteredBuf, Registry};
 
@@ -98,11 +98,13 @@ impl Unconnected {
             }
             addresses.push(self.vector.insert(address)?);
         }
+        let owners = cards.iter().map(|card| Owner::of_address(&card.address)).collect();
         let room = [self.limits.send_depth, self.limits.receive_depth]
             .map(|depth| depth.clamp(1, self.config.depth));
         let core = Core::new(self.handle, self.queue, room, cards.len());
         let peers = cards.into_iter().map(|card| card.peer).collect();
-        let shared = Shared::new(core, self.domain, self.config, self.limits, me, addresses, peers, liveness);
+        let shared =
+            Shared::new(core, self.domain, self.config, self.limits, me, addresses, peers, owners, liveness);
         Endpoint::start(Arc::new(shared))
     }
 }

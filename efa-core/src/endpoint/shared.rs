@@ -17,7 +17,7 @@ use super::lock::{Guard, Lock};
 use super::slot::{About, Kind, Operands, Outcome, SlotId};
 use crate::bootstrap::Liveness;
 use crate::error::{Error, Peer, Result};
-use crate::fabric::Limits;
+use crate::fabric::{Limits, Owner};
 use crate::ffi::{AccessFlags, Domain, Registered, Segment};
 use crate::memory::Registrar;
 
@@ -32,6 +32,8 @@ pub(crate) struct Shared {
     pub addresses: Vec<u64>,
     /// Who they are, by rank.
     pub peers: Vec<Peer>,
+    /// Of which process each rank's endpoint is, where the address tells: on shared memory.
+    pub owners: Vec<Option<Owner>>,
     pub liveness: Arc<Liveness>,
     pub clock: Clock,
     /// How long waits spin just now, in microseconds: see `wait`.
@@ -54,6 +56,7 @@ impl Shared {
         me: usize,
         addresses: Vec<u64>,
         peers: Vec<Peer>,
+        owners: Vec<Option<Owner>>,
         liveness: Arc<Liveness>,
     ) -> Self {
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
@@ -64,6 +67,7 @@ impl Shared {
             me,
             addresses,
             peers,
+            owners,
             liveness,
             clock: Clock::start(),
             spin_now: AtomicU32::new(u32::try_from(config.spin.as_micros()).unwrap_or(u32::MAX)),

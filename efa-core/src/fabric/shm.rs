@@ -1,7 +1,7 @@
 //! The files that the shm provider keeps in /dev/shm.
 //!
-//! Each endpoint has one, and a killed process leaves it behind. So ours have names that tell whose they are, and
-//! whoever opens an endpoint removes those whose process is gone.
+//! Each endpoint has one, and a killed process leaves it behind. So ours have names that tell whose they are: whoever
+//! opens an endpoint removes those whose process is gone, and peers know of which process an endpoint is.
 
 use std::fs;
 use std::path::Path;
@@ -34,24 +34,81 @@ pub(crate) fn remove_stale() {
 
 /// Whether a file is an endpoint of a process that is gone. Numbers of another namespace tell us nothing.
 fn is_stale(name: &str, namespace: &str, start_time: impl Fn(u32) -> Option<u64>) -> bool {
-    let mut parts = name.split('.');
-    if parts.next() != Some(PREFIX) || parts.next() != Some(namespace) {
-        return false;
+    Owner::parse(name, namespace).is_some_and(|owner| start_time(owner.pid) != Some(owner.started))
+}
+
+/// The process that opened an endpoint: its number, and its start, which tells it from a later process of that number.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Owner {
+    pid: u32,
+    started: u64,
+}
+
+impl Owner {
+    /// The process whose endpoint has this address. `None` for an address that is not a name of ours, and for a process
+    /// of another PID namespace, whose number means nothing here.
+    pub(crate) fn of_address(address: &[u8]) -> Option<Self> {
+        let name = std::str::from_utf8(address.strip_suffix(&[0])?).ok()?;
+        Self::parse(name, &pid_namespace())
     }
-    let pid: Option<u32> = parts.next().and_then(|part| part.parse().ok());
-    let started: Option<u64> = parts.next().and_then(|part| part.parse().ok());
-    match (pid, started) {
-        (Some(pid), Some(started)) => start_time(pid) != Some(started),
-        _ => false,
+
+    fn parse(name: &str, namespace: &str) -> Option<Self> {
+        let mut parts = name.split('.');
+        if parts.next() != Some(PREFIX) || parts.next() != Some(namespace) {
+            return None;
+        }
+        let pid = parts.next()?.parse().ok()?;
+        let started = parts.next()?.parse().ok()?;
+        Some(Self { pid, started })
+    }
+
+    /// Whether the process has ended, so that it touches no memory and releases no lock any more. A process that is
+    /// only stopped is not gone. Takes a system call or three, and no lock.
+    pub(crate) fn is_gone(self) -> bool {
+        match Stat::of(self.pid) {
+            Some(stat) => stat.started != self.started || stat.is_zombie,
+            // Without a readable /proc only the kernel can tell.
+            None => !exists(self.pid),
+        }
     }
 }
 
-/// When a process started, in clock ticks since boot: tells it from a later one of the same number.
+/// Whether there is a process of this number.
+fn exists(pid: u32) -> bool {
+    let Ok(pid) = libc::pid_t::try_from(pid) else { return false };
+    // SAFETY: signal 0 is never delivered; only the number is checked.
+    let sent = unsafe { libc::kill(pid, 0) } == 0;
+    sent || std::io::Error::last_os_error().raw_os_error() != Some(libc::ESRCH)
+}
+
+/// What `/proc/PID/stat` tells of a process.
+struct Stat {
+    /// When it started, in clock ticks since boot.
+    started: u64,
+    /// It has ended, and its parent has not asked for its status yet.
+    is_zombie: bool,
+}
+
+impl Stat {
+    fn of(pid: u32) -> Option<Self> {
+        Self::parse(&fs::read_to_string(format!("/proc/{pid}/stat")).ok()?)
+    }
+
+    fn parse(stat: &str) -> Option<Self> {
+        // The second field is the program's name in parentheses and may contain anything.
+        let mut fields = stat[stat.rfind(')')? + 1..].split_whitespace();
+        let state = fields.next()?;
+        // Fields 20 and 22 of proc_pid_stat(5).
+        let threads: u64 = fields.nth(16)?.parse().ok()?;
+        let started = fields.nth(1)?.parse().ok()?;
+        // The first thread of a process may have ended before the others.
+        let is_zombie = matches!(state, "Z" | "X" | "x") && threads <= 1;
+        Some(Self { started, is_zombie })
+    }
+}
+
 fn start_time(pid: u32) -> Option<u64> {
-    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
-    // The second field is the program's name in parentheses and may contain anything; start time is the 22nd.
-    let rest = &stat[stat.rfind(')')? + 1..];
-    rest.split_whitespace().nth(19)?.parse().ok()
+    Stat::of(pid).map(|stat| stat.started)
 }
 
 fn pid_namespace() -> String {
@@ -73,6 +130,48 @@ mod tests {
         assert!(!is_stale(&name(8, 100), "43", running), "another namespace");
         assert!(!is_stale("somebody-elses", "42", running));
         assert!(!is_stale(&format!("{PREFIX}.42.x.y"), "42", running));
+    }
+
+    #[test]
+    fn a_process_is_gone_when_it_has_ended_and_not_when_it_is_stopped() {
+        let mut child = std::process::Command::new("sleep").arg("60").spawn().unwrap();
+        let pid = child.id();
+        let address = format!("{PREFIX}.{}.{pid}.{}.0\0", pid_namespace(), start_time(pid).unwrap());
+        let owner = Owner::of_address(address.as_bytes()).unwrap();
+        assert_eq!(owner.pid, pid);
+        assert!(!owner.is_gone());
+        assert!(
+            Owner { started: owner.started + 1, ..owner }.is_gone(),
+            "a later process of the same number"
+        );
+        // SAFETY: the child has not been waited for, so the number is its own.
+        unsafe { libc::kill(pid as libc::pid_t, libc::SIGSTOP) };
+        assert!(!owner.is_gone(), "stopped");
+        child.kill().unwrap();
+        let begun = std::time::Instant::now();
+        while !owner.is_gone() {
+            assert!(begun.elapsed().as_secs() < 10, "killed, and not waited for yet");
+        }
+        child.wait().unwrap();
+        assert!(owner.is_gone(), "waited for");
+    }
+
+    #[test]
+    fn a_process_whose_first_thread_has_ended_is_not_gone() {
+        let stat = |state: &str, threads: u32| {
+            let line = format!("7 (a) b) {state} 1 7 7 0 -1 0 0 0 0 0 0 0 0 0 20 0 {threads} 0 4711 0 0");
+            let stat = Stat::parse(&line).unwrap();
+            assert_eq!(stat.started, 4711);
+            stat.is_zombie
+        };
+        assert!(stat("Z", 1) && !stat("Z", 2) && !stat("T", 1) && !stat("S", 1));
+    }
+
+    #[test]
+    fn an_address_that_is_not_a_name_of_ours_has_no_owner() {
+        for address in [&b""[..], b"\0", b"efa-ep", b"fi_shm://7\0", b"efa-ep.0.7.100.0\0", b"\xff\xff\0"] {
+            assert_eq!(Owner::of_address(address), None, "{address:?}");
+        }
     }
 
     #[test]
