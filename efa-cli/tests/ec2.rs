@@ -3,13 +3,13 @@
 
 #[cfg(feature = "aws")]
 #[allow(dead_code, reason = "each test program uses a part of it")]
-#[path = "../../efa-core/tests/aws/api.rs"]
+#[path = "../../efa-admission/tests/aws/api.rs"]
 mod api;
 #[allow(dead_code, reason = "each test program uses a part of it")]
-#[path = "../../efa-core/tests/aws/http.rs"]
+#[path = "../../efa-admission/tests/aws/http.rs"]
 mod http;
 #[allow(dead_code, reason = "each test program uses a part of it")]
-#[path = "../../efa-core/tests/aws/metadata.rs"]
+#[path = "../../efa-admission/tests/aws/metadata.rs"]
 mod service;
 
 use std::io::Write;

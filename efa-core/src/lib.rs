@@ -113,19 +113,20 @@
 //! - `vendored`: build libfabric 1.22 from source and link it statically. Needs a C compiler and nothing else.
 //! - `vendored-efa`: the same with the efa provider; needs rdma-core's headers and libraries.
 
-pub mod admission;
 pub mod bootstrap;
 pub mod collective;
 pub mod endpoint;
-mod error;
 pub mod fabric;
 mod ffi;
 mod init;
 pub mod memory;
 pub mod messaging;
-pub mod placement;
 mod settings;
 pub mod tensor;
+
+pub use efa_admission as admission;
+pub use efa_admission::placement;
+use efa_error as error;
 
 pub use collective::Communicator;
 pub use endpoint::{Completion, Endpoint, EndpointConfig, Op, Source, Tag, TagMatch};

@@ -1,0 +1,174 @@
+//! The judgement: facts in, report out. One file per group of rules.
+
+mod home;
+mod identity;
+mod location;
+mod machine;
+mod path;
+mod placement;
+mod rules;
+mod sharing;
+
+use super::facts::{Facts, InterfaceFacts, InterfaceKind, Site};
+use super::groups::SecurityGroups;
+use super::names::MemberName;
+use super::pass::Admission;
+use super::policy::Policy;
+use super::remedy;
+use super::report::{Finding, FindingCode, Report, Severity};
+use home::Home;
+pub use path::CLOSED_EFA_PATH;
+pub use path::ClosedPath;
+use rules::Rules;
+
+/// Judges a job by the facts of all its members and the rules of their security groups.
+///
+/// It does no I/O, and its report doesn't depend on the order of members, interfaces, groups or rules. Whatever
+/// could not be determined is an error too: unknown means refused.
+pub fn evaluate(members: &[Facts], groups: &SecurityGroups, policy: &Policy) -> Report {
+    let mut findings = identity::judge(members, policy);
+    let site = members.iter().map(|facts| facts.site).min().unwrap_or(Site::Host);
+    let mut notes = Vec::new();
+    // Facts that contradict each other say nothing about subnets and groups.
+    if findings.is_empty() {
+        let job = Job::new(members, site, policy);
+        findings.extend(location::judge(&job));
+        findings.extend(sharing::judge(&job, &Rules::of(groups)));
+        findings.extend(machine::judge(&job));
+        findings.extend(placement::judge(&job));
+        notes = job.notes();
+    }
+    sort(&mut findings);
+    let refused = findings.iter().any(|finding| finding.severity == Severity::Error);
+    let admission = (!refused).then(|| Admission::new(members, site, policy));
+    Report {
+        policy: policy.clone(),
+        site,
+        members: members.len(),
+        findings,
+        notes,
+        admission,
+        ring_order: None,
+    }
+}
+
+/// Puts findings into the order that all members of a job see them in.
+fn sort(findings: &mut [Finding]) {
+    findings.sort_by(|a, b| {
+        let key = |finding: &Finding| (finding.severity, finding.code);
+        key(a)
+            .cmp(&key(b))
+            .then_with(|| a.security_groups.cmp(&b.security_groups))
+            .then_with(|| a.members.cmp(&b.members))
+            .then_with(|| a.message.cmp(&b.message))
+    });
+}
+
+/// The members with what is looked at of each, in the order of their ranks.
+struct Job<'a> {
+    site: Site,
+    policy: &'a Policy,
+    members: Vec<Member<'a>>,
+}
+
+/// A member and those of its interfaces that the rules apply to.
+struct Member<'a> {
+    facts: &'a Facts,
+    interfaces: Vec<&'a InterfaceFacts>,
+}
+
+impl<'a> Job<'a> {
+    fn new(facts: &'a [Facts], site: Site, policy: &'a Policy) -> Self {
+        let mut members: Vec<Member<'a>> =
+            facts.iter().map(|facts| Member { facts, interfaces: judged(facts, policy) }).collect();
+        members.sort_by_key(|member| member.facts.member.rank);
+        Self { site, policy, members }
+    }
+
+    /// Every interface that counts, with its member.
+    fn interfaces(&self) -> impl Iterator<Item = (&Member<'a>, &'a InterfaceFacts)> {
+        self.members
+            .iter()
+            .flat_map(|member| member.interfaces.iter().map(move |&interface| (member, interface)))
+    }
+
+    /// The names of the members that `wanted` picks.
+    fn names(&self, wanted: impl Fn(&Member<'a>) -> bool) -> Vec<MemberName> {
+        self.members.iter().filter(|member| wanted(member)).map(Member::name).collect()
+    }
+
+    /// Whether the job runs on more than one machine.
+    fn has_several_machines(&self) -> bool {
+        let mut ids = self.members.iter().map(|member| &member.facts.member.instance_id);
+        let first = ids.next();
+        ids.any(|id| Some(id) != first)
+    }
+
+    /// Where most of the job is.
+    fn home(&self) -> Option<Home<'a>> {
+        Home::of(self)
+    }
+
+    fn notes(&self) -> Vec<String> {
+        if self.site == Site::Host {
+            return vec!["off EC2 there are no security groups: only the network was judged".into()];
+        }
+        let mut notes = Vec::new();
+        if !self.policy.efa() {
+            notes.push("efa was not asked for: the verdict holds for tcp and shm only".into());
+            if self.has_several_machines() {
+                notes.push(
+                    "one tcp flow between instances carries 5 Gbit/s, 10 in a cluster placement group".into(),
+                );
+            }
+        }
+        notes
+    }
+}
+
+impl Member<'_> {
+    fn name(&self) -> MemberName {
+        MemberName::of(self.facts)
+    }
+}
+
+/// The interfaces that the rules apply to: the EFA interfaces; all of them where there is no EFA and none is asked
+/// for.
+fn judged<'a>(facts: &'a Facts, policy: &Policy) -> Vec<&'a InterfaceFacts> {
+    let all = &facts.member.interfaces;
+    let has_efa = all.iter().any(|interface| interface.kind.counts_as_efa());
+    if facts.site == Site::Host || (!has_efa && !policy.efa()) {
+        return in_order(all.iter().collect());
+    }
+    in_order(all.iter().filter(|interface| interface.kind.counts_as_efa()).collect())
+}
+
+/// The interfaces in an order that doesn't depend on how they were listed.
+fn in_order(mut interfaces: Vec<&InterfaceFacts>) -> Vec<&InterfaceFacts> {
+    interfaces.sort_by_cached_key(|interface| {
+        let place = (interface.network_card, &interface.interface_id, &interface.mac);
+        (place, &interface.subnet_id, interface.kind, remedy::group_list(interface))
+    });
+    interfaces
+}
+
+/// How a message speaks of the interfaces that were judged.
+fn interface_noun(interface: &InterfaceFacts) -> &'static str {
+    if interface.kind == InterfaceKind::Interface { "interface" } else { "EFA interface" }
+}
+
+/// An error that is about no security group.
+fn error(code: FindingCode, members: Vec<MemberName>, text: [String; 3]) -> Finding {
+    finding(code, Severity::Error, members, Vec::new(), text)
+}
+
+/// A finding from its parts; `text` is what, why and the remedy.
+fn finding(
+    code: FindingCode,
+    severity: Severity,
+    members: Vec<MemberName>,
+    security_groups: Vec<String>,
+    [message, why, fix]: [String; 3],
+) -> Finding {
+    Finding { code, severity, members, security_groups, message, why, fix }
+}

@@ -1,0 +1,136 @@
+//! How strict the judgement is, and what the job wants to use.
+
+use std::fmt;
+use std::str::FromStr;
+
+use crate::settings;
+use efa_error::{Error, Result};
+
+/// How strictly a job is judged, and for what.
+///
+/// The default is the strict policy for tcp and shm. A job that wants EFA says so with
+/// [`requires_efa`](Self::requires_efa): its members are then judged for that as well, and only then does the
+/// admission cover the efa provider.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Policy {
+    boundary: Boundary,
+    requires_efa: bool,
+    tcp_across_subnets: bool,
+}
+
+/// How far apart members may be.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum Boundary {
+    /// In one subnet.
+    #[default]
+    Subnet,
+    /// In one zone of one VPC.
+    Zone,
+}
+
+impl Policy {
+    /// One subnet for the whole job. AWS guaranteed no more than that for years, and it is the safest choice.
+    pub fn strict() -> Self {
+        Self::default()
+    }
+
+    /// One availability zone and one VPC; different subnets become a warning. This is what AWS says EFA can do
+    /// since July 2024.
+    pub fn same_zone() -> Self {
+        Self { boundary: Boundary::Zone, ..Self::default() }
+    }
+
+    /// The policy in the environment variable `EFA_POLICY`, or the strict one.
+    ///
+    /// # Errors
+    /// [`Error::Setting`] when the variable names no policy.
+    pub fn from_env() -> Result<Self> {
+        settings::variable("EFA_POLICY").map_or(Ok(Self::strict()), |name| name.parse())
+    }
+
+    /// Says whether the job asks for the efa provider. Default: no.
+    pub fn requires_efa(mut self, yes: bool) -> Self {
+        self.requires_efa = yes;
+        self
+    }
+
+    /// Chooses tcp for a job whose members are in different subnets: a warning that says what it costs takes the
+    /// place of the error. Has no effect on a job that asks for EFA, since EFA traffic is not routed.
+    pub fn allow_tcp_across_subnets(mut self) -> Self {
+        self.tcp_across_subnets = true;
+        self
+    }
+
+    /// Whether the job asks for the efa provider.
+    pub fn efa(&self) -> bool {
+        self.requires_efa
+    }
+
+    /// Whether members in different subnets of one zone pass with a warning.
+    pub(super) fn subnets_may_differ(&self) -> bool {
+        self.boundary == Boundary::Zone
+    }
+
+    /// Whether tcp across subnets was chosen, and the job can use it.
+    pub(super) fn tcp_may_cross_subnets(&self) -> bool {
+        self.tcp_across_subnets && !self.requires_efa
+    }
+}
+
+/// Its name, as [`FromStr`] reads it.
+impl fmt::Display for Policy {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match (self.boundary, self.tcp_across_subnets) {
+            (Boundary::Subnet, false) => STRICT,
+            (Boundary::Zone, false) => SAME_ZONE,
+            (Boundary::Subnet, true) => TCP_ACROSS_SUBNETS,
+            (Boundary::Zone, true) => "same-zone,tcp-across-subnets",
+        })
+    }
+}
+
+/// Reads `strict`, `same-zone`, `tcp-across-subnets` (strict, with [`Policy::allow_tcp_across_subnets`]), or several of
+/// them with commas between.
+impl FromStr for Policy {
+    type Err = Error;
+
+    fn from_str(names: &str) -> Result<Self> {
+        let mut policy = Self::strict();
+        for name in names.split(',') {
+            match name.trim() {
+                STRICT => {}
+                SAME_ZONE => policy.boundary = Boundary::Zone,
+                TCP_ACROSS_SUBNETS => policy.tcp_across_subnets = true,
+                other => {
+                    return Err(Error::setting(
+                        format!("cannot use the policy '{other}'"),
+                        "admission knows no policy of that name",
+                        format!("use one of {STRICT}, {SAME_ZONE}, {TCP_ACROSS_SUBNETS}"),
+                    ));
+                }
+            }
+        }
+        Ok(policy)
+    }
+}
+
+const STRICT: &str = "strict";
+const SAME_ZONE: &str = "same-zone";
+const TCP_ACROSS_SUBNETS: &str = "tcp-across-subnets";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_policy_is_read_as_it_is_printed() {
+        for name in ["strict", "same-zone", "tcp-across-subnets", "same-zone,tcp-across-subnets"] {
+            assert_eq!(name.parse::<Policy>().unwrap().to_string(), name);
+        }
+        assert_eq!(" same-zone , strict".parse::<Policy>().unwrap(), Policy::same_zone());
+        for nonsense in ["", "lax", "same-zone,", "STRICT"] {
+            let error = nonsense.parse::<Policy>().unwrap_err().to_string();
+            assert!(error.contains("strict, same-zone, tcp-across-subnets"), "{error}");
+        }
+    }
+}

@@ -1,0 +1,225 @@
+//! The verdict on a job, with a reason and a remedy for everything that is wrong.
+
+use serde::{Serialize, Serializer};
+
+use super::facts::Site;
+use super::names::MemberName;
+use super::pass::Admission;
+use super::policy::Policy;
+use efa_error::{Error, Result};
+
+/// The verdict on a job. It serialises as `efa doctor --json` prints it, and `Display` gives the table for people.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Report {
+    pub(super) policy: Policy,
+    pub(super) site: Site,
+    pub(super) members: usize,
+    pub(super) findings: Vec<Finding>,
+    pub(super) notes: Vec<String>,
+    /// There exactly when no finding is an error.
+    pub(super) admission: Option<Admission>,
+    /// How a ring should go through the members; `None` where the network between them is not known.
+    pub(super) ring_order: Option<Vec<usize>>,
+}
+
+/// One thing that is wrong, or could be better.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Finding {
+    /// Which rule it is about.
+    pub code: FindingCode,
+    /// Whether it keeps the job from being admitted.
+    pub severity: Severity,
+    /// The members it is about, in the order of their ranks.
+    pub members: Vec<MemberName>,
+    /// The security groups it is about, in the order of their ids.
+    pub security_groups: Vec<String>,
+    /// What is wrong, in one sentence without a final full stop.
+    pub message: String,
+    /// Why it matters, in one sentence without a final full stop.
+    pub why: String,
+    /// The command that mends it; several commands stand on a line each.
+    pub fix: String,
+}
+
+/// How bad a finding is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Severity {
+    /// The job is refused.
+    Error,
+    /// The job is admitted, but may run slower than it could, or the user should know.
+    Warning,
+}
+
+/// The rule that a finding is about. Reports list findings in this order.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[non_exhaustive]
+pub enum FindingCode {
+    /// Members are in different availability zones.
+    DifferentZone,
+    /// Members are in different VPCs.
+    DifferentVpc,
+    /// Members are in different subnets; off EC2, in different networks.
+    DifferentSubnet,
+    /// A member has no EFA interface.
+    NoEfaInterface,
+    /// No security group is on all interfaces that count.
+    NoSharedSecurityGroup,
+    /// The shared group does not let in all traffic from itself.
+    MissingSelfIngress,
+    /// The shared group does not let out all traffic to itself.
+    MissingSelfEgress,
+    /// The rules of a group are not among those that are known.
+    SecurityGroupNotFound,
+    /// No rules could be determined.
+    RulesUnknown,
+    /// Who or where a member is could not be determined.
+    IdentityUnknown,
+    /// The process may not lock the memory that EFA needs.
+    MemlockLimit,
+    /// The process sees no EFA device.
+    NoEfaDevice,
+    /// A message between two admitted members did not get through.
+    PathClosed,
+    /// A group beside the shared one does not admit itself.
+    ExtraGroupWithoutSelfRule,
+    /// Members are of different instance types.
+    MixedInstanceTypes,
+    /// A member is in no cluster placement group.
+    NotInClusterPlacementGroup,
+    /// Members are in different placement groups.
+    DifferentPlacementGroups,
+}
+
+impl FindingCode {
+    /// Its name in reports, such as `missing-self-egress`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::DifferentZone => "different-zone",
+            Self::DifferentVpc => "different-vpc",
+            Self::DifferentSubnet => "different-subnet",
+            Self::NoEfaInterface => "no-efa-interface",
+            Self::NoSharedSecurityGroup => "no-shared-security-group",
+            Self::MissingSelfIngress => "missing-self-ingress",
+            Self::MissingSelfEgress => "missing-self-egress",
+            Self::SecurityGroupNotFound => "security-group-not-found",
+            Self::RulesUnknown => "rules-unknown",
+            Self::IdentityUnknown => "identity-unknown",
+            Self::MemlockLimit => "memlock-limit",
+            Self::NoEfaDevice => "no-efa-device",
+            Self::PathClosed => "path-closed",
+            Self::ExtraGroupWithoutSelfRule => "extra-group-without-self-rule",
+            Self::MixedInstanceTypes => "mixed-instance-types",
+            Self::NotInClusterPlacementGroup => "not-in-cluster-placement-group",
+            Self::DifferentPlacementGroups => "different-placement-groups",
+        }
+    }
+
+    /// Whether it says that something could not be determined, rather than that a rule is broken.
+    pub fn is_undetermined(self) -> bool {
+        matches!(self, Self::SecurityGroupNotFound | Self::RulesUnknown | Self::IdentityUnknown)
+    }
+}
+
+impl Serialize for FindingCode {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(self.name())
+    }
+}
+
+impl Report {
+    /// Whether the job may open endpoints: no finding is an error.
+    pub fn admitted(&self) -> bool {
+        self.admission.is_some()
+    }
+
+    /// The policy that the job was judged by.
+    pub fn policy(&self) -> &Policy {
+        &self.policy
+    }
+
+    /// Where the facts came from.
+    pub fn site(&self) -> Site {
+        self.site
+    }
+
+    /// How many members the job has.
+    pub fn members(&self) -> usize {
+        self.members
+    }
+
+    /// What was found: errors first, each kind in the order of [`FindingCode`].
+    pub fn findings(&self) -> &[Finding] {
+        &self.findings
+    }
+
+    /// What people should know beside the findings; not part of the JSON.
+    pub fn notes(&self) -> &[String] {
+        &self.notes
+    }
+
+    /// The order of ranks in which a ring crosses the network's upper layers as rarely as possible; `None` where the
+    /// network is not known, which leaves the ranks in the order of their numbers.
+    pub fn ring_order(&self) -> Option<&[usize]> {
+        self.ring_order.as_deref()
+    }
+
+    /// The exit status of `efa doctor`: 0 admitted; 1 a rule is broken; 3 no rule is known to be broken, but
+    /// something could not be determined.
+    pub fn exit_status(&self) -> u8 {
+        if self.admitted() {
+            0
+        } else if self.errors().any(|finding| !finding.code.is_undetermined()) {
+            1
+        } else {
+            3
+        }
+    }
+
+    /// The pass for this membership.
+    ///
+    /// # Errors
+    /// [`Error::Refused`] with the first error of the report.
+    pub fn admit(&self) -> Result<Admission> {
+        if let Some(admission) = &self.admission {
+            return Ok(admission.clone());
+        }
+        let first = self.errors().next().expect("a report without an error holds an admission");
+        let further = match self.errors().count() - 1 {
+            0 => String::new(),
+            1 => ", and 1 more finding, which 'efa doctor' shows".to_owned(),
+            count => format!(", and {count} more findings, which 'efa doctor' shows"),
+        };
+        Err(Error::refused(
+            self.exit_status() == 3,
+            format!("admission refused the job [{}]", first.code.name()),
+            format!("{}{further}", first.message),
+            first.fix.lines().next().unwrap_or_default(),
+        ))
+    }
+
+    fn errors(&self) -> impl Iterator<Item = &Finding> {
+        self.findings.iter().filter(|finding| finding.severity == Severity::Error)
+    }
+}
+
+impl Serialize for Report {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        #[derive(Serialize)]
+        struct Json<'a> {
+            admitted: bool,
+            policy: String,
+            site: Site,
+            members: usize,
+            findings: &'a [Finding],
+        }
+        let json = Json {
+            admitted: self.admitted(),
+            policy: self.policy.to_string(),
+            site: self.site,
+            members: self.members,
+            findings: &self.findings,
+        };
+        json.serialize(serializer)
+    }
+}

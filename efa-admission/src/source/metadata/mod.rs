@@ -1,0 +1,236 @@
+//! The instance's metadata as the source of facts: what a member on EC2 can tell about itself.
+//!
+//! The metadata service (IMDSv2) answers over plain HTTP on a link-local address. It needs no rights and no AWS SDK,
+//! so every build has it. What it does not tell is the kind of an interface, the strategy of a placement group and
+//! the rules of security groups; those come from the EC2 API or from a file.
+
+mod client;
+
+use std::str::FromStr;
+use std::time::Duration;
+
+use super::host;
+use crate::facts::{Facts, InterfaceFacts, InterfaceKind, MemberFacts, PlacementFacts, Site};
+use crate::failure::MetadataFailure;
+use crate::settings::variable;
+use client::Client;
+use efa_error::{Error, Result};
+
+/// Where the service answers, over IPv4 and over IPv6.
+const IPV4_ENDPOINT: &str = "http://169.254.169.254";
+const IPV6_ENDPOINT: &str = "http://[fd00:ec2::254]";
+
+const ENDPOINT: &str = "AWS_EC2_METADATA_SERVICE_ENDPOINT";
+const MODE: &str = "AWS_EC2_METADATA_SERVICE_ENDPOINT_MODE";
+const DISABLED: &str = "AWS_EC2_METADATA_DISABLED";
+
+/// More interfaces than any instance has; keeps a wrong list from being followed for long.
+const MOST_INTERFACES: usize = 256;
+
+/// Where to ask for metadata, and how long.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Metadata {
+    /// The service's address, such as `http://169.254.169.254`.
+    pub endpoint: String,
+    /// Whether it must not be asked at all.
+    pub disabled: bool,
+    /// How long one request may take. Default: 2 s; the service is on the same machine and answers within
+    /// milliseconds, and when the hop limit is too low it never answers, which is believed after three requests.
+    pub attempt: Duration,
+    /// How long all requests together may take. Default: 15 s, since many ranks of one instance may ask at the same
+    /// time and are then slowed down.
+    pub deadline: Duration,
+}
+
+impl Metadata {
+    /// The service at this address.
+    ///
+    /// # Errors
+    /// [`Error::Setting`] for anything but an `http` address.
+    pub fn at(endpoint: &str) -> Result<Self> {
+        let host = endpoint.strip_prefix("http://").unwrap_or_default();
+        if host.is_empty() || host.starts_with('/') || !endpoint.bytes().all(|byte| byte.is_ascii_graphic()) {
+            return Err(Error::setting(
+                format!("cannot ask the metadata service at '{endpoint}'"),
+                format!("{ENDPOINT} is not an http address"),
+                format!("set it like {ENDPOINT}={IPV4_ENDPOINT}, or unset it"),
+            ));
+        }
+        Ok(Self {
+            endpoint: endpoint.trim_end_matches('/').to_owned(),
+            disabled: false,
+            attempt: Duration::from_secs(2),
+            deadline: Duration::from_secs(15),
+        })
+    }
+
+    /// The service that the variables name which the AWS SDKs read as well: `AWS_EC2_METADATA_SERVICE_ENDPOINT`,
+    /// else `AWS_EC2_METADATA_SERVICE_ENDPOINT_MODE` (`IPv4` or `IPv6`), and `AWS_EC2_METADATA_DISABLED`.
+    ///
+    /// # Errors
+    /// [`Error::Setting`] for a value that makes no sense.
+    pub fn from_env() -> Result<Self> {
+        Self::from_variables(variable)
+    }
+
+    fn from_variables(variable: impl Fn(&str) -> Option<String>) -> Result<Self> {
+        let endpoint = match (variable(ENDPOINT), variable(MODE)) {
+            (Some(endpoint), _) => endpoint,
+            (None, None) => IPV4_ENDPOINT.to_owned(),
+            (None, Some(mode)) if mode.eq_ignore_ascii_case("ipv4") => IPV4_ENDPOINT.to_owned(),
+            (None, Some(mode)) if mode.eq_ignore_ascii_case("ipv6") => IPV6_ENDPOINT.to_owned(),
+            (None, Some(mode)) => {
+                return Err(Error::setting(
+                    format!("cannot use {MODE}={mode}"),
+                    "the metadata service answers over IPv4 or IPv6",
+                    format!("set it to IPv4 or IPv6, or unset it for {IPV4_ENDPOINT}"),
+                ));
+            }
+        };
+        let disabled = variable(DISABLED).is_some_and(|value| value.eq_ignore_ascii_case("true"));
+        Ok(Self { disabled, ..Self::at(&endpoint)? })
+    }
+
+    /// The facts of the member that this process is. Whatever keeps the service from telling them is part of the
+    /// facts too, for it is for the judgement to refuse, with the same report at all members.
+    ///
+    /// # Errors
+    /// When `/proc` doesn't tell what the process may lock in memory.
+    pub fn facts(&self, rank: usize) -> Result<Facts> {
+        let host = Some(host::host_facts()?);
+        let name = host::name();
+        let (member, failure) = match self.member(rank, name.clone()) {
+            Ok(member) => (member, None),
+            Err(failure) => {
+                let member = MemberFacts {
+                    rank,
+                    host: name,
+                    instance_id: host::instance_id().unwrap_or_default(),
+                    instance_type: None,
+                    availability_zone_id: None,
+                    placement: None,
+                    interfaces: Vec::new(),
+                };
+                (member, Some(failure))
+            }
+        };
+        Ok(Facts { site: Site::Ec2, member, host, failure })
+    }
+
+    fn member(&self, rank: usize, host: Option<String>) -> Result<MemberFacts, MetadataFailure> {
+        if self.disabled {
+            return Err(MetadataFailure::Disabled);
+        }
+        let mut client = Client::new(self);
+        let instance_id = client.required("instance-id")?;
+        let instance_type = client.required("instance-type")?;
+        let zone = client.required("placement/availability-zone-id")?;
+        let placement = PlacementFacts {
+            group: client.optional("placement/group-name")?,
+            strategy: None,
+            partition: number(&mut client, "placement/partition-number")?,
+        };
+        Ok(MemberFacts {
+            rank,
+            host,
+            instance_id,
+            instance_type: Some(instance_type),
+            availability_zone_id: Some(zone),
+            placement: Some(placement),
+            interfaces: interfaces(&mut client)?,
+        })
+    }
+}
+
+/// Whether the environment names a metadata service. It then counts as an instance's even where the firmware doesn't
+/// say that this is EC2, which is the stricter way.
+pub(super) fn is_named() -> bool {
+    variable(ENDPOINT).is_some()
+}
+
+fn interfaces(client: &mut Client<'_>) -> Result<Vec<InterfaceFacts>, MetadataFailure> {
+    const LIST: &str = "network/interfaces/macs/";
+    let macs = client.required(LIST)?;
+    let macs: Vec<&str> = macs.lines().map(|line| line.trim().trim_end_matches('/')).collect();
+    let is_mac =
+        |mac: &&str| !mac.is_empty() && mac.bytes().all(|byte| byte.is_ascii_hexdigit() || byte == b':');
+    if macs.len() > MOST_INTERFACES || !macs.iter().all(is_mac) {
+        return Err(MetadataFailure::Malformed(LIST.into()));
+    }
+    macs.into_iter().map(|mac| interface(client, mac)).collect()
+}
+
+fn interface(client: &mut Client<'_>, mac: &str) -> Result<InterfaceFacts, MetadataFailure> {
+    let key = |name: &str| format!("network/interfaces/macs/{mac}/{name}");
+    // The service has used both names; an interface without either is on the only card there is.
+    let card = match number(client, &key("network-card"))? {
+        None => number(client, &key("network-card-index"))?,
+        card => card,
+    };
+    Ok(InterfaceFacts {
+        interface_id: Some(client.required(&key("interface-id"))?),
+        mac: Some(mac.to_owned()),
+        kind: InterfaceKind::Unknown,
+        network_card: Some(card.unwrap_or(0)),
+        subnet_id: client.required(&key("subnet-id"))?,
+        vpc_id: Some(client.required(&key("vpc-id"))?),
+        security_groups: Some(list(&client.required(&key("security-group-ids"))?)),
+        // An efa-only interface has no address.
+        ipv4: addresses(client, &key("local-ipv4s"))?,
+        ipv6: addresses(client, &key("ipv6s"))?,
+    })
+}
+
+fn list(text: &str) -> Vec<String> {
+    text.lines().map(|line| line.trim().to_owned()).filter(|line| !line.is_empty()).collect()
+}
+
+fn number(client: &mut Client<'_>, key: &str) -> Result<Option<u32>, MetadataFailure> {
+    let text = client.optional(key)?;
+    text.map(|text| text.parse().map_err(|_| MetadataFailure::Malformed(key.into()))).transpose()
+}
+
+fn addresses<T: FromStr>(client: &mut Client<'_>, key: &str) -> Result<Vec<T>, MetadataFailure> {
+    let text = client.optional(key)?.unwrap_or_default();
+    let parsed: Result<Vec<T>, _> = list(&text).iter().map(|address| address.parse()).collect();
+    parsed.map_err(|_| MetadataFailure::Malformed(key.into()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn settings(variables: &[(&str, &str)]) -> Result<Metadata> {
+        let variables: std::collections::HashMap<_, _> = variables.iter().copied().collect();
+        Metadata::from_variables(|name| variables.get(name).map(|value| (*value).to_owned()))
+    }
+
+    #[test]
+    fn the_variables_of_the_sdks_say_where_the_service_is() {
+        let endpoint = |variables: &[(&str, &str)]| settings(variables).expect("good settings").endpoint;
+        assert_eq!(endpoint(&[]), "http://169.254.169.254");
+        assert_eq!(endpoint(&[(MODE, "IPv4")]), "http://169.254.169.254");
+        assert_eq!(endpoint(&[(MODE, "ipv6")]), "http://[fd00:ec2::254]");
+        assert_eq!(
+            endpoint(&[(MODE, "IPv6"), (ENDPOINT, "http://127.0.0.1:1338/")]),
+            "http://127.0.0.1:1338"
+        );
+        for value in ["true", "TRUE"] {
+            assert!(settings(&[(DISABLED, value)]).expect("good settings").disabled);
+        }
+        assert!(!settings(&[(DISABLED, "false")]).expect("good settings").disabled);
+    }
+
+    #[test]
+    fn an_endpoint_that_is_no_http_address_is_refused() {
+        for bad in
+            ["169.254.169.254", "https://192.0.2.1", "http://", "http:///latest", "http://a b", "file:/x"]
+        {
+            let error = settings(&[(ENDPOINT, bad)]).expect_err(bad).to_string();
+            assert!(error.contains(ENDPOINT), "{error}");
+        }
+        let error = settings(&[(MODE, "IPv5")]).expect_err("no such version").to_string();
+        assert!(error.contains("IPv5") && error.contains(MODE), "{error}");
+    }
+}

@@ -1,0 +1,234 @@
+//! The commands in the reports, word for word.
+
+use efa_admission::{FindingCode, Policy, Report, SecurityGroups, evaluate};
+use serde_json::{Value, json};
+
+use crate::build::*;
+
+fn uniform_with(count: usize, change: impl Fn(&mut Value)) -> Vec<Value> {
+    let mut members = uniform(count);
+    change(members.last_mut().expect("at least one"));
+    members
+}
+
+fn shell_accepts(report: &Report) {
+    for finding in report.findings() {
+        let status = std::process::Command::new("sh").arg("-n").arg("-c").arg(&finding.fix).status();
+        assert!(status.expect("a shell").success(), "{}", finding.fix);
+    }
+}
+
+#[test]
+fn rules_are_added_in_the_direction_that_lacks_them() {
+    let report = judge(&uniform(2), "open-to-the-world", &strict());
+    for (code, direction) in
+        [(FindingCode::MissingSelfIngress, "ingress"), (FindingCode::MissingSelfEgress, "egress")]
+    {
+        let expected = format!(
+            "aws ec2 authorize-security-group-{direction} --group-id sg-1 \
+             --ip-permissions 'IpProtocol=-1,UserIdGroupPairs=[{{GroupId=sg-1}}]'"
+        );
+        assert_eq!(fix_of(&report, code), expected);
+    }
+    shell_accepts(&report);
+}
+
+#[test]
+fn an_interface_joins_the_group_and_keeps_those_it_has() {
+    let members = uniform_with(3, |it| it["interfaces"][0]["security_groups"] = json!(["sg-3", "sg-2"]));
+    let report = judge(&members, "right-and-empty", &strict());
+    assert_eq!(
+        fix_of(&report, FindingCode::NoSharedSecurityGroup),
+        "aws ec2 modify-network-interface-attribute --network-interface-id eni-2-0 --groups sg-1 sg-2 sg-3"
+    );
+    assert_eq!(report.findings()[0].members.len(), 1);
+    shell_accepts(&report);
+}
+
+#[test]
+fn the_group_to_join_is_one_that_admits_itself_even_where_fewer_have_it() {
+    let mut members = uniform(3);
+    members[0]["interfaces"][0]["security_groups"] = json!(["sg-2"]);
+    members[1]["interfaces"][0]["security_groups"] = json!(["sg-2"]);
+    let report = judge(&members, "right-and-empty", &strict());
+    assert_eq!(
+        fix_of(&report, FindingCode::NoSharedSecurityGroup),
+        "aws ec2 modify-network-interface-attribute --network-interface-id eni-0-0 --groups sg-1 sg-2\n\
+         aws ec2 modify-network-interface-attribute --network-interface-id eni-1-0 --groups sg-1 sg-2"
+    );
+}
+
+#[test]
+fn a_group_that_is_joined_gets_the_rules_it_lacks_first() {
+    let mut members = uniform(2);
+    members[1]["interfaces"][0]["security_groups"] = json!(["sg-2"]);
+    let report = judge(&members, "mutual", &strict());
+    let permissions = "--group-id sg-1 --ip-permissions 'IpProtocol=-1,UserIdGroupPairs=[{GroupId=sg-1}]'";
+    assert_eq!(
+        fix_of(&report, FindingCode::NoSharedSecurityGroup),
+        format!(
+            "aws ec2 authorize-security-group-ingress {permissions}\n\
+             aws ec2 authorize-security-group-egress {permissions}\n\
+             aws ec2 modify-network-interface-attribute --network-interface-id eni-1-0 --groups sg-1 sg-2"
+        )
+    );
+    let warning = report.findings().last().expect("a warning");
+    assert_eq!(warning.security_groups, ["sg-2"]);
+    shell_accepts(&report);
+}
+
+#[test]
+fn an_interface_without_a_known_id_is_looked_up() {
+    let members = uniform_with(2, |it| {
+        it["interfaces"][0]["security_groups"] = json!([]);
+        it["interfaces"][0]["interface_id"] = json!(null);
+    });
+    let report = judge(&members, "right", &strict());
+    assert_eq!(
+        fix_of(&report, FindingCode::NoSharedSecurityGroup),
+        "aws ec2 modify-network-interface-attribute --network-interface-id \
+         \"$(aws ec2 describe-network-interfaces --filters Name=mac-address,Values=02:00:00:00:00:01 \
+         --query 'NetworkInterfaces[0].NetworkInterfaceId' --output text)\" --groups sg-1"
+    );
+    shell_accepts(&report);
+}
+
+#[test]
+fn a_stray_is_launched_anew_in_the_subnet_of_the_others() {
+    let members = uniform_with(3, |it| {
+        it["interfaces"] = json!([
+            interface(2, 0, "efa", "subnet-2", &["sg-1"]),
+            interface(2, 1, "efa-only", "subnet-2", &["sg-1"]),
+        ]);
+    });
+    let report = judge(&members, "right", &strict());
+    assert_eq!(
+        fix_of(&report, FindingCode::DifferentSubnet),
+        "aws ec2 run-instances --image-id \"$(aws ec2 describe-instances --instance-ids i-2 \
+         --query 'Reservations[0].Instances[0].ImageId' --output text)\" --instance-type hpc7a.96xlarge --count 1 \
+         --placement GroupName=pg-1 --network-interfaces \
+         'NetworkCardIndex=0,DeviceIndex=0,InterfaceType=efa,SubnetId=subnet-1,Groups=[sg-1]' \
+         'NetworkCardIndex=1,DeviceIndex=1,InterfaceType=efa-only,SubnetId=subnet-1,Groups=[sg-1]'"
+    );
+    shell_accepts(&report);
+}
+
+#[test]
+fn zone_and_subnet_of_the_remedy_go_together() {
+    // Most members are in zone 4, but the subnet with most members is in zone 6.
+    let places = [("use1-az4", "subnet-a"), ("use1-az4", "subnet-b"), ("use1-az4", "subnet-c")];
+    let others = [("use1-az6", "subnet-z"), ("use1-az6", "subnet-z")];
+    let members: Vec<Value> = places
+        .iter()
+        .chain(&others)
+        .enumerate()
+        .map(|(rank, (zone, subnet))| {
+            let mut member = member(rank, &[interface(rank, 0, "efa", subnet, &["sg-1"])]);
+            member["availability_zone_id"] = json!(zone);
+            member
+        })
+        .collect();
+    let report = judge(&members, "right", &strict());
+    for code in [FindingCode::DifferentZone, FindingCode::DifferentSubnet] {
+        assert!(fix_of(&report, code).contains("SubnetId=subnet-a"), "{report}");
+        assert!(!fix_of(&report, code).contains("SubnetId=subnet-z"), "{report}");
+    }
+}
+
+#[test]
+fn a_member_without_an_efa_gets_one_beside_the_others() {
+    let members = uniform_with(2, |it| it["interfaces"][0]["kind"] = json!("interface"));
+    let report = judge(&members, "right", &strict());
+    assert_eq!(
+        fix_of(&report, FindingCode::NoEfaInterface),
+        "aws ec2 stop-instances --instance-ids i-1 && aws ec2 wait instance-stopped --instance-ids i-1 && \
+         aws ec2 attach-network-interface --instance-id i-1 --network-card-index 0 --device-index 1 \
+         --network-interface-id \"$(aws ec2 create-network-interface --interface-type efa --subnet-id subnet-1 \
+         --groups sg-1 --query NetworkInterface.NetworkInterfaceId --output text)\" && \
+         aws ec2 start-instances --instance-ids i-1"
+    );
+    shell_accepts(&report);
+}
+
+#[test]
+fn placement_is_mended_on_a_stopped_instance() {
+    let members = uniform_with(2, |it| it["placement"] = json!({"group": null}));
+    let report = judge(&members, "right", &strict());
+    assert_eq!(
+        fix_of(&report, FindingCode::NotInClusterPlacementGroup),
+        "aws ec2 stop-instances --instance-ids i-1 && aws ec2 wait instance-stopped --instance-ids i-1 && \
+         aws ec2 modify-instance-placement --instance-id i-1 --group-name pg-1 && \
+         aws ec2 start-instances --instance-ids i-1"
+    );
+    let mut nobody_in_one = uniform(2);
+    nobody_in_one.iter_mut().for_each(|it| it["placement"] = json!({}));
+    let report = judge(&nobody_in_one, "right", &strict());
+    let fix = fix_of(&report, FindingCode::NotInClusterPlacementGroup);
+    assert!(
+        fix.starts_with("aws ec2 create-placement-group --group-name efa-job --strategy cluster\n"),
+        "{fix}"
+    );
+    shell_accepts(&report);
+}
+
+#[test]
+fn a_group_name_with_a_quote_in_it_stays_one_word() {
+    let members = uniform_with(3, |it| it["placement"]["group"] = json!("other"));
+    let mut members: Vec<Value> = members;
+    members[0]["placement"]["group"] = json!("it's; reboot");
+    members[1]["placement"]["group"] = json!("it's; reboot");
+    let report = judge(&members, "right", &strict());
+    let fix = fix_of(&report, FindingCode::DifferentPlacementGroups);
+    assert!(fix.contains(r"--group-name 'it'\''s; reboot' "), "{fix}");
+    shell_accepts(&report);
+}
+
+#[test]
+fn unknown_rules_are_asked_for() {
+    let report = evaluate(&members(&uniform(1)), &SecurityGroups::unknown(), &strict());
+    assert_eq!(
+        fix_of(&report, FindingCode::RulesUnknown),
+        "aws ec2 describe-security-groups --group-ids sg-1 > groups.json  \
+         # then judge with --security-groups groups.json"
+    );
+}
+
+#[test]
+fn crossing_subnets_over_tcp_says_what_it_costs() {
+    let members = uniform_with(2, |it| it["interfaces"][0]["subnet_id"] = json!("subnet-2"));
+    let report = judge(&members, "right", &Policy::strict().allow_tcp_across_subnets());
+    let finding = &report.findings()[0];
+    assert_eq!(finding.code, FindingCode::DifferentSubnet);
+    assert!(finding.why.contains("5 Gbit/s, 10 in a cluster placement group"), "{report}");
+}
+
+#[test]
+fn a_refusal_says_what_why_and_what_to_do() {
+    let report = judge(&uniform(2), "vpc-default", &strict());
+    let error = report.admit().expect_err("a refused job").to_string();
+    assert_eq!(
+        error,
+        "admission refused the job [missing-self-egress]: sg-1, the group that ranks 0-1 (i-0, i-1) share, does not \
+         let out all traffic to itself; its rule for 0.0.0.0/0 does not count; aws ec2 \
+         authorize-security-group-egress --group-id sg-1 --ip-permissions \
+         'IpProtocol=-1,UserIdGroupPairs=[{GroupId=sg-1}]'"
+    );
+}
+
+#[test]
+fn people_get_a_table_that_groups_members() {
+    let members: Vec<Value> = (0..1000)
+        .map(|rank| member(rank, &[interface(rank, 0, "efa", "subnet-1", &[["sg-1", "sg-2"][rank % 2]])]))
+        .collect();
+    let report = judge(&members, "right-and-empty", &strict());
+    let table = report.to_table(false);
+    assert!(
+        table.starts_with("refused: 1000 members, strict policy, efa asked for, facts from files\n"),
+        "{table}"
+    );
+    assert!(table.contains("ranks 1, 3, 5, 7 and 496 more (i-1, i-3, ...)"), "{table}");
+    assert!(table.contains("and 497 more commands like these"), "{table}");
+    assert!(table.len() < 3000, "{}", table.len());
+    assert!(!table.contains('\x1b'));
+    assert!(report.to_table(true).contains("\x1b[1;31mrefused\x1b[0m"));
+}

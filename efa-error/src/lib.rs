@@ -1,0 +1,291 @@
+//! The one error type of efa's crates.
+//!
+//! Every error carries the same three sentences: what failed, why, and what to do about it. The variant says
+//! which kind of failure it was, and holds what a program may want to branch on: the peer, the code, the time.
+
+#![forbid(unsafe_code)]
+
+use std::fmt;
+use std::io;
+use std::path::Path;
+use std::time::Duration;
+
+/// A result whose error is [`Error`].
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// What failed, why, and what to do about it: one sentence each, without a final full stop.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Explanation {
+    /// What could not be done.
+    pub what: String,
+    /// Why it could not be done.
+    pub why: String,
+    /// What mends it.
+    pub remedy: String,
+}
+
+impl Explanation {
+    /// Puts the three sentences together.
+    pub fn new(what: impl Into<String>, why: impl Into<String>, remedy: impl Into<String>) -> Box<Self> {
+        Box::new(Self { what: what.into(), why: why.into(), remedy: remedy.into() })
+    }
+}
+
+/// A member of the job as messages name it: its rank, its host, and the address its endpoint has.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
+pub struct Peer {
+    /// Its rank in the job.
+    pub rank: usize,
+    /// The name of the host it runs on; empty when unknown.
+    pub host: String,
+    /// Its fabric or network address in printable form; empty when unknown.
+    pub address: String,
+}
+
+impl fmt::Display for Peer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "rank {}", self.rank)?;
+        match (self.host.as_str(), self.address.as_str()) {
+            ("", "") => Ok(()),
+            (host, "") => write!(f, " ({host})"),
+            ("", address) => write!(f, " ({address})"),
+            (host, address) => write!(f, " ({host}, {address})"),
+        }
+    }
+}
+
+/// A positive libfabric or system error number, as `fi_errno(3)` lists them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Code(pub i32);
+
+impl fmt::Display for Code {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "error {}", self.0)
+    }
+}
+
+/// Everything that can go wrong. `Display` gives it on one line, and `Debug`, which is what a `main` that returns it
+/// prints, on three: what, why, what to do.
+#[non_exhaustive]
+pub enum Error {
+    /// The program broke a rule of this interface; the same call will fail again.
+    Misuse(Box<Explanation>),
+    /// A setting from the environment, a flag, a file or a peer's input makes no sense.
+    Setting(Box<Explanation>),
+    /// A call to the operating system failed.
+    System {
+        /// What the system said.
+        source: io::Error,
+        /// The three sentences.
+        text: Box<Explanation>,
+    },
+    /// A call to libfabric failed while something was being set up or taken down.
+    Fabric {
+        /// libfabric's error number.
+        code: Code,
+        /// The three sentences.
+        text: Box<Explanation>,
+    },
+    /// The provider asked for is not on this machine, or is the wrong one for this job.
+    Provider(Box<Explanation>),
+    /// The provider in use can't do what was asked.
+    Unsupported(Box<Explanation>),
+    /// An operation was posted and failed.
+    Operation {
+        /// libfabric's error number.
+        code: Code,
+        /// The provider's own status, which often says more.
+        provider_code: i32,
+        /// The three sentences.
+        text: Box<Explanation>,
+    },
+    /// A message was longer than the buffer posted for it.
+    Truncated {
+        /// How many bytes the posted buffer had.
+        capacity: usize,
+        /// The three sentences.
+        text: Box<Explanation>,
+    },
+    /// A member of the job is gone, and with it what was under way with it.
+    PeerLost {
+        /// Who is gone.
+        peer: Box<Peer>,
+        /// The three sentences.
+        text: Box<Explanation>,
+    },
+    /// A deadline passed.
+    Timeout {
+        /// How long it had been under way.
+        elapsed: Duration,
+        /// The three sentences.
+        text: Box<Explanation>,
+    },
+    /// The operation was cancelled before it took effect.
+    Cancelled(Box<Explanation>),
+    /// The endpoint was closed, by the program or to get memory back from the device.
+    Closed(Box<Explanation>),
+    /// Admission refused the job. Every rank gets this; so that people read the finding once, rank 0's has it in full
+    /// and that of the others says who has it.
+    Refused {
+        /// True when no rule is known to be broken but something could not be determined.
+        undetermined: bool,
+        /// The rank whose error has the finding; `None` for this one.
+        told_by: Option<Box<Peer>>,
+        /// The three sentences.
+        text: Box<Explanation>,
+    },
+    /// The members of the job could not find, recognise or trust one another.
+    Rendezvous(Box<Explanation>),
+    /// A member of the job called the whole job off.
+    Aborted {
+        /// Who did.
+        by: Box<Peer>,
+        /// The three sentences.
+        text: Box<Explanation>,
+    },
+}
+
+impl Error {
+    /// A broken rule of this interface.
+    pub fn misuse(what: impl Into<String>, why: impl Into<String>, remedy: impl Into<String>) -> Self {
+        Self::Misuse(Explanation::new(what, why, remedy))
+    }
+
+    /// A setting, file or input that makes no sense.
+    pub fn setting(what: impl Into<String>, why: impl Into<String>, remedy: impl Into<String>) -> Self {
+        Self::Setting(Explanation::new(what, why, remedy))
+    }
+
+    /// A failed call to the operating system; `why` is what the system said.
+    pub fn system(source: io::Error, what: impl Into<String>, remedy: impl Into<String>) -> Self {
+        let why = source.to_string();
+        Self::System { source, text: Explanation::new(what, why, remedy) }
+    }
+
+    /// A file that can't be opened, read or mapped.
+    pub fn file(source: io::Error, path: &Path) -> Self {
+        Self::system(source, format!("cannot read {}", path.display()), "check the path and its permissions")
+    }
+
+    /// Something the provider in use can't do.
+    pub fn unsupported(what: impl Into<String>, why: impl Into<String>, remedy: impl Into<String>) -> Self {
+        Self::Unsupported(Explanation::new(what, why, remedy))
+    }
+
+    /// Members that could not find, recognise or trust one another.
+    pub fn rendezvous(what: impl Into<String>, why: impl Into<String>, remedy: impl Into<String>) -> Self {
+        Self::Rendezvous(Explanation::new(what, why, remedy))
+    }
+
+    /// A job, or an endpoint, that admission refuses.
+    pub fn refused(
+        undetermined: bool,
+        what: impl Into<String>,
+        why: impl Into<String>,
+        remedy: impl Into<String>,
+    ) -> Self {
+        Self::Refused { undetermined, told_by: None, text: Explanation::new(what, why, remedy) }
+    }
+
+    /// The same at a rank that leaves it to another to tell.
+    #[doc(hidden)]
+    pub fn refused_elsewhere(undetermined: bool, by: Peer) -> Self {
+        let text = Explanation::new(
+            "admission refused the job",
+            format!("{by} tells why"),
+            format!("look at the output of rank {}; 'efa doctor' in the same job shows it all", by.rank),
+        );
+        Self::Refused { undetermined, told_by: Some(Box::new(by)), text }
+    }
+
+    /// A deadline that passed.
+    pub fn timeout(
+        elapsed: Duration,
+        what: impl Into<String>,
+        why: impl Into<String>,
+        remedy: impl Into<String>,
+    ) -> Self {
+        Self::Timeout { elapsed, text: Explanation::new(what, why, remedy) }
+    }
+
+    /// The three sentences: what failed, why, what to do.
+    pub fn explanation(&self) -> &Explanation {
+        match self {
+            Self::Misuse(text)
+            | Self::Setting(text)
+            | Self::Provider(text)
+            | Self::Unsupported(text)
+            | Self::Cancelled(text)
+            | Self::Closed(text)
+            | Self::Rendezvous(text)
+            | Self::System { text, .. }
+            | Self::Fabric { text, .. }
+            | Self::Operation { text, .. }
+            | Self::Truncated { text, .. }
+            | Self::PeerLost { text, .. }
+            | Self::Timeout { text, .. }
+            | Self::Refused { text, .. }
+            | Self::Aborted { text, .. } => text,
+        }
+    }
+
+    /// The member of the job that the failure is about, where there is exactly one.
+    pub fn peer(&self) -> Option<&Peer> {
+        match self {
+            Self::PeerLost { peer, .. } | Self::Aborted { by: peer, .. } => Some(peer),
+            _ => None,
+        }
+    }
+}
+
+/// The same three sentences on a line each: this is what people see of an error that `main` returns.
+impl fmt::Debug for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Explanation { what, why, remedy } = self.explanation();
+        write!(f, "{what}\n  why: {why}\n  fix: {remedy}")
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Explanation { what, why, remedy } = self.explanation();
+        write!(f, "{what}: {why}; {remedy}")
+    }
+}
+
+impl std::error::Error for Error {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            Self::System { source, .. } => Some(source),
+            _ => None,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_error_says_what_why_and_what_to_do() {
+        let error = Error::setting("cannot parse --sizes 8:x", "'x' is not a size", "write it like 8:4M");
+        assert_eq!(error.to_string(), "cannot parse --sizes 8:x: 'x' is not a size; write it like 8:4M");
+        assert_eq!(
+            format!("{error:?}"),
+            "cannot parse --sizes 8:x\n  why: 'x' is not a size\n  fix: write it like 8:4M"
+        );
+    }
+
+    #[test]
+    fn a_peer_is_named_by_all_that_is_known_of_it() {
+        let mut peer = Peer { rank: 3, host: "node-b".into(), address: "192.0.2.7:4711".into() };
+        assert_eq!(peer.to_string(), "rank 3 (node-b, 192.0.2.7:4711)");
+        peer.address.clear();
+        assert_eq!(peer.to_string(), "rank 3 (node-b)");
+    }
+
+    #[test]
+    fn an_error_stays_small_enough_to_return_in_registers_and_a_little_more() {
+        assert!(std::mem::size_of::<Error>() <= 40);
+    }
+}
