@@ -118,6 +118,8 @@ pub mod collective;
 pub mod endpoint;
 pub mod fabric;
 mod ffi;
+#[cfg(test)]
+mod fuzz;
 mod init;
 pub mod memory;
 pub mod messaging;

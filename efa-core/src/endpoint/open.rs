@@ -84,18 +84,7 @@ impl Unconnected {
         }
         let mut addresses = Vec::with_capacity(cards.len());
         for AddressCard { peer, address, .. } in &cards {
-            // Lengths differ by provider; within one they are equal, but for names, which end in a zero.
-            let is_name = self.config.provider == Provider::Shm && address.last() == Some(&0);
-            // The first two bytes of a socket address are its family, from which libfabric takes the length.
-            let is_like_ours = address.len() == self.address.len()
-                && (!self.config.provider.uses_ip() || address.get(..2) == self.address.get(..2));
-            if !is_name && !is_like_ours {
-                return Err(Error::misuse(
-                    what,
-                    format!("the address of {peer} has {} bytes, ours {}", address.len(), self.address.len()),
-                    "let all ranks use one provider",
-                ));
-            }
+            card::check_address(self.config.provider, &self.address, address, peer)?;
             addresses.push(self.vector.insert(address)?);
         }
         let owners = cards.iter().map(|card| Owner::of_address(&card.address)).collect();

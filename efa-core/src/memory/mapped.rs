@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use memmap2::{MmapOptions, MmapRaw};
 
-use super::Buf;
+use super::{Buf, copy};
 use crate::error::{Error, Result};
 
 /// A file mapped for reading.
@@ -72,7 +72,7 @@ impl MappedFile {
         self.check(&(offset..offset.saturating_add(into.len())))?;
         // SAFETY: the range is within the mapping and `into` is other memory; no reference to the mapping is formed.
         unsafe {
-            std::ptr::copy_nonoverlapping(self.map.as_ptr().add(offset), into.as_mut_ptr(), into.len());
+            copy::from_shared(self.map.as_ptr().add(offset), into.as_mut_ptr(), into.len());
         }
         Ok(())
     }

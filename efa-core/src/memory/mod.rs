@@ -4,14 +4,17 @@
 //! the endpoint has been closed. Everything here exists to make that impossible to get wrong from safe code.
 
 mod buf;
+mod copy;
 mod mapped;
 mod pool;
 mod region;
 mod registered;
+mod remote;
 
 pub use buf::{Buf, BufMut};
 pub use mapped::{MappedFile, MappedSlice};
 pub use pool::{BufferPool, PooledBuf};
-pub use region::{Access, Region, RemoteRegion};
+pub use region::{Access, Region};
 pub use registered::{Pages, RegisteredBuf, RegisteredPiece, Registration};
 pub(crate) use registered::{Registrar, Registry};
+pub use remote::RemoteRegion;

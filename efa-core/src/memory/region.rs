@@ -1,4 +1,4 @@
-//! Memory that other ranks may read and write: [`Region`] here, [`RemoteRegion`] there.
+//! Memory of this rank that other ranks may read and write: [`Region`].
 
 use std::cell::Cell;
 use std::fmt;
@@ -8,7 +8,7 @@ use std::ops::Range;
 use bytemuck::Pod;
 use serde::{Deserialize, Serialize};
 
-use super::{Buf, RegisteredBuf, Registration};
+use super::{Buf, RegisteredBuf, Registration, RemoteRegion, copy};
 use crate::error::{Error, Result};
 use crate::ffi::AccessFlags;
 
@@ -82,13 +82,9 @@ impl<T: Pod> Region<T> {
     /// What the other ranks need in order to reach this region. Send it to them.
     pub fn remote(&self) -> RemoteRegion {
         let registered = self.window().registered();
-        RemoteRegion {
-            rank: self.buffer().rank() as u32,
-            access: self.access,
-            base: if registered.uses_virtual_addresses() { Buf::as_ptr(self.buffer()) as u64 } else { 0 },
-            key: registered.key(),
-            bytes: self.buffer().byte_len() as u64,
-        }
+        let base = if registered.uses_virtual_addresses() { Buf::as_ptr(self.buffer()) as u64 } else { 0 };
+        let bytes = self.buffer().byte_len() as u64;
+        RemoteRegion::of_ours(self.buffer().rank() as u32, self.access, base, registered.key(), bytes)
     }
 
     /// How many elements the region has.
@@ -111,7 +107,7 @@ impl<T: Pod> Region<T> {
         // reference to the region's memory exists, and every bit pattern that comes of it is a valid `Pod`.
         unsafe {
             let source = Buf::as_ptr(self.buffer()).cast::<T>().add(range.start);
-            std::ptr::copy_nonoverlapping(source, into.as_mut_ptr(), into.len());
+            copy::from_shared(source.cast(), into.as_mut_ptr().cast(), size_of_val(into));
         }
         Ok(())
     }
@@ -125,7 +121,7 @@ impl<T: Pod> Region<T> {
         // SAFETY: as in `copy_out`. The pages were mapped writable, and we form no reference to them.
         unsafe {
             let target = Buf::as_ptr(self.buffer()).cast::<T>().cast_mut().add(range.start);
-            std::ptr::copy_nonoverlapping(from.as_ptr(), target, from.len());
+            copy::to_shared(from.as_ptr().cast(), target.cast(), size_of_val(from));
         }
         Ok(())
     }
@@ -166,130 +162,5 @@ impl<T: Pod> Drop for Region<T> {
 impl<T: Pod> fmt::Debug for Region<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Region").field("len", &self.len()).field("access", &self.access).finish()
-    }
-}
-
-/// Where a region of another rank is: plain data, to be sent to whoever shall use it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct RemoteRegion {
-    rank: u32,
-    access: Access,
-    base: u64,
-    key: u64,
-    bytes: u64,
-}
-
-impl RemoteRegion {
-    /// How many bytes [`RemoteRegion::to_bytes`] makes.
-    pub const WIRE_SIZE: usize = 32;
-
-    /// The rank whose memory it is.
-    pub fn rank(&self) -> usize {
-        self.rank as usize
-    }
-
-    /// The region's size in bytes.
-    pub fn byte_len(&self) -> usize {
-        self.bytes as usize
-    }
-
-    /// What may be done with it.
-    pub fn access(&self) -> Access {
-        self.access
-    }
-
-    /// The region as bytes, to be sent in a message: little-endian, of fixed size.
-    pub fn to_bytes(&self) -> [u8; Self::WIRE_SIZE] {
-        let mut wire = [0; Self::WIRE_SIZE];
-        wire[0..4].copy_from_slice(&self.rank.to_le_bytes());
-        wire[4] = self.access.allows_read() as u8 | (self.access.allows_write() as u8) << 1;
-        wire[8..16].copy_from_slice(&self.base.to_le_bytes());
-        wire[16..24].copy_from_slice(&self.key.to_le_bytes());
-        wire[24..32].copy_from_slice(&self.bytes.to_le_bytes());
-        wire
-    }
-
-    /// What [`RemoteRegion::to_bytes`] wrote.
-    ///
-    /// # Errors
-    /// [`Error::Setting`] when the bytes are not from there.
-    pub fn from_bytes(wire: &[u8]) -> Result<Self> {
-        let bad = |why: String| {
-            Error::setting("cannot read a remote region", why, "send it with RemoteRegion::to_bytes")
-        };
-        let wire: &[u8; Self::WIRE_SIZE] = wire
-            .try_into()
-            .map_err(|_| bad(format!("it has {} bytes, not {}", wire.len(), Self::WIRE_SIZE)))?;
-        let word = |at: usize| u64::from_le_bytes(wire[at..at + 8].try_into().expect("eight bytes"));
-        let access = match (wire[4], &wire[5..8]) {
-            (1, [0, 0, 0]) => Access::Read,
-            (2, [0, 0, 0]) => Access::Write,
-            (3, [0, 0, 0]) => Access::ReadWrite,
-            (other, _) => return Err(bad(format!("its access is {other}"))),
-        };
-        let region = Self {
-            rank: u32::from_le_bytes(wire[0..4].try_into().expect("four bytes")),
-            access,
-            base: word(8),
-            key: word(16),
-            bytes: word(24),
-        };
-        match region.base.checked_add(region.bytes) {
-            Some(_) => Ok(region),
-            None => Err(bad("it goes past the end of the address space".into())),
-        }
-    }
-
-    /// The fabric address and key of `count` bytes at `offset`.
-    pub(crate) fn locate(&self, verb: &str, offset: usize, count: usize) -> Result<(u64, u64)> {
-        match (offset as u64).checked_add(count as u64) {
-            Some(end) if end <= self.bytes => Ok((self.base + offset as u64, self.key)),
-            _ => Err(Error::misuse(
-                format!("cannot {verb} {count} bytes at offset {offset} of a region of rank {}", self.rank),
-                format!("the region has {} bytes", self.bytes),
-                "stay within the region, or let its owner expose a larger one",
-            )),
-        }
-    }
-
-    /// Checks that the region may be used in this way.
-    pub(crate) fn check(&self, verb: &str, read: bool, write: bool) -> Result<()> {
-        if (read && !self.access.allows_read()) || (write && !self.access.allows_write()) {
-            return Err(Error::misuse(
-                format!("cannot {verb} a region of rank {}", self.rank),
-                format!("its owner opened it for {:?} only", self.access),
-                "let its owner expose it with more access",
-            ));
-        }
-        Ok(())
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    const REGION: RemoteRegion =
-        RemoteRegion { rank: 3, access: Access::Write, base: 0x1000, key: u64::MAX - 1, bytes: 64 };
-
-    #[test]
-    fn a_region_survives_the_wire_and_damage_is_noticed() {
-        let wire = REGION.to_bytes();
-        assert_eq!(RemoteRegion::from_bytes(&wire).unwrap(), REGION);
-        assert!(RemoteRegion::from_bytes(&wire[1..]).is_err());
-        let mut damaged = wire;
-        damaged[4] = 9;
-        assert!(RemoteRegion::from_bytes(&damaged).is_err());
-        let endless = RemoteRegion { bytes: u64::MAX, ..REGION };
-        assert!(RemoteRegion::from_bytes(&endless.to_bytes()).is_err());
-    }
-
-    #[test]
-    fn an_access_outside_the_region_or_its_rights_is_refused_here() {
-        assert_eq!(REGION.locate("write", 60, 4).unwrap(), (0x103c, u64::MAX - 1));
-        assert!(REGION.locate("write", 60, 5).is_err());
-        assert!(REGION.locate("write", usize::MAX, 5).is_err());
-        assert!(REGION.check("read", true, false).is_err());
-        assert!(REGION.check("write", false, true).is_ok());
     }
 }
