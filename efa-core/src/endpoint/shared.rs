@@ -4,6 +4,7 @@ use std::any::Any;
 use std::mem::ManuallyDrop;
 use std::ops::{Deref, DerefMut};
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::ptr;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::thread::{self, Thread};
@@ -85,6 +86,12 @@ impl Shared {
     #[inline]
     pub(crate) fn lock(&self) -> Locked<'_> {
         Locked(ManuallyDrop::new(self.core.lock()))
+    }
+
+    /// Returns what tells this endpoint from the others of the process: see [`Registration`](crate::memory::Registration).
+    #[inline]
+    pub(crate) fn identity(&self) -> *const () {
+        ptr::from_ref(self).cast()
     }
 
     /// Whether another thread waits for the lock.

@@ -4,6 +4,7 @@
 //! can't follow that, so the parts that the device is using are kept in a list, and each use is checked against it.
 
 use std::ops::Range;
+use std::ptr;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -274,7 +275,9 @@ impl<'a> Workspace<'a> {
             // SAFETY: the range is within the buffer.
             start: unsafe { memory.start.add(range.start) },
             len: range.len(),
-            descriptor: memory.registration.map_or(std::ptr::null_mut(), Registration::descriptor),
+            descriptor: memory
+                .registration
+                .map_or(ptr::null_mut(), |registration| registration.descriptor(self.shared.identity())),
         })
     }
 }

@@ -323,12 +323,13 @@ impl EndpointHandle {
         events: bool,
     ) -> Result<Self> {
         let what = format!("cannot open an endpoint on {}", domain.info.domain());
+        // Before the endpoint: nothing may fail between its opening and the handle that closes it.
+        let events = events.then(|| EventQueue::open(&domain.fabric)).transpose()?;
         let mut raw = ptr::null_mut();
         // SAFETY: the domain is open, and the offer is the one it was opened from.
         let returned =
             unsafe { sys::fi_endpoint(domain.raw.as_ptr(), domain.info.as_ptr(), &mut raw, ptr::null_mut()) };
         check("fi_endpoint", returned, &what, ASK_INFO)?;
-        let events = events.then(|| EventQueue::open(&domain.fabric)).transpose()?;
         let endpoint = Self { raw: opened(raw, "fi_endpoint")?, _vector: vector, _queue: queue, events };
         if let Some(name) = name {
             let name = CString::new(name).expect("endpoint names are ours and have no zero byte");

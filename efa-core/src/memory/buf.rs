@@ -10,7 +10,8 @@ use super::Registration;
 ///
 /// # Safety
 /// For as long as the value lives, and wherever it is moved to, `as_ptr` must return the same address, and the
-/// `byte_len` bytes from there must stay allocated, initialised and unchanged by anything but this value's owner.
+/// `byte_len` bytes from there must stay allocated, initialised and unchanged by anything but this value's owner. The
+/// bytes must not be part of the value itself. A registration that is returned must cover all of the bytes.
 pub unsafe trait Buf {
     /// Where the bytes start.
     fn as_ptr(&self) -> *const u8;

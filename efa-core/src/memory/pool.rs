@@ -31,17 +31,20 @@ impl BufferPool {
         count: usize,
         allocate: impl FnOnce(usize) -> Result<RegisteredBuf<u8>>,
     ) -> Result<Self> {
-        let stride = size.max(1).next_multiple_of(ALIGNMENT);
-        let bytes = stride.checked_mul(count).ok_or_else(|| {
+        let too_large = || {
             Error::misuse(
                 format!("cannot make a pool of {count} buffers of {size} bytes"),
                 "that is more than an address space holds",
                 "make a smaller pool",
             )
-        })?;
+        };
+        let stride = size.max(1).checked_next_multiple_of(ALIGNMENT).ok_or_else(too_large)?;
+        let bytes = stride.checked_mul(count).ok_or_else(too_large)?;
+        let mut free = Vec::new();
+        free.try_reserve_exact(count).map_err(|_| too_large())?;
         let block = allocate(bytes)?;
-        let free = Mutex::new((0..count).rev().collect());
-        Ok(Self { inner: Arc::new(Inner { block, size, stride, count, free }) })
+        free.extend((0..count).rev());
+        Ok(Self { inner: Arc::new(Inner { block, size, stride, count, free: Mutex::new(free) }) })
     }
 
     /// Takes a buffer, or none when all are out. Its contents are what the last user left.

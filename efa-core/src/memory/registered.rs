@@ -5,6 +5,7 @@ use std::ffi::c_void;
 use std::fmt;
 use std::marker::PhantomData;
 use std::ops::{Deref, DerefMut};
+use std::ptr;
 use std::sync::Arc;
 
 use bytemuck::Pod;
@@ -38,7 +39,7 @@ pub(crate) trait Registrar: Send + Sync {
 /// A handle on whoever registers memory.
 pub(crate) type Registry = Arc<dyn Registrar>;
 
-/// Memory known to the device. Ends the registration when dropped.
+/// Memory known to the device of one endpoint. Ends the registration when dropped.
 pub struct Registration {
     registered: Option<Registered>,
     registry: Registry,
@@ -60,8 +61,16 @@ impl Registration {
         Ok(Self { registered: Some(registered), registry: registry.clone() })
     }
 
-    /// The provider's descriptor of the memory, which it wants with every local use.
-    pub(crate) fn descriptor(&self) -> *mut c_void {
+    /// Returns the provider's descriptor of the memory for local use by an endpoint, given by its address.
+    ///
+    /// It is null for any other endpoint than the one that registered the memory: there the descriptor means nothing, or
+    /// other memory. Memory without a descriptor is registered for the operation where the device wants that.
+    #[inline]
+    pub(crate) fn descriptor(&self, endpoint: *const ()) -> *mut c_void {
+        // We hold the registering endpoint, so no other endpoint has its address.
+        if Arc::as_ptr(&self.registry).cast::<()>() != endpoint {
+            return ptr::null_mut();
+        }
         self.registered().descriptor()
     }
 
@@ -97,6 +106,21 @@ pub enum Pages {
     Transparent,
 }
 
+impl Pages {
+    /// The alignment that memory of these pages has at least.
+    fn alignment(self) -> usize {
+        match self {
+            Self::Ordinary | Self::Transparent => ORDINARY_PAGE,
+            Self::Huge => 1 << HUGE_PAGE_BITS,
+        }
+    }
+}
+
+/// The smallest page of any Linux system, in bytes.
+const ORDINARY_PAGE: usize = 4096;
+/// The size of the pages of [`Pages::Huge`], as a power of two.
+const HUGE_PAGE_BITS: u8 = 21;
+
 /// `len` elements of `T`, page-aligned, zeroed at first, and registered with the device of one endpoint.
 ///
 /// It behaves like a slice, may be given to any operation, and outlives the endpoint if need be.
@@ -113,6 +137,14 @@ pub struct RegisteredBuf<T> {
 impl<T: Pod> RegisteredBuf<T> {
     pub(crate) fn new(registry: &Registry, len: usize, kind: Pages) -> Result<Self> {
         let what = || format!("cannot allocate {len} elements of {} bytes", size_of::<T>());
+        if align_of::<T>() > kind.alignment() {
+            let why = format!(
+                "they have to be aligned to {} bytes, and the memory is aligned to {}",
+                align_of::<T>(),
+                kind.alignment()
+            );
+            return Err(Error::misuse(what(), why, "use a type with a smaller alignment"));
+        }
         let bytes =
             len.checked_mul(size_of::<T>()).filter(|&bytes| bytes <= isize::MAX as usize).ok_or_else(
                 || Error::misuse(what(), "that is more than an address space holds", "allocate less"),
@@ -189,8 +221,8 @@ impl<T: Pod> Deref for RegisteredBuf<T> {
     type Target = [T];
 
     fn deref(&self) -> &[T] {
-        // SAFETY: the mapping holds `len` elements, is page-aligned and initialised (zeroed, then written through
-        // `T` or by the device), and `Pod` accepts every bit pattern.
+        // SAFETY: the mapping holds `len` elements, is aligned as `new` checked and initialised (zeroed, then written
+        // through `T` or by the device), and `Pod` accepts every bit pattern.
         unsafe { std::slice::from_raw_parts(self.pages.as_ptr().cast(), self.len) }
     }
 }
@@ -288,7 +320,6 @@ unsafe impl<T: Pod> BufMut for RegisteredPiece<'_, T> {
 
 /// Maps anonymous memory of at least `bytes`, never none.
 fn map(bytes: usize, kind: Pages) -> std::io::Result<MmapRaw> {
-    const HUGE_PAGE_BITS: u8 = 21;
     let mut options = MmapOptions::new();
     options.len(bytes.max(1));
     if kind == Pages::Huge {

@@ -14,18 +14,30 @@ mod write;
 
 pub use atomic::AtomicInteger;
 
+use std::ptr;
+
+use crate::endpoint::shared::Shared;
 use crate::error::{Error, Result};
 use crate::ffi::Segment;
-use crate::memory::{Buf, Registration};
+use crate::memory::{Buf, BufMut};
 
-/// The device's view of a buffer.
+/// Returns an endpoint's view of a buffer that its device only reads.
 #[inline]
-fn segment(buf: &impl Buf) -> Segment {
+fn segment(shared: &Shared, buf: &impl Buf) -> Segment {
     Segment {
         start: buf.as_ptr().cast_mut(),
         len: buf.byte_len(),
-        descriptor: buf.registration().map_or(std::ptr::null_mut(), Registration::descriptor),
+        descriptor: buf
+            .registration()
+            .map_or(ptr::null_mut(), |registration| registration.descriptor(shared.identity())),
     }
+}
+
+/// Returns an endpoint's view of a buffer that its device writes.
+#[inline]
+fn segment_mut(shared: &Shared, buf: &mut impl BufMut) -> Segment {
+    let rest = segment(shared, buf);
+    Segment { start: buf.as_mut_ptr(), ..rest }
 }
 
 /// Checks that a message can be made of this many pieces.

@@ -2,7 +2,7 @@
 
 use bytemuck::Pod;
 
-use super::recv::segment_mut;
+use super::segment_mut;
 use crate::endpoint::call::Call;
 use crate::endpoint::slot::{About, Kind, SlotId};
 use crate::endpoint::{Endpoint, Op};
@@ -55,6 +55,6 @@ impl Endpoint {
         let about = About { kind: Kind::Read, peer: Some(region.rank() as u32), tag: 0, bytes, group };
         let call = Call::Read { from, place: RemotePlace { address, key } };
         // SAFETY: passed on to the caller.
-        Ok(unsafe { self.shared.start(about, call, &mut [segment_mut(buf)]) })
+        Ok(unsafe { self.shared.start(about, call, &mut [segment_mut(&self.shared, buf)]) })
     }
 }

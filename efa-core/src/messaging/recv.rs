@@ -2,7 +2,7 @@
 
 use bytemuck::Pod;
 
-use super::{check_segments, segment};
+use super::{check_segments, segment, segment_mut};
 use crate::endpoint::call::Call;
 use crate::endpoint::slot::{About, Kind, SlotId};
 use crate::endpoint::tag::{self, Space};
@@ -67,7 +67,7 @@ impl Endpoint {
         let (about, call) = self.receive_call(space, from, tag, buf.byte_len(), None)?;
         let mut core = shared.lock();
         // SAFETY: the memory is borrowed until the wait below is over, which it is only when the operation is.
-        let id = unsafe { shared.start_locked(&mut core, about, call, &mut [segment_mut(buf)]) };
+        let id = unsafe { shared.start_locked(&mut core, about, call, &mut [segment_mut(shared, buf)]) };
         let (core, _) = shared.wait_locked(core, id, Default::default());
         shared.take_result(core, id)
     }
@@ -84,9 +84,10 @@ impl Endpoint {
         pieces: &mut [&mut [T]],
     ) -> Result<Completion> {
         check_segments("receive", pieces.len(), self.shared.limits.receive_segments)?;
-        let mut segments: [Segment; crate::ffi::MAX_SEGMENTS] = [segment(&&[0u8; 0][..]); _];
+        let shared = &*self.shared;
+        let mut segments: [Segment; crate::ffi::MAX_SEGMENTS] = [segment(shared, &&[0u8; 0][..]); _];
         for (slot, piece) in segments.iter_mut().zip(pieces.iter_mut()) {
-            *slot = segment_mut(piece);
+            *slot = segment_mut(shared, piece);
         }
         let segments = &mut segments[..pieces.len()];
         let bytes = segments.iter().map(|segment| segment.len).sum();
@@ -110,7 +111,7 @@ impl Endpoint {
         let (about, call) = self.receive_call(space, from, tag, buf.byte_len(), group)?;
         let mut core = self.shared.lock();
         // SAFETY: passed on to the caller.
-        Ok(unsafe { self.shared.start_locked(&mut core, about, call, &mut [segment_mut(buf)]) })
+        Ok(unsafe { self.shared.start_locked(&mut core, about, call, &mut [segment_mut(&self.shared, buf)]) })
     }
 
     #[inline(always)]
@@ -133,10 +134,4 @@ impl Endpoint {
         let about = About { kind: Kind::Receive, peer, tag: tag.tag().value(), bytes, group };
         Ok((about, Call::Receive { tag: fabric_tag, ignore }))
     }
-}
-
-#[inline]
-pub(super) fn segment_mut(buf: &mut impl BufMut) -> Segment {
-    let rest = segment(buf);
-    Segment { start: buf.as_mut_ptr(), ..rest }
 }

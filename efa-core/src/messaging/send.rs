@@ -73,9 +73,9 @@ impl Endpoint {
         let (shared, tag) = (&*self.shared, tag.into());
         check_segments("send", pieces.len(), shared.limits.send_segments)?;
         let address = shared.address(to)?;
-        let mut segments: [Segment; crate::ffi::MAX_SEGMENTS] = [segment(&pieces[0]); _];
+        let mut segments: [Segment; crate::ffi::MAX_SEGMENTS] = [segment(shared, &pieces[0]); _];
         for (slot, piece) in segments.iter_mut().zip(pieces) {
-            *slot = segment(piece);
+            *slot = segment(shared, piece);
         }
         let segments = &mut segments[..pieces.len()];
         let bytes = segments.iter().map(|segment| segment.len).sum();
@@ -114,7 +114,7 @@ impl Endpoint {
             }
             let call = Call::Send { to: address, tag: fabric_tag };
             // SAFETY: passed on to the caller.
-            return State::Posted(unsafe { shared.start(about, call, &mut [segment(buf)]) });
+            return State::Posted(unsafe { shared.start(about, call, &mut [segment(shared, buf)]) });
         }
         let mut core = shared.lock();
         // SAFETY: the bytes are copied before the call returns.
@@ -122,7 +122,14 @@ impl Endpoint {
             return State::Done(Completion { peer: to, tag, bytes });
         }
         // SAFETY: passed on to the caller.
-        unsafe { self.inject_later(core, about, Call::Inject { to: address, tag: fabric_tag }, segment(buf)) }
+        unsafe {
+            self.inject_later(
+                core,
+                about,
+                Call::Inject { to: address, tag: fabric_tag },
+                segment(shared, buf),
+            )
+        }
     }
 
     /// # Safety

@@ -85,12 +85,14 @@ impl Endpoint {
             let mut core = self.shared.lock();
             let call = Call::Write { to, place, immediate: None };
             // SAFETY: passed on to the caller.
-            let id = unsafe { self.shared.start_locked(&mut core, about, call, &mut [segment(buf)]) };
+            let id = unsafe {
+                self.shared.start_locked(&mut core, about, call, &mut [segment(&self.shared, buf)])
+            };
             core.slots.get(id).special().announce = immediate;
             return Ok(id);
         }
         let call = Call::Write { to, place, immediate };
         // SAFETY: passed on to the caller.
-        Ok(unsafe { self.shared.start(about, call, &mut [segment(buf)]) })
+        Ok(unsafe { self.shared.start(about, call, &mut [segment(&self.shared, buf)]) })
     }
 }

@@ -1,0 +1,169 @@
+//! A program that tries to get at memory it has no right to, with safe code and with what peers could have sent.
+
+use bytemuck::{Pod, Zeroable};
+use efa_core::endpoint::{AddressCard, Unconnected};
+use efa_core::fabric::Provider;
+use efa_core::memory::{Access, Pages, RemoteRegion};
+use efa_core::{Endpoint, Error, Result};
+use std::sync::Arc;
+
+use super::common::{admit, config, endpoints, meet, members, pattern, provider, ranks};
+
+/// Plain data with an alignment that ordinary pages don't have.
+#[repr(C, align(8192))]
+#[derive(Clone, Copy)]
+struct Wide([u8; 8192]);
+
+// SAFETY: all zeros are a valid array.
+unsafe impl Zeroable for Wide {}
+// SAFETY: bytes without padding, as the size is that of the alignment.
+unsafe impl Pod for Wide {}
+
+fn misuse<T>(result: Result<T>) -> String {
+    match result {
+        Err(Error::Misuse(text)) => text.why,
+        Err(error) => panic!("{error}"),
+        Ok(_) => panic!("it was let through"),
+    }
+}
+
+#[test]
+fn memory_is_aligned_as_its_type_wants_or_refused() {
+    ranks(1, |endpoint| {
+        let why = misuse(endpoint.allocate::<Wide>(4));
+        assert!(why.contains("8192"), "{why}");
+        misuse(endpoint.allocate::<Wide>(0));
+        misuse(endpoint.allocate_pages::<Wide>(4, Pages::Transparent));
+        // Huge pages are aligned enough, where there are any.
+        if let Ok(huge) = endpoint.allocate_pages::<Wide>(4, Pages::Huge) {
+            assert!(huge.iter().all(|wide| wide.0 == [0; 8192]));
+        }
+    });
+}
+
+#[test]
+fn sizes_that_overflow_are_refused() {
+    ranks(1, |endpoint| {
+        for (size, count) in [(usize::MAX, 1), (usize::MAX - 62, 0), (usize::MAX / 2, 3), (1, usize::MAX)] {
+            misuse(endpoint.pool(size, count));
+        }
+        misuse(endpoint.allocate::<u64>(usize::MAX / 8 + 1));
+        let pool = endpoint.pool(0, 2).unwrap();
+        assert!(pool.take().unwrap().is_empty());
+    });
+}
+
+#[test]
+fn elements_without_a_size_take_no_memory_and_do_no_harm() {
+    ranks(1, |endpoint| {
+        let mut nothing = endpoint.allocate::<()>(usize::MAX).unwrap();
+        assert_eq!(nothing.len(), usize::MAX);
+        assert_eq!(nothing.pieces_mut(usize::MAX / 2).count(), 3);
+        let region = nothing.expose(Access::ReadWrite).unwrap();
+        region.copy_out(7, &mut [(); 5]).unwrap();
+        region.copy_in(usize::MAX - 5, &[(); 5]).unwrap();
+        misuse(region.copy_in(usize::MAX - 4, &[(); 5]));
+        let remote = region.remote();
+        assert_eq!(remote.byte_len(), 0);
+        misuse(endpoint.read_blocking(&remote, 0, &mut [0u8]));
+        let sending = endpoint.send(0, 1u32, vec![(); 9]);
+        assert_eq!(endpoint.recv_blocking(0, 1u32, &mut [(); 9]).unwrap().bytes, 0);
+        sending.wait().0.unwrap();
+    });
+}
+
+/// Opens two endpoints and returns what each needs to connect.
+fn unconnected() -> (Vec<Unconnected>, Vec<AddressCard>) {
+    let members = members(2);
+    let admission = admit(&members);
+    let open: Vec<_> = members.iter().map(|_| Endpoint::open(&admission, config()).unwrap()).collect();
+    let cards = open.iter().zip(&members).map(|(endpoint, facts)| endpoint.card(facts)).collect();
+    (open, cards)
+}
+
+/// Returns the card with another address, as a peer could send it.
+fn forged(card: &AddressCard, address: &[u8]) -> AddressCard {
+    let mut wire = serde_json::to_value(card).unwrap();
+    wire["address"] = address.into();
+    serde_json::from_value(wire).unwrap()
+}
+
+fn connect(change: impl Fn(&[u8]) -> Vec<u8>) -> Result<Endpoint> {
+    let (mut open, mut cards) = unconnected();
+    cards[1] = forged(&cards[1], &change(cards[1].address()));
+    open.swap_remove(0).connect(0, cards, Arc::new(efa_core::bootstrap::Liveness::alone(2)))
+}
+
+#[test]
+fn an_address_that_libfabric_would_read_past_its_end_is_refused() {
+    connect(<[u8]>::to_vec).unwrap();
+    misuse(connect(|address| address[..address.len() - 1].to_vec()));
+    misuse(connect(|address| [address, address].concat()));
+    misuse(connect(|address| [address, b"\0"].concat()));
+    misuse(connect(|_| b"\0".to_vec()));
+    if provider() == Provider::Shm {
+        misuse(connect(|address| [&[b'a'; 300][..], address].concat()));
+    } else {
+        misuse(connect(|_| b"efa-ep.1.2.3.4\0".to_vec()));
+    }
+}
+
+#[test]
+fn two_ranks_with_one_address_are_refused() {
+    let (mut open, mut cards) = unconnected();
+    let first = cards[0].address().to_vec();
+    cards[1] = forged(&cards[1], &first);
+    let why =
+        misuse(open.swap_remove(0).connect(0, cards, Arc::new(efa_core::bootstrap::Liveness::alone(2))));
+    assert!(why.contains("the same address"), "{why}");
+}
+
+#[test]
+fn a_region_that_a_peer_made_up_is_refused_before_anything_is_sent() {
+    ranks(1, |endpoint| {
+        let region = endpoint.allocate::<u8>(64).unwrap().expose(Access::ReadWrite).unwrap();
+        let mut wire = region.remote().to_bytes();
+        // Of a rank that does not exist.
+        wire[..4].copy_from_slice(&u32::MAX.to_le_bytes());
+        let stranger = RemoteRegion::from_bytes(&wire).unwrap();
+        misuse(endpoint.write_blocking(&stranger, 0, &[1u8]));
+        misuse(endpoint.read(&stranger, 0, vec![0u8; 1]).wait().0);
+        // Longer than the address space.
+        wire[24..32].copy_from_slice(&u64::MAX.to_le_bytes());
+        assert!(matches!(RemoteRegion::from_bytes(&wire), Err(Error::Setting(_))));
+    });
+}
+
+#[test]
+fn memory_registered_by_another_endpoint_serves_this_one_too() {
+    const LEN: usize = 100_000;
+    ranks(2, |endpoint| {
+        // Of an endpoint that is open, and of one that is closed by then.
+        let mut other = endpoints(1, config()).0.pop();
+        let mut buffers: Vec<_> =
+            (0..2).map(|_| other.as_ref().unwrap().allocate::<u8>(LEN).unwrap()).collect();
+        let pool = other.as_ref().unwrap().pool(LEN, 1).unwrap();
+        for closed in [false, true] {
+            if closed {
+                drop(other.take());
+            }
+            let mut buffer = buffers.pop().unwrap();
+            let peer = 1 - endpoint.rank();
+            if endpoint.rank() == 0 {
+                buffer.copy_from_slice(&pattern(LEN, 1));
+                endpoint.send(peer, 1u32, buffer).wait().0.unwrap();
+                let mut pooled = pool.take().unwrap();
+                pooled.copy_from_slice(&pattern(LEN, 2));
+                endpoint.send(peer, 2u32, pooled).wait().0.unwrap();
+            } else {
+                let (result, got) = endpoint.recv(peer, 1u32, buffer).wait();
+                result.unwrap();
+                assert!(got[..] == pattern(LEN, 1));
+                let (result, got) = endpoint.recv(peer, 2u32, pool.take().unwrap()).wait();
+                result.unwrap();
+                assert!(got[..] == pattern(LEN, 2));
+            }
+            meet(&endpoint);
+        }
+    });
+}
