@@ -1,6 +1,6 @@
-//! What a message costs on our side of libfabric's interface, in instructions.
+//! Counts the instructions that a message costs on our side of libfabric's interface.
 
-use efa_core::Result;
+use efa_core::{Error, Result};
 
 use crate::artifacts::Artifacts;
 use crate::callgrind::count;
@@ -10,8 +10,8 @@ use crate::rounds::Outcome;
 /// Operations that are counted, after some to warm up: the average of a thousand no longer changes.
 const OPERATIONS: usize = 1000;
 
-/// At most so many instructions of ours for a send or a receive with its completion.
-const TARGET: Target = Target::OursAtMost(250.0);
+/// The bounds that `ci/instructions` holds every change to: a line has an operation, a colon and a number.
+const BOUNDS: &str = include_str!("../instruction-bounds.txt");
 
 /// The counted functions of `src/bin/instructions.rs`, and what they do.
 const FUNCTIONS: [(&str, &str); 4] = [
@@ -48,12 +48,37 @@ pub fn outcomes(artifacts: &Artifacts, provider: &str, chosen: &str) -> Result<V
             ratio,
             spread: (ratio, ratio),
             better: Better::Lower,
-            target: Some(TARGET),
+            target: Some(Target::OursAtMost(bound(operation)?)),
         });
     }
     Ok(outcomes)
 }
 
+/// The bound of an operation.
+fn bound(operation: &str) -> Result<f64> {
+    let lines = BOUNDS.lines().filter(|line| !line.starts_with('#'));
+    let bound = lines.filter_map(|line| line.split_once(':')).find(|(name, _)| name.trim() == operation);
+    bound.and_then(|(_, number)| number.trim().parse().ok()).ok_or_else(|| {
+        Error::setting(
+            format!("cannot judge the instructions of '{operation}'"),
+            "benches/instruction-bounds.txt has no number for that operation",
+            format!("add a line such as `{operation}: 200`"),
+        )
+    })
+}
+
 fn name(provider: &str, operation: &str) -> String {
     format!("instructions {provider} {operation}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_counted_operation_has_a_bound() {
+        for (_, operation) in FUNCTIONS {
+            assert!(bound(operation).is_ok_and(|bound| bound > 0.0), "{operation}");
+        }
+    }
 }

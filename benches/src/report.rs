@@ -17,7 +17,7 @@ pub fn row(outcome: &Outcome) -> String {
     let Outcome { case, ours, peer, theirs, unit, ratio, spread: (low, high), target, .. } = outcome;
     let spread = format!("{low:.3} to {high:.3}");
     let aim = target.map_or(String::new(), |target| {
-        format!("{target}: {}", if target.is_met_by(*ours, *ratio) { "met" } else { "missed" })
+        format!("{target}: {}", if outcome.meets_target() { "met" } else { "missed" })
     });
     let (ours, theirs) = (figure(*ours), figure(*theirs));
     format!("{case:<36} {ours:>12} {peer:<18} {theirs:>12} {unit:<12} {ratio:>7.3}  {spread:<15} {aim}")

@@ -54,6 +54,13 @@ pub struct Outcome {
     pub target: Option<Target>,
 }
 
+impl Outcome {
+    /// Returns `true` if the target is met, or if there is none.
+    pub fn meets_target(&self) -> bool {
+        self.target.is_none_or(|target| target.is_met_by(self.ours, self.ratio))
+    }
+}
+
 impl Comparison<'_> {
     /// Measures ours and each contender in turn, `rounds` times over, so that whatever else the machine does falls on
     /// all of them alike.

@@ -16,8 +16,8 @@ use efa_core::{Error, Result};
 ///
 /// Ours and the peers run in turn, round after round, with the same sizes, iterations, warm-up, window and
 /// processors. Prints medians, the ratio of ours to theirs, and between what the middle half of the rounds' ratios
-/// lies. The verdict on a target is told, and doesn't change the exit status: 1 means that something could not be
-/// measured.
+/// lies. The verdict on a target is told, and doesn't change the exit status unless `--enforce` is given: 1 means that
+/// something could not be measured.
 #[derive(Parser)]
 struct Options {
     /// Only cases whose name contains this, such as "latency" or "shm"
@@ -35,6 +35,9 @@ struct Options {
     /// One line of JSON per case and peer
     #[arg(long)]
     json: bool,
+    /// Exit with status 1 if a target is missed: for figures that don't depend on time, such as `--cases instructions`
+    #[arg(long)]
+    enforce: bool,
     /// Leave the choice of processors to the scheduler; otherwise each rank has one of its own
     #[arg(long)]
     unpinned: bool,
@@ -70,7 +73,7 @@ fn main() -> ExitCode {
     }
 }
 
-/// Runs all chosen comparisons; true when everything could be measured.
+/// Runs all chosen comparisons. Returns `true` if everything could be measured and, with `--enforce`, met its target.
 fn compare(options: &Options) -> Result<bool> {
     let artifacts = Artifacts::build()?;
     let cpus = processors(options.unpinned);
@@ -97,8 +100,16 @@ fn compare(options: &Options) -> Result<bool> {
         println!("{}", report::head());
     }
     let mut show = |case: &str, outcomes: Result<Vec<Outcome>>| match outcomes {
-        Ok(outcomes) if options.json => outcomes.iter().for_each(|it| println!("{}", report::json_line(it))),
-        Ok(outcomes) => outcomes.iter().for_each(|it| println!("{}", report::row(it))),
+        Ok(outcomes) => {
+            for outcome in &outcomes {
+                let line = if options.json { report::json_line(outcome) } else { report::row(outcome) };
+                println!("{line}");
+                if options.enforce && !outcome.meets_target() {
+                    eprintln!("error: {} misses its target", outcome.case);
+                    complete = false;
+                }
+            }
+        }
         Err(error) => {
             eprintln!("error: {case}: {error}");
             complete = false;
