@@ -14,6 +14,7 @@ use super::shared::{Deadline, Locked, Shared};
 use super::slot::{Ending, Kind, Notice, Outcome, SlotId, Stage};
 use super::tag::{Tag, unpack};
 use crate::error::{Error, Result};
+use crate::memory::Held;
 
 /// What came of an operation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -36,7 +37,7 @@ pub struct Op<B: Send + 'static> {
     shared: Arc<Shared>,
     state: State,
     /// Present until it is given back.
-    buffer: Option<B>,
+    buffer: Option<Held<B>>,
 }
 
 /// How far an operation has got.
@@ -81,7 +82,7 @@ impl From<Error> for State {
 
 impl<B: Send + 'static> Op<B> {
     #[inline]
-    pub(crate) fn new(shared: Arc<Shared>, state: State, buffer: B) -> Self {
+    pub(crate) fn new(shared: Arc<Shared>, state: State, buffer: Held<B>) -> Self {
         Self { shared, state, buffer: Some(buffer) }
     }
 
@@ -96,7 +97,7 @@ impl<B: Send + 'static> Op<B> {
             unsafe { (ptr::read(&this.shared), ptr::read(&this.state), ptr::read(&this.buffer)) };
         let result = shared.finish(state);
         // SAFETY: the buffer is there for as long as the result is, and that was.
-        (result, unsafe { buffer.unwrap_unchecked() })
+        (result, unsafe { buffer.unwrap_unchecked() }.into_inner())
     }
 
     /// Waits for a limited time. When that is not enough, the operation goes on and comes back as the error.
@@ -107,7 +108,7 @@ impl<B: Send + 'static> Op<B> {
             return Err(self);
         }
         let result = self.take().expect("the operation is over");
-        Ok((result, self.buffer.take().expect("given back only once")))
+        Ok((result, self.buffer.take().expect("given back only once").into_inner()))
     }
 
     /// Whether it is over. Polls the device once.
@@ -229,7 +230,7 @@ impl<B: Send + 'static> Future for Op<B> {
             }
         }
         let result = this.take().expect("polled again after it was ready");
-        Poll::Ready((result, this.buffer.take().expect("given back only once")))
+        Poll::Ready((result, this.buffer.take().expect("given back only once").into_inner()))
     }
 }
 

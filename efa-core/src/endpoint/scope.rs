@@ -11,7 +11,7 @@ use super::slot::{Notice, SlotId};
 use super::tag::Space;
 use super::{Endpoint, Source, Tag, TagMatch};
 use crate::error::Result;
-use crate::memory::{Buf, BufMut, RemoteRegion};
+use crate::memory::{Buf, BufMut, Held, RemoteRegion};
 
 /// Lets operations borrow memory: all of them are over when the scope is left, whichever way.
 ///
@@ -97,9 +97,11 @@ impl<'scope, 'env> Scope<'scope, 'env> {
         tag: impl Into<Tag>,
         buf: B,
     ) -> ScopedOp<'scope, 'env, B> {
+        let mut buf = Held::new(buf);
         // SAFETY: the scope outlasts the operation, `'env` outlasts the scope, and `ScopedOp` keeps the buffer or
         // parks it in the scope.
-        let state = unsafe { self.endpoint.post_send(Space::User, to, tag.into(), &buf, Some(self.group)) };
+        let state =
+            unsafe { self.endpoint.post_send(Space::User, to, tag.into(), buf.before(), Some(self.group)) };
         self.enter(state, buf)
     }
 
@@ -108,11 +110,12 @@ impl<'scope, 'env> Scope<'scope, 'env> {
         &'scope self,
         from: impl Into<Source>,
         tag: impl Into<TagMatch>,
-        mut buf: B,
+        buf: B,
     ) -> ScopedOp<'scope, 'env, B> {
+        let mut buf = Held::new(buf);
         // SAFETY: as in `send`.
         let posted = unsafe {
-            self.endpoint.post_recv(Space::User, from.into(), tag.into(), &mut buf, Some(self.group))
+            self.endpoint.post_recv(Space::User, from.into(), tag.into(), buf.before(), Some(self.group))
         };
         self.enter(posted.into(), buf)
     }
@@ -124,8 +127,10 @@ impl<'scope, 'env> Scope<'scope, 'env> {
         offset: usize,
         buf: B,
     ) -> ScopedOp<'scope, 'env, B> {
+        let mut buf = Held::new(buf);
         // SAFETY: as in `send`.
-        let posted = unsafe { self.endpoint.post_write(region, offset, &buf, None, Some(self.group)) };
+        let posted =
+            unsafe { self.endpoint.post_write(region, offset, buf.before(), None, Some(self.group)) };
         self.enter(posted.into(), buf)
     }
 
@@ -134,14 +139,15 @@ impl<'scope, 'env> Scope<'scope, 'env> {
         &'scope self,
         region: &RemoteRegion,
         offset: usize,
-        mut buf: B,
+        buf: B,
     ) -> ScopedOp<'scope, 'env, B> {
+        let mut buf = Held::new(buf);
         // SAFETY: as in `send`.
-        let posted = unsafe { self.endpoint.post_read(region, offset, &mut buf, Some(self.group)) };
+        let posted = unsafe { self.endpoint.post_read(region, offset, buf.before(), Some(self.group)) };
         self.enter(posted.into(), buf)
     }
 
-    fn enter<B: Send + 'env>(&'scope self, state: State, buffer: B) -> ScopedOp<'scope, 'env, B> {
+    fn enter<B: Send + 'env>(&'scope self, state: State, buffer: Held<B>) -> ScopedOp<'scope, 'env, B> {
         ScopedOp { scope: self, state, buffer: Some(buffer) }
     }
 
@@ -159,7 +165,7 @@ impl<'scope, 'env> Scope<'scope, 'env> {
 pub struct ScopedOp<'scope, 'env: 'scope, B: Send + 'env> {
     scope: &'scope Scope<'scope, 'env>,
     state: State,
-    buffer: Option<B>,
+    buffer: Option<Held<B>>,
 }
 
 impl<'env, B: Send + 'env> ScopedOp<'_, 'env, B> {
@@ -171,7 +177,7 @@ impl<'env, B: Send + 'env> ScopedOp<'_, 'env, B> {
         let (state, buffer) = unsafe { (ptr::read(&this.state), ptr::read(&this.buffer)) };
         let result = this.scope.shared().finish(state);
         // SAFETY: as in `Op::wait`.
-        (result, unsafe { buffer.unwrap_unchecked() })
+        (result, unsafe { buffer.unwrap_unchecked() }.into_inner())
     }
 
     /// Whether it is over. Polls the device once.

@@ -5,6 +5,7 @@
 
 mod buf;
 mod copy;
+mod held;
 mod mapped;
 mod pool;
 mod region;
@@ -12,6 +13,7 @@ mod registered;
 mod remote;
 
 pub use buf::{Buf, BufMut};
+pub(crate) use held::Held;
 pub use mapped::{MappedFile, MappedSlice};
 pub use pool::{BufferPool, PooledBuf};
 pub use region::{Access, Region};

@@ -3,6 +3,7 @@
 use crate::endpoint::slot::{About, Kind};
 use crate::endpoint::{Endpoint, Op, State};
 use crate::error::Result;
+use crate::memory::Held;
 
 impl Endpoint {
     /// Waits until `count` writes with the immediate `value` have come, from whichever ranks, and uses them up. Those
@@ -15,7 +16,7 @@ impl Endpoint {
         let id = core.slots.take(about, self.shared.clock.now());
         core.expect(id, value, count);
         drop(core);
-        Op::new(self.shared.clone(), State::Posted(id), ())
+        Op::new(self.shared.clone(), State::Posted(id), Held::new(()))
     }
 
     /// [`Endpoint::immediates`], and waits for it.

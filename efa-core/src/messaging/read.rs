@@ -8,18 +8,14 @@ use crate::endpoint::slot::{About, Kind, SlotId};
 use crate::endpoint::{Endpoint, Op};
 use crate::error::Result;
 use crate::ffi::RemotePlace;
-use crate::memory::{BufMut, RemoteRegion};
+use crate::memory::{BufMut, Held, RemoteRegion};
 
 impl Endpoint {
     /// Reads a peer's region into `buf`, from `offset` bytes after its start. The peer is not told.
-    pub fn read<B: BufMut + Send + 'static>(
-        &self,
-        region: &RemoteRegion,
-        offset: usize,
-        mut buf: B,
-    ) -> Op<B> {
+    pub fn read<B: BufMut + Send + 'static>(&self, region: &RemoteRegion, offset: usize, buf: B) -> Op<B> {
+        let mut buf = Held::new(buf);
         // SAFETY: `Op` keeps the buffer, or parks it, until the operation is over.
-        let posted = unsafe { self.post_read(region, offset, &mut buf, None) };
+        let posted = unsafe { self.post_read(region, offset, buf.before(), None) };
         Op::new(self.shared.clone(), posted.into(), buf)
     }
 

@@ -9,7 +9,7 @@ use crate::endpoint::tag::{self, Space};
 use crate::endpoint::{Completion, Endpoint, Op, Source, State, TagMatch};
 use crate::error::Result;
 use crate::ffi::Segment;
-use crate::memory::BufMut;
+use crate::memory::{BufMut, Held};
 
 impl Endpoint {
     /// Receives a message into `buf`: one that comes from `from`, a rank or [`Source::Any`], and whose tag agrees with
@@ -33,10 +33,11 @@ impl Endpoint {
         space: Space,
         from: Source,
         tag: TagMatch,
-        mut buf: B,
+        buf: B,
     ) -> Op<B> {
+        let mut buf = Held::new(buf);
         // SAFETY: `Op` keeps the buffer, or parks it, until the operation is over.
-        let posted = unsafe { self.post_recv(space, from, tag, &mut buf, None) };
+        let posted = unsafe { self.post_recv(space, from, tag, buf.before(), None) };
         Op::new(self.shared.clone(), posted.into(), buf)
     }
 

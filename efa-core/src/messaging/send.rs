@@ -10,7 +10,7 @@ use crate::endpoint::tag::{self, Space};
 use crate::endpoint::{Completion, Endpoint, Op, State, Tag};
 use crate::error::{Error, Result};
 use crate::ffi::{Posted, Segment};
-use crate::memory::Buf;
+use crate::memory::{Buf, Held};
 
 impl Endpoint {
     /// Sends `buf` to rank `to`, labelled `tag`. It is over when the buffer may be used again; whether the message has
@@ -43,8 +43,9 @@ impl Endpoint {
         tag: Tag,
         buf: B,
     ) -> Op<B> {
+        let mut buf = Held::new(buf);
         // SAFETY: `Op` keeps the buffer, or parks it, until the operation is over.
-        let state = unsafe { self.post_send(space, to, tag, &buf, None) };
+        let state = unsafe { self.post_send(space, to, tag, buf.before(), None) };
         Op::new(self.shared.clone(), state, buf)
     }
 

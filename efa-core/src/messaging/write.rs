@@ -9,15 +9,16 @@ use crate::endpoint::{Endpoint, Op};
 use crate::error::Result;
 use crate::fabric::Provider;
 use crate::ffi::RemotePlace;
-use crate::memory::{Buf, RemoteRegion};
+use crate::memory::{Buf, Held, RemoteRegion};
 
 impl Endpoint {
     /// Writes `buf` into a peer's region, `offset` bytes from its start. It is over when the bytes are in place there;
     /// the peer is not told. Writes are not ordered among each other nor with sends: let one complete before the next
     /// thing depends on it.
     pub fn write<B: Buf + Send + 'static>(&self, region: &RemoteRegion, offset: usize, buf: B) -> Op<B> {
+        let mut buf = Held::new(buf);
         // SAFETY: `Op` keeps the buffer, or parks it, until the operation is over.
-        let posted = unsafe { self.post_write(region, offset, &buf, None, None) };
+        let posted = unsafe { self.post_write(region, offset, buf.before(), None, None) };
         Op::new(self.shared.clone(), posted.into(), buf)
     }
 
@@ -30,8 +31,9 @@ impl Endpoint {
         buf: B,
         immediate: u32,
     ) -> Op<B> {
+        let mut buf = Held::new(buf);
         // SAFETY: as in `write`.
-        let posted = unsafe { self.post_write(region, offset, &buf, Some(immediate), None) };
+        let posted = unsafe { self.post_write(region, offset, buf.before(), Some(immediate), None) };
         Op::new(self.shared.clone(), posted.into(), buf)
     }
 
