@@ -13,8 +13,11 @@ pub(crate) mod core;
 mod failure;
 mod fence;
 mod lock;
+#[cfg(test)]
+mod lock_tests;
 mod op;
 mod open;
+mod primitives;
 mod progress;
 mod scope;
 pub(crate) mod shared;
