@@ -1,15 +1,13 @@
 //! The background thread of every rank but 0: one connection, to rank 0.
 
 use std::io;
-use std::net::{SocketAddr, TcpStream};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
-use mio::{Events, Interest, Poll, Token};
-use zeroize::Zeroizing;
+use mio::{Events, Poll};
 
 use super::ControlConfig;
-use super::address::{require_loopback, resolve};
+use super::dial::{Dialled, dial};
 use super::fault::{Fault, seconds};
 use super::gather::deadline_after;
 use super::inbox::Inbox;
@@ -19,50 +17,30 @@ use super::message::{Greeting, Health, Message, PROTOCOL_VERSION};
 use super::worker::{Clock, Command, Commands, Worker};
 use crate::{Error, Peer, Result};
 
-/// The token of the connection; the waker has the other.
-const LINK: Token = Token(1);
-
-/// The shortest and the longest pause between two attempts to connect.
-const BACKOFF: (Duration, Duration) = (Duration::from_millis(5), Duration::from_millis(500));
-
-/// One attempt to connect takes no longer, so that a host that swallows packets doesn't use up the deadline.
-const ATTEMPT: Duration = Duration::from_secs(5);
-
 /// Connects to rank 0, retrying until `until`, and starts the background thread.
 pub(super) fn start(
     job: &Job,
     rendezvous: &Rendezvous,
-    psk: &Zeroizing<[u8; 32]>,
     config: &ControlConfig,
     inbox: &Arc<Inbox>,
     until: Instant,
 ) -> Result<Worker> {
-    let (stream, address) = dial(job, rendezvous, until)?;
+    let Dialled { poll, mut link, address } = dial(job, rendezvous, config, until)?;
     let failed =
         |error| Error::system(error, "cannot set up the control connection", "raise the limit of open files");
-    let local = stream.local_addr().map_err(failed)?.ip().to_canonical();
-    let setup = || -> io::Result<(Poll, Link, Worker, Commands)> {
-        stream.set_nodelay(true)?;
-        stream.set_nonblocking(true)?;
-        let poll = Poll::new()?;
-        let mut stream = mio::net::TcpStream::from_std(stream);
-        poll.registry().register(&mut stream, LINK, Interest::READABLE | Interest::WRITABLE)?;
-        let mut link = Link::initiator(stream, psk, Instant::now()).map_err(io::Error::other)?;
-        let greeting = Greeting {
-            protocol: PROTOCOL_VERSION,
-            rank: job.rank as u64,
-            size: job.size as u64,
-            job_id: job.id.clone(),
-            host: job.host.clone(),
-            address: local,
-            library: env!("CARGO_PKG_VERSION").to_owned(),
-            patience: until.saturating_duration_since(Instant::now()),
-        };
-        link.send(Arc::new(Message::Greeting(greeting).encode()));
-        let (worker, commands) = Commands::new(&poll)?;
-        Ok((poll, link, worker, commands))
+    let local = link.stream.local_addr().map_err(failed)?.ip().to_canonical();
+    let greeting = Greeting {
+        protocol: PROTOCOL_VERSION,
+        rank: job.rank as u64,
+        size: job.size as u64,
+        job_id: job.id.clone(),
+        host: job.host.clone(),
+        address: local,
+        library: env!("CARGO_PKG_VERSION").to_owned(),
+        patience: until.saturating_duration_since(Instant::now()),
     };
-    let (poll, link, mut worker, commands) = setup().map_err(failed)?;
+    link.send(Arc::new(Message::Greeting(greeting).encode()));
+    let (mut worker, commands) = Commands::new(&poll).map_err(failed)?;
     let client = Client {
         poll,
         link,
@@ -78,46 +56,6 @@ pub(super) fn start(
     let thread = std::thread::Builder::new().name(format!("efa-control-{}", job.rank)).spawn(|| client.run());
     worker.thread = Some(thread.map_err(failed)?);
     Ok(worker)
-}
-
-/// Connects to the rendezvous, again and again until the deadline: rank 0 may start later than we do.
-fn dial(job: &Job, rendezvous: &Rendezvous, until: Instant) -> Result<(TcpStream, SocketAddr)> {
-    let begun = Instant::now();
-    let mut last_error = "no time was left to try".to_owned();
-    let mut pause = BACKOFF.0;
-    loop {
-        let left = until.saturating_duration_since(Instant::now());
-        if left.is_zero() {
-            let waited = begun.elapsed();
-            return Err(Error::timeout(
-                waited,
-                format!("rank {} cannot reach rank 0 at {rendezvous} within {}", job.rank, seconds(waited)),
-                last_error,
-                "check that rank 0 runs, that EFA_RENDEZVOUS is right and that no firewall is in between",
-            ));
-        }
-        match resolve(rendezvous, left.min(ATTEMPT)) {
-            Err(error) => last_error = format!("its name has no address: {error}"),
-            Ok(addresses) => {
-                if job.key.is_none() {
-                    require_loopback(rendezvous, &addresses)?;
-                }
-                for address in addresses {
-                    let left = until.saturating_duration_since(Instant::now()).max(BACKOFF.0);
-                    match TcpStream::connect_timeout(&address, left.min(ATTEMPT)) {
-                        // With nobody listening, a socket may happen to connect to itself.
-                        Ok(stream) if stream.local_addr().ok() == Some(address) => {}
-                        Ok(stream) => return Ok((stream, address)),
-                        Err(error) => last_error = format!("{address}: {error}"),
-                    }
-                }
-            }
-        }
-        // Ranks started together should not all knock together.
-        let jitter = Duration::from_millis(job.rank as u64 % 16);
-        std::thread::sleep((pause + jitter).min(until.saturating_duration_since(Instant::now())));
-        pause = (pause * 2).min(BACKOFF.1);
-    }
 }
 
 struct Client {
@@ -139,6 +77,10 @@ struct Client {
 impl Client {
     fn run(mut self) {
         let mut events = Events::with_capacity(8);
+        // The greeting waits, and nothing announces that there is room for it.
+        if let Err(error) = self.link.flush() {
+            return self.lost(&error);
+        }
         loop {
             let timeout = self.clock.sleep(Instant::now(), self.leaving);
             if let Err(error) = self.poll.poll(&mut events, Some(timeout))
@@ -158,7 +100,7 @@ impl Client {
     /// Reads, does what is asked, and writes.
     fn exchange(&mut self) -> Result<(), LinkError> {
         let mut messages = Vec::new();
-        let outcome = self.link.receive(&mut messages);
+        let outcome = self.link.receive(&mut messages, usize::MAX);
         for message in messages {
             if !Message::decode(&message).is_ok_and(|message| self.inbox.handle(message)) {
                 return Err(LinkError::Nonsense);
@@ -167,11 +109,7 @@ impl Client {
         outcome?;
         self.take_commands();
         let now = Instant::now();
-        if self.link.is_established()
-            && self.clock.is_heartbeat(now)
-            && self.link.is_flushed()
-            && self.leaving.is_none()
-        {
+        if self.clock.is_heartbeat(now) && self.link.is_flushed() && self.leaving.is_none() {
             self.link.send(Arc::new(Message::Heartbeat.encode()));
         }
         self.link.flush()?;
@@ -227,16 +165,6 @@ impl Client {
             return;
         }
         let root = &self.root;
-        if !self.link.is_established() {
-            let at = &root.address;
-            return self.inbox.end(Fault::rendezvous(
-                format!("what listens at {at} did not accept this rank as a member of the job"),
-                format!(
-                    "wrong or missing job key, or it is not rank 0 of this job: {error} during the handshake"
-                ),
-                "give every rank the same EFA_JOB_KEY, and each job a rendezvous of its own",
-            ));
-        }
         if !self.inbox.has_begun() {
             return self.inbox.end(Fault::peer_lost(
                 root.clone(),

@@ -9,7 +9,6 @@ use super::frame::MAX_PAYLOAD;
 use super::gather::{MAX_LABEL, deadline_after, fits};
 use super::inbox::Inbox;
 use super::job::Job;
-use super::key::pre_shared_key;
 use super::liveness::Liveness;
 use super::message::{Gathering, Message};
 use super::ranks::{group_by_value, list_groups};
@@ -129,9 +128,8 @@ impl Control {
         })?;
         let begun = Instant::now();
         let until = deadline_after(begun, deadline);
-        let psk = pre_shared_key(job.key.as_ref());
         let start = if job.rank == 0 { server::start } else { client::start };
-        self.worker = Some(start(job, rendezvous, &psk, config, &self.inbox, until)?);
+        self.worker = Some(start(job, rendezvous, config, &self.inbox, until)?);
         match self.inbox.wait_for_arrival(until + GRACE) {
             Some(Ok(meeting)) => (self.peers, self.secret) = (meeting.peers, meeting.secret),
             Some(Err(fault)) => return Err(fault.into_error()),

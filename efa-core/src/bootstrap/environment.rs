@@ -199,6 +199,15 @@ fn rendezvous(vars: &Variables, placement: &Placement) -> Result<Option<Rendezvo
 
 /// The job key, from `EFA_JOB_KEY` or the file that `EFA_JOB_KEY_FILE` names.
 fn job_key(vars: &Variables) -> Result<Option<JobKey>> {
+    for name in ["EFA_JOB_KEY", "EFA_JOB_KEY_FILE"] {
+        if (vars.0)(name).is_some_and(|value| value.trim().is_empty()) {
+            return Err(Error::setting(
+                format!("{name} is set but empty"),
+                "an empty key protects nothing; whatever should have filled it in has failed, most likely",
+                format!("give {name} its value, or unset it for a job without a key on one host"),
+            ));
+        }
+    }
     match (vars.text("EFA_JOB_KEY"), vars.text("EFA_JOB_KEY_FILE")) {
         (Some(_), Some(_)) => Err(Error::setting(
             "both EFA_JOB_KEY and EFA_JOB_KEY_FILE are set",

@@ -220,3 +220,14 @@ fn the_innermost_launcher_counts_and_efa_before_all() {
     // Slurm's own PMI, without Hydra.
     assert_eq!(launcher(&[SLURM, &[("PMI_RANK", "5"), ("PMI_SIZE", "11")]].concat()), Launcher::Slurm);
 }
+
+#[test]
+fn a_key_variable_that_is_empty_is_an_error_and_not_a_job_without_a_key() {
+    for name in ["EFA_JOB_KEY", "EFA_JOB_KEY_FILE"] {
+        for value in ["", " \n"] {
+            let error = recognise(&|asked| (asked == name).then(|| value.to_owned())).unwrap_err();
+            assert!(matches!(error, Error::Setting(_)), "{error}");
+            assert!(error.to_string().contains(&format!("{name} is set but empty")), "{error}");
+        }
+    }
+}

@@ -68,6 +68,10 @@ pub(super) struct Hub {
     departed: Vec<u32>,
     /// The last connection that could not be accepted, and why; it may be the missing rank's.
     pub(super) accept_error: Option<String>,
+    /// The last connection whose owner holds another key, and the last process of another user that asked for ours; either
+    /// may be the missing rank's.
+    pub(super) wrong_key: Option<SocketAddr>,
+    pub(super) other_user: Option<String>,
     pub(super) outputs: Vec<Output>,
 }
 
@@ -107,6 +111,8 @@ impl Hub {
             last_tick: now,
             departed: Vec::new(),
             accept_error: None,
+            wrong_key: None,
+            other_user: None,
             outputs: Vec::new(),
         }
     }
@@ -226,6 +232,11 @@ impl Hub {
     fn fail_arrival(&mut self, fault: Fault) {
         self.outputs.push(Output::SendAll(Message::Refused(fault.clone())));
         self.phase = Phase::Failed(fault);
+    }
+
+    /// Whether members are still expected.
+    pub(super) fn is_arriving(&self) -> bool {
+        matches!(self.phase, Phase::Arriving { .. })
     }
 
     /// Whether the job will never begin.
@@ -349,11 +360,25 @@ impl Hub {
             if let Some(error) = &self.accept_error {
                 why.push_str(&format!(" (rank 0 could not accept a connection: {error})"));
             }
+            let mut remedy = "look at that rank's own output; check that its host reaches the rendezvous, or allow more time";
+            if let Some(process) = &self.other_user {
+                why.push_str(&format!("; {process}, which is not rank 0's, asked to join"));
+                remedy = "start all ranks as one user, or give every rank the same EFA_JOB_KEY";
+            }
+            if let Some(from) = self.wrong_key {
+                why.push_str(&format!("; {from} tried to join with a wrong or missing job key"));
+                remedy = "give every rank, rank 0 too, the same EFA_JOB_KEY or EFA_JOB_KEY_FILE";
+            }
             self.fail_arrival(Fault::timeout(
                 waited,
-                format!("only {} of {} ranks arrived within {}", self.arrived, self.members.len(), seconds(waited)),
+                format!(
+                    "only {} of {} ranks arrived within {}",
+                    self.arrived,
+                    self.members.len(),
+                    seconds(waited)
+                ),
                 why,
-                "look at that rank's own output; check that its host reaches the rendezvous, or allow more time",
+                remedy,
             ));
         }
         let expired = |gather: &Gather| gather.fault.is_none() && now >= gather.deadline;

@@ -1,5 +1,6 @@
 //! Who is in the job, and where its members meet.
 
+use std::env::VarError;
 use std::fmt;
 use std::net::{IpAddr, Ipv6Addr};
 use std::str::FromStr;
@@ -122,7 +123,7 @@ pub struct Job {
     pub launcher: Launcher,
     /// Where rank 0 waits for the others; needed for any job of more than one.
     pub rendezvous: Option<Rendezvous>,
-    /// The secret of the job. Without one its members must all be on one host.
+    /// The secret of the job. Without one its members must all be processes of one user on one host.
     pub key: Option<JobKey>,
     /// The launcher's name for this job; empty when it has none. Members with different ids don't mix.
     pub id: String,
@@ -157,6 +158,8 @@ impl Job {
     pub fn from_env() -> Result<Self> {
         Self::from_vars(&|name| match std::env::var(name) {
             Ok(value) => Some(value),
+            // Taken for what it looks like, so that it is refused rather than overlooked.
+            Err(VarError::NotUnicode(value)) => Some(value.to_string_lossy().into_owned()),
             Err(_) if name == environment::LAUNCHER_PID => Some(ancestors::launcher_pid().to_string()),
             Err(_) => None,
         })

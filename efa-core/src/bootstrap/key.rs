@@ -1,6 +1,7 @@
 //! The job key: 32 random bytes that every member of a job holds and nobody else.
 
 use std::fmt;
+use std::io::Read;
 use std::path::Path;
 
 use sha2::{Digest, Sha256};
@@ -9,7 +10,7 @@ use zeroize::{Zeroize, Zeroizing};
 use crate::{Error, Result};
 
 /// How long a job key is, in bytes.
-const KEY_BYTES: usize = 32;
+pub(super) const KEY_BYTES: usize = 32;
 
 /// The secret that the members of a job share; the control connections are encrypted and authenticated with it.
 ///
@@ -63,10 +64,24 @@ impl JobKey {
     /// # Errors
     /// [`Error::System`] if the file can't be read, [`Error::Setting`] if it holds anything else.
     pub fn from_file(path: &Path) -> Result<Self> {
-        let mut digits = std::fs::read_to_string(path).map_err(|error| Error::file(error, path))?;
+        /// Room for the digits and for generous white space; what is longer is no key.
+        const LONGEST: u64 = 4096;
+        let mut digits = String::new();
+        let file = std::fs::File::open(path).map_err(|error| Error::file(error, path))?;
+        file.take(LONGEST).read_to_string(&mut digits).map_err(|error| Error::file(error, path))?;
         let key = Self::from_hex(&path.display().to_string(), &digits);
         digits.zeroize();
         key
+    }
+
+    /// The key that rank 0 handed out.
+    pub(super) fn from_bytes(bytes: &[u8; KEY_BYTES]) -> Self {
+        Self(Zeroizing::new(*bytes))
+    }
+
+    /// The key as it is handed out.
+    pub(super) fn as_bytes(&self) -> &[u8; KEY_BYTES] {
+        &self.0
     }
 
     /// The key as 64 hexadecimal digits, for the environment of a rank.
@@ -83,17 +98,11 @@ impl fmt::Debug for JobKey {
 
 /// The pre-shared key of the Noise handshake.
 ///
-/// Hashed with a purpose, so that the job key can serve other purposes too. Without a job key it is a constant
-/// that everyone knows: no protection at all, which is why such a job stays on the loopback interface.
-pub(super) fn pre_shared_key(key: Option<&JobKey>) -> Zeroizing<[u8; 32]> {
+/// Hashed with a purpose, so that the job key can serve other purposes too.
+pub(super) fn pre_shared_key(key: &JobKey) -> Zeroizing<[u8; 32]> {
     let mut hash = Sha256::new();
-    match key {
-        Some(key) => {
-            hash.update(b"efa control channel, job key: ");
-            hash.update(key.0.as_slice());
-        }
-        None => hash.update(b"efa control channel, no job key"),
-    }
+    hash.update(b"efa control channel, job key: ");
+    hash.update(key.0.as_slice());
     Zeroizing::new(hash.finalize().into())
 }
 
@@ -126,8 +135,8 @@ mod tests {
     }
 
     #[test]
-    fn jobs_with_and_without_a_key_do_not_meet() {
-        let key = JobKey::from_hex("test", &"00".repeat(32)).unwrap();
-        assert_ne!(pre_shared_key(Some(&key)), pre_shared_key(None));
+    fn what_is_no_key_file_is_refused_without_being_read_to_its_end() {
+        let error = JobKey::from_file(Path::new("/dev/zero")).unwrap_err();
+        assert!(error.to_string().contains("64"), "{error}");
     }
 }

@@ -27,6 +27,13 @@ const PATTERN: &str = "Noise_NNpsk0_25519_ChaChaPoly_BLAKE2s";
 /// Bytes read from a connection at once.
 const READ_BYTES: usize = 64 << 10;
 
+/// The same while the other side has not proved anything: a handshake fits easily.
+const READ_BYTES_OF_STRANGERS: usize = 256;
+
+/// What the accepting side answers, in clear and instead of its part of the handshake, to whoever holds another key.
+/// Anybody on the way could say so as well; but whoever can may break the connection anyway.
+const WRONG_KEY: [u8; 1] = [1];
+
 /// Why a connection has ended.
 #[derive(Debug)]
 pub(super) enum LinkError {
@@ -180,28 +187,39 @@ impl Link {
         Ok(true)
     }
 
-    /// Reads until nothing more is there, and adds the messages that are complete to `inbox`.
+    /// Reads until nothing more is there or `budget` bytes have come, and adds the messages that are complete to `inbox`.
+    /// Returns whether there may be more.
     ///
     /// # Errors
     /// Why the connection has ended. What came before that is in `inbox` all the same.
-    pub(super) fn receive(&mut self, inbox: &mut Vec<Vec<u8>>) -> Result<(), LinkError> {
-        let mut buffer = vec![0; READ_BYTES];
-        loop {
-            match self.stream.read(&mut buffer) {
+    pub(super) fn receive(&mut self, inbox: &mut Vec<Vec<u8>>, budget: usize) -> Result<bool, LinkError> {
+        let (mut small, mut large) = ([0; READ_BYTES_OF_STRANGERS], Vec::new());
+        let buffer = match self.is_established() {
+            false => &mut small[..],
+            true => {
+                large.resize(READ_BYTES, 0);
+                &mut large[..]
+            }
+        };
+        let mut total = 0;
+        while total < budget {
+            match self.stream.read(buffer) {
                 Ok(0) => {
                     let midway = !self.records.waiting().is_empty() || self.assembler.is_midway();
                     return Err(if midway { LinkError::Truncated } else { LinkError::Closed });
                 }
                 Ok(count) => {
                     self.last_heard = Instant::now();
+                    total += count;
                     self.records.feed(&buffer[..count]);
                     self.take_records(inbox)?;
                 }
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(()),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(false),
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) => return Err(LinkError::Io(error)),
             }
         }
+        Ok(true)
     }
 
     /// Writes only half of the first record that is queued, as a member that is killed might.
@@ -220,7 +238,7 @@ impl Link {
 
     /// Handles every whole record that has come.
     fn take_records(&mut self, inbox: &mut Vec<Vec<u8>>) -> Result<(), LinkError> {
-        let mut plain = vec![0; MAX_RECORD];
+        let mut plain = Vec::new();
         loop {
             self.cipher = match std::mem::replace(&mut self.cipher, Cipher::Broken) {
                 Cipher::Preamble(handshake) => {
@@ -235,11 +253,23 @@ impl Link {
                     Cipher::Handshake(handshake)
                 }
                 Cipher::Handshake(mut handshake) => {
+                    self.check_handshake_length()?;
                     let Some(record) = self.records.next_record() else {
                         self.cipher = Cipher::Handshake(handshake);
-                        return self.check_handshake_length();
+                        return Ok(());
                     };
-                    handshake.read_message(record, &mut plain).map_err(|_| LinkError::WrongKey)?;
+                    if self.initiator && record == WRONG_KEY {
+                        return Err(LinkError::WrongKey);
+                    }
+                    let mut payload = [0; HANDSHAKE_BYTES as usize];
+                    if handshake.read_message(record, &mut payload).is_err() {
+                        if !self.initiator {
+                            put_record(&mut self.wire, &WRONG_KEY);
+                            // The connection ends here; whether this gets through is seen by the other side only.
+                            let _ = self.flush();
+                        }
+                        return Err(LinkError::WrongKey);
+                    }
                     if !self.initiator {
                         self.put_handshake(&mut handshake).map_err(|_| LinkError::WrongKey)?;
                     }
@@ -251,6 +281,7 @@ impl Link {
                         self.cipher = Cipher::Transport(transport);
                         return Ok(());
                     };
+                    plain.resize(MAX_RECORD, 0);
                     let length =
                         transport.read_message(record, &mut plain).map_err(|_| LinkError::Corrupt)?;
                     if let Some(message) = self.assembler.push(&plain[..length]).map_err(LinkError::Frame)? {
@@ -263,13 +294,14 @@ impl Link {
         }
     }
 
-    /// A handshake record is 48 bytes; whoever announces more is no member and need not be waited for.
+    /// A handshake record is 48 bytes, or the one byte of a refusal; whoever announces another length is no member
+    /// and need not be waited for.
     fn check_handshake_length(&self) -> Result<(), LinkError> {
-        match self.records.waiting() {
-            [high, low, ..] if u16::from_be_bytes([*high, *low]) != HANDSHAKE_BYTES => {
-                Err(LinkError::NotAMember)
-            }
-            _ => Ok(()),
+        let [high, low, ..] = self.records.waiting() else { return Ok(()) };
+        match usize::from(u16::from_be_bytes([*high, *low])) {
+            length if length == usize::from(HANDSHAKE_BYTES) => Ok(()),
+            length if self.initiator && length == WRONG_KEY.len() => Ok(()),
+            _ => Err(LinkError::NotAMember),
         }
     }
 

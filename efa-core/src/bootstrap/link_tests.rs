@@ -33,8 +33,9 @@ fn pump(a: &mut Link, b: &mut Link, done: impl Fn(&[Vec<u8>], &[Vec<u8>]) -> boo
     let begun = Instant::now();
     let mut inboxes = [Vec::new(), Vec::new()];
     loop {
-        let step =
-            |link: &mut Link, inbox: &mut Vec<Vec<u8>>| link.receive(inbox).and_then(|()| link.flush());
+        let step = |link: &mut Link, inbox: &mut Vec<Vec<u8>>| {
+            link.receive(inbox, usize::MAX).and_then(|_| link.flush())
+        };
         let outcomes = [step(a, &mut inboxes[0]), step(b, &mut inboxes[1])];
         if outcomes.iter().any(Result::is_err) || done(&inboxes[0], &inboxes[1]) {
             return (inboxes, outcomes);
@@ -87,7 +88,7 @@ fn a_connection_that_ends_in_a_message_is_truncated_and_between_two_is_closed() 
     drop(a);
     let begun = Instant::now();
     let outcome = loop {
-        let outcome = b.receive(&mut Vec::new());
+        let outcome = b.receive(&mut Vec::new(), usize::MAX);
         if outcome.is_err() || begun.elapsed() > Duration::from_secs(60) {
             break outcome;
         }
@@ -127,7 +128,7 @@ fn what_does_not_begin_with_the_preamble_is_no_member() {
         let mut link = Link::responder(accepted, &KEY, Instant::now()).unwrap();
         stranger.write_all(sent).unwrap();
         std::thread::sleep(Duration::from_millis(20));
-        let outcome = link.receive(&mut Vec::new());
+        let outcome = link.receive(&mut Vec::new(), usize::MAX);
         assert_eq!(matches!(outcome, Err(LinkError::NotAMember)), expected, "{outcome:?}");
     }
 }

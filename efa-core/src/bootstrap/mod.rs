@@ -5,7 +5,9 @@
 //! encrypted and authenticated with the [job key](JobKey). Over it the members exchange small facts
 //! ([`Control`]) and notice when one of them dies ([`Liveness`]). Tensors never travel here.
 //!
-//! Without a job key the members only meet on the loopback interface of one host.
+//! Without a job key the members only meet on the loopback interface of one host, and only processes of the same user
+//! are let in: rank 0 makes a key and hands it to them over a Unix socket, where either side learns from the kernel who
+//! the other is.
 //!
 //! ```
 //! # fn main() -> efa_core::Result<()> {
@@ -27,6 +29,7 @@ mod address;
 mod ancestors;
 mod client;
 mod control;
+mod dial;
 mod environment;
 mod fault;
 mod frame;
@@ -40,6 +43,7 @@ mod link;
 mod liveness;
 mod message;
 mod ranks;
+mod same_user;
 mod secret;
 mod server;
 mod slurm;

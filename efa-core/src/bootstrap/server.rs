@@ -4,7 +4,7 @@
 //! thread for each would cost gigabytes of stacks. `mio` tells which sockets are ready: its interface is safe, and it
 //! brings nothing else along.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -20,17 +20,33 @@ use super::gather::deadline_after;
 use super::hub::{Hub, Output};
 use super::inbox::Inbox;
 use super::job::{Job, Rendezvous};
+use super::key::{JobKey, pre_shared_key};
 use super::link::{Link, LinkError};
 use super::message::Message;
+use super::same_user::KeyDesk;
 use super::secret::JobSecret;
 use super::worker::{Clock, Command, Commands, WAKER, Worker};
 use crate::{Error, Result};
 
-/// The listener's token; connections have the numbers after it.
+/// The listener's token.
 const LISTENER: Token = Token(1);
 
-/// Connections that have not said who they are, beyond those that the job still expects.
+/// The token of where the key is handed out; connections have the numbers after it.
+const DESK: Token = Token(2);
+
+/// Connections that have not said who they are, beyond those that the job still expects, and once it expects none. The
+/// oldest make room for the newest: a rank says who it is at once, and one that was turned away comes again.
 const SPARE_STRANGERS: usize = 256;
+const SPARE_STRANGERS_LATER: usize = 32;
+
+/// How many connections are accepted before the others have their turn.
+const ACCEPTS_PER_TURN: usize = 64;
+
+/// How many bytes are read from a connection before the others have their turn: of a stranger, of whoever holds the key
+/// but has not greeted, and of a rank.
+const STRANGER_BYTES_PER_TURN: usize = 256;
+const GREETING_BYTES_PER_TURN: usize = 32 << 10;
+const MEMBER_BYTES_PER_TURN: usize = 1 << 20;
 
 /// How long a connection that was told to go may take to read the reason.
 const FAREWELL: Duration = Duration::from_secs(1);
@@ -42,7 +58,6 @@ const LATECOMERS: Duration = Duration::from_secs(2);
 pub(super) fn start(
     job: &Job,
     rendezvous: &Rendezvous,
-    psk: &Zeroizing<[u8; 32]>,
     config: &ControlConfig,
     inbox: &Arc<Inbox>,
     until: Instant,
@@ -57,11 +72,22 @@ pub(super) fn start(
         require_loopback(rendezvous, &addresses)?;
     }
     let listener = listen(rendezvous, &addresses, job.key.is_some())?;
+    let (key, mut desk) = match &job.key {
+        Some(key) => (key.clone(), KeyDesk::asking_for_keys(rendezvous.port)),
+        None => {
+            let key = JobKey::generate()?;
+            let desk = KeyDesk::handing_out(rendezvous.port, &key)?;
+            (key, Some(desk))
+        }
+    };
     let setup = || -> io::Result<(Poll, TcpListener, Worker, Commands)> {
         listener.set_nonblocking(true)?;
         let poll = Poll::new()?;
         let mut listener = TcpListener::from_std(listener);
         poll.registry().register(&mut listener, LISTENER, Interest::READABLE)?;
+        if let Some(desk) = &mut desk {
+            poll.registry().register(&mut desk.listener, DESK, Interest::READABLE)?;
+        }
         let (worker, commands) = Commands::new(&poll)?;
         Ok((poll, listener, worker, commands))
     };
@@ -71,14 +97,21 @@ pub(super) fn start(
     let server = Server {
         poll,
         listener: Some(listener),
+        desk,
+        accepts_more: true,
+        serves_more: true,
         connections: HashMap::new(),
+        strangers: BTreeSet::new(),
+        ungreeted: BTreeSet::new(),
+        unread: Vec::new(),
+        turned_away: 0,
         token_of: vec![None; job.size],
-        next_token: LISTENER.0 + 1,
+        next_token: DESK.0 + 1,
         hub: Hub::new(job, JobSecret::generate()?, config, now, patience),
         inbox: Arc::clone(inbox),
         commands,
         config: config.clone(),
-        psk: psk.clone(),
+        psk: pre_shared_key(&key),
         clock: Clock::new(config, now),
         ending: None,
     };
@@ -121,7 +154,20 @@ struct Server {
     poll: Poll,
     /// Closed when the job ends, so that the next job's ranks don't knock here.
     listener: Option<TcpListener>,
+    /// Open as long as the listener is.
+    desk: Option<KeyDesk>,
+    /// Whether somebody may wait at the listener, and at the desk.
+    accepts_more: bool,
+    serves_more: bool,
     connections: HashMap<usize, Connection>,
+    /// Of the connections, those that have not proved to hold the key, and those that have and did not greet yet. Lower
+    /// numbers are older.
+    strangers: BTreeSet<usize>,
+    ungreeted: BTreeSet<usize>,
+    /// Connections whose turn ended before all that has come was read.
+    unread: Vec<usize>,
+    /// How many strangers made room for others since that was last logged.
+    turned_away: usize,
     /// The connection of each rank.
     token_of: Vec<Option<usize>>,
     next_token: usize,
@@ -138,7 +184,11 @@ impl Server {
     fn run(mut self) {
         let mut events = Events::with_capacity(1024);
         while !self.has_ended() {
-            let timeout = self.clock.sleep(Instant::now(), self.next_deadline());
+            let busy = self.accepts_more || self.serves_more || !self.unread.is_empty();
+            let timeout = match busy {
+                true => Duration::ZERO,
+                false => self.clock.sleep(Instant::now(), self.next_deadline()),
+            };
             if let Err(error) = self.poll.poll(&mut events, Some(timeout))
                 && error.kind() != io::ErrorKind::Interrupted
             {
@@ -148,10 +198,16 @@ impl Server {
             for event in &events {
                 match event.token() {
                     WAKER => {}
-                    LISTENER => self.accept(),
-                    Token(token) => self.serve(token),
+                    LISTENER => self.accepts_more = true,
+                    DESK => self.serves_more = true,
+                    Token(token) => self.unread.push(token),
                 }
             }
+            for token in std::mem::take(&mut self.unread) {
+                self.serve(token);
+            }
+            self.accept();
+            self.hand_out_keys();
             self.take_commands();
             let now = Instant::now();
             if self.clock.is_tick(now) || self.hub.next_deadline().is_some_and(|deadline| now >= deadline) {
@@ -159,7 +215,8 @@ impl Server {
                 self.deliver();
                 self.drop_overdue(now);
                 // A connection that could not be accepted for want of descriptors is not announced again.
-                self.accept();
+                (self.accepts_more, self.serves_more) = (true, true);
+                self.log_turned_away();
             }
             if self.clock.is_heartbeat(now) {
                 self.send_heartbeats();
@@ -168,9 +225,12 @@ impl Server {
         }
     }
 
-    /// Accepts whoever waits.
+    /// Accepts some of those who wait.
     fn accept(&mut self) {
-        loop {
+        if !std::mem::take(&mut self.accepts_more) {
+            return;
+        }
+        for _ in 0..ACCEPTS_PER_TURN {
             let Some(listener) = &self.listener else { return };
             match listener.accept() {
                 Ok((stream, from)) => {
@@ -181,19 +241,52 @@ impl Server {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => {}
+                // No descriptor is free, most likely. Without strangers to take one from, the next tick tries again.
                 Err(error) => {
-                    log::warn!("rendezvous: cannot accept a connection: {error}");
                     self.hub.accept_error = Some(error.to_string());
-                    return;
+                    if !self.turn_oldest_away() {
+                        log::warn!("rendezvous: cannot accept a connection: {error}");
+                        return;
+                    }
                 }
             }
         }
+        self.accepts_more = true;
+    }
+
+    /// Answers some of those who ask for the key.
+    fn hand_out_keys(&mut self) {
+        if !std::mem::take(&mut self.serves_more) {
+            return;
+        }
+        for _ in 0..ACCEPTS_PER_TURN {
+            let Some(desk) = &self.desk else { return };
+            match desk.serve_one() {
+                Ok(None) => return,
+                Ok(Some(Ok(()))) => {}
+                Ok(Some(Err(process))) => {
+                    log::warn!("rendezvous: {process} asked for the key of the job and got none");
+                    self.hub.other_user = Some(process.to_string());
+                }
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => {
+                    self.hub.accept_error = Some(error.to_string());
+                    if !self.turn_oldest_away() {
+                        log::warn!("rendezvous: cannot answer who asks for the key: {error}");
+                        return;
+                    }
+                }
+            }
+        }
+        self.serves_more = true;
     }
 
     fn welcome_stranger(&mut self, mut stream: mio::net::TcpStream, from: SocketAddr) -> io::Result<()> {
-        if self.connections.len() > self.token_of.len() + SPARE_STRANGERS {
-            return Err(io::Error::other("too many connections whose owners have not said who they are"));
-        }
+        let room = match self.hub.is_arriving() {
+            true => self.token_of.len() + SPARE_STRANGERS,
+            false => SPARE_STRANGERS_LATER,
+        };
+        while self.strangers.len() + self.ungreeted.len() >= room && self.turn_oldest_away() {}
         let token = self.next_token;
         self.next_token += 1;
         stream.set_nodelay(true)?;
@@ -202,16 +295,47 @@ impl Server {
         let link = Link::responder(stream, &self.psk, now).map_err(io::Error::other)?;
         let party = Party::Stranger { until: deadline_after(now, self.config.handshake_limit) };
         self.connections.insert(token, Connection { link, party, from });
+        self.strangers.insert(token);
         // What it has sent already is not announced again.
         self.serve(token);
         Ok(())
     }
 
-    /// Reads from a connection, and writes what could not be written before.
+    /// Closes the connection that has gone without proving anything for the longest; false if there is none.
+    fn turn_oldest_away(&mut self) -> bool {
+        let Some(token) = self.strangers.pop_first().or_else(|| self.ungreeted.pop_first()) else {
+            return false;
+        };
+        self.connections.remove(&token);
+        self.turned_away += 1;
+        true
+    }
+
+    /// Tells in one line, however many there were.
+    fn log_turned_away(&mut self) {
+        if self.turned_away > 0 {
+            let count = std::mem::take(&mut self.turned_away);
+            log::warn!("rendezvous: {count} connections that had not said who they are made room for others");
+        }
+    }
+
+    /// Reads from a connection for one turn, and writes what could not be written before.
     fn serve(&mut self, token: usize) {
         let Some(connection) = self.connections.get_mut(&token) else { return };
+        let budget = match connection.party {
+            Party::Member(_) | Party::Leaving { .. } => MEMBER_BYTES_PER_TURN,
+            Party::Stranger { .. } if connection.link.is_established() => GREETING_BYTES_PER_TURN,
+            Party::Stranger { .. } => STRANGER_BYTES_PER_TURN,
+        };
         let mut messages = Vec::new();
-        let mut outcome = connection.link.receive(&mut messages);
+        let received = connection.link.receive(&mut messages, budget);
+        if received.as_ref().is_ok_and(|&more| more) {
+            self.unread.push(token);
+        }
+        if connection.link.is_established() && self.strangers.remove(&token) {
+            self.ungreeted.insert(token);
+        }
+        let mut outcome = received.map(drop);
         for message in messages {
             self.handle(token, &message);
         }
@@ -243,6 +367,7 @@ impl Server {
                 self.deliver();
             }
             (Party::Stranger { .. }, Ok(Message::Greeting(greeting))) => {
+                self.ungreeted.remove(&token);
                 let to = connection.link.stream.local_addr().map_or(greeting.address, |address| address.ip());
                 match self.hub.greet(&greeting, connection.from, to, now) {
                     Ok(rank) => {
@@ -260,17 +385,22 @@ impl Server {
             }
             (Party::Stranger { .. }, _) => {
                 log::warn!("rendezvous: {} holds the job key but did not greet", connection.from);
-                self.connections.remove(&token);
+                self.remove(token);
             }
         }
     }
 
     /// A connection has ended.
     fn lost(&mut self, token: usize, error: &LinkError) {
-        let Some(connection) = self.connections.remove(&token) else { return };
+        let Some(connection) = self.remove(token) else { return };
         match connection.party {
             Party::Leaving { .. } => {}
-            Party::Stranger { .. } => log::warn!("rendezvous: sent {} away: {error}", connection.from),
+            Party::Stranger { .. } => {
+                log::info!("rendezvous: sent {} away: {error}", connection.from);
+                if matches!(error, LinkError::WrongKey) {
+                    self.hub.wrong_key = Some(connection.from);
+                }
+            }
             Party::Member(rank) => {
                 self.token_of[rank] = None;
                 self.hub.lost(
@@ -282,6 +412,12 @@ impl Server {
                 );
             }
         }
+    }
+
+    fn remove(&mut self, token: usize) -> Option<Connection> {
+        self.strangers.remove(&token);
+        self.ungreeted.remove(&token);
+        self.connections.remove(&token)
     }
 
     /// Does what the hub wants done, until it wants nothing more.
@@ -343,16 +479,17 @@ impl Server {
 
     /// Closes connections whose time is up: strangers that did not say who they are, and those told to go.
     fn drop_overdue(&mut self, now: Instant) {
-        self.connections.retain(|_, connection| match connection.party {
-            Party::Member(_) => true,
-            Party::Leaving { until } => now < until,
-            Party::Stranger { until } => {
-                if now >= until {
-                    log::warn!("rendezvous: {} did not say who it is in time", connection.from);
-                }
-                now < until
+        let overdue = |connection: &Connection| match connection.party {
+            Party::Member(_) => false,
+            Party::Leaving { until } | Party::Stranger { until } => now >= until,
+        };
+        let tokens: Vec<usize> =
+            self.connections.iter().filter(|(_, c)| overdue(c)).map(|(&token, _)| token).collect();
+        for token in tokens {
+            if let Some(Connection { party: Party::Stranger { .. }, from, .. }) = self.remove(token) {
+                log::info!("rendezvous: {from} did not say who it is in time");
             }
-        });
+        }
     }
 
     fn take_commands(&mut self) {
@@ -373,7 +510,7 @@ impl Server {
                         _ => Ending::Draining { until },
                     });
                     self.hub.message(0, goodbye, now);
-                    self.listener = None;
+                    (self.listener, self.desk) = (None, None);
                 }
                 Command::Flush(_) => {}
             }

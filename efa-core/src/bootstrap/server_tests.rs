@@ -52,7 +52,7 @@ impl Raw {
         };
         stream.set_nonblocking(true).unwrap();
         let stream = mio::net::TcpStream::from_std(stream);
-        Self(Link::initiator(stream, &pre_shared_key(job.key.as_ref()), begun).unwrap())
+        Self(Link::initiator(stream, &pre_shared_key(job.key.as_ref().unwrap()), begun).unwrap())
     }
 
     /// Sends bytes as a message, whether they are one or not.
@@ -66,7 +66,7 @@ impl Raw {
         let begun = Instant::now();
         let mut inbox = Vec::new();
         loop {
-            let outcome = self.0.receive(&mut inbox).and_then(|()| self.0.flush());
+            let outcome = self.0.receive(&mut inbox, usize::MAX).and_then(|_| self.0.flush());
             for bytes in inbox.drain(..) {
                 match Message::decode(&bytes).unwrap() {
                     Message::Heartbeat => {}

@@ -205,17 +205,58 @@ fn an_unreachable_rank_0_is_named_at_the_deadline() {
 }
 
 #[test]
+fn a_wrong_key_is_said_to_be_one_at_rank_0_too() {
+    let members = jobs(3);
+    let mut stranger = members[1].clone();
+    stranger.key = Some(JobKey::generate().unwrap());
+    std::thread::scope(|scope| {
+        let limit = Duration::from_secs(2);
+        let others = [&members[0], &members[2]]
+            .map(|job| scope.spawn(move || job.connect(&ControlConfig::default(), limit).unwrap_err()));
+        let error = stranger.connect(&ControlConfig::default(), DEADLINE).unwrap_err();
+        assert!(error.to_string().contains("different job keys"), "{error}");
+        for error in others.map(|other| other.join().unwrap()) {
+            assert!(
+                error.to_string().contains("rank 1 (node-1) did not come")
+                    || error.to_string().contains("rank 1 did not come"),
+                "{error}"
+            );
+            assert!(error.to_string().contains("wrong or missing job key"), "{error}");
+            assert!(error.explanation().remedy.contains("EFA_JOB_KEY"), "{error}");
+        }
+    });
+}
+
+#[test]
 fn something_else_that_listens_at_the_rendezvous_is_not_taken_for_rank_0() {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let mut job = jobs(2).remove(1);
     job.rendezvous = Some(Rendezvous::new("127.0.0.1", listener.local_addr().unwrap().port()));
-    for answer in [&b""[..], b"SSH-2.0-something\r\n", &[0; 200]] {
+    for answer in [&b"SSH-2.0-something\r\n"[..], &[0; 200]] {
         std::thread::scope(|scope| {
             scope.spawn(|| listener.accept().unwrap().0.write_all(answer).unwrap());
             let error = job.connect(&ControlConfig::default(), DEADLINE).unwrap_err();
             assert!(error.to_string().contains("not rank 0 of this job"), "{error}");
         });
     }
+}
+
+#[test]
+fn a_rank_that_is_turned_away_tries_again_and_does_not_blame_the_key() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let mut job = jobs(2).remove(1);
+    job.rendezvous = Some(Rendezvous::new("127.0.0.1", listener.local_addr().unwrap().port()));
+    std::thread::scope(|scope| {
+        let attempts = scope.spawn(|| {
+            for _ in 0..5 {
+                drop(listener.accept().unwrap());
+            }
+        });
+        let error = job.connect(&ControlConfig::default(), Duration::from_secs(2)).unwrap_err();
+        attempts.join().unwrap();
+        assert!(matches!(error, Error::Timeout { .. }), "{error}");
+        assert!(!error.to_string().contains("key"), "{error}");
+    });
 }
 
 #[test]

@@ -4,3 +4,4 @@ mod arrival;
 mod job;
 mod operations;
 mod processes;
+mod strangers;

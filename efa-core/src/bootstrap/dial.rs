@@ -1,0 +1,210 @@
+//! How a rank other than 0 gets its authenticated connection to rank 0: it tries until the deadline.
+
+use std::io;
+use std::net::{SocketAddr, TcpStream};
+use std::time::{Duration, Instant};
+
+use mio::{Events, Interest, Poll, Token};
+use zeroize::Zeroizing;
+
+use super::ControlConfig;
+use super::address::{require_loopback, resolve};
+use super::fault::seconds;
+use super::job::{Job, Rendezvous};
+use super::key::{JobKey, pre_shared_key};
+use super::link::{Link, LinkError};
+use super::same_user::{Answer, ask_for_key};
+use crate::{Error, Result};
+
+/// The token of the connection in the poll that comes with it.
+pub(super) const LINK: Token = Token(1);
+
+/// The shortest and the longest pause between two attempts to connect.
+const BACKOFF: (Duration, Duration) = (Duration::from_millis(5), Duration::from_millis(500));
+
+/// The longest pause after a connection was accepted and then closed: rank 0 is there, and makes room for the newest.
+const TURNED_AWAY: Duration = Duration::from_millis(50);
+
+/// One attempt to connect takes no longer, so that a host that swallows packets doesn't use up the deadline.
+const ATTEMPT: Duration = Duration::from_secs(5);
+
+/// A connection to rank 0, which has proved to hold the same key.
+pub(super) struct Dialled {
+    pub(super) poll: Poll,
+    pub(super) link: Link,
+    pub(super) address: SocketAddr,
+}
+
+/// Why an attempt led to nothing.
+enum Miss {
+    /// Nobody listens, or no path leads there.
+    Unreachable(String),
+    /// The connection was accepted and closed, or not answered.
+    TurnedAway(String),
+    /// What listens there is not rank 0 of this job.
+    Wrong(SocketAddr, LinkError),
+}
+
+/// Connects to the rendezvous, again and again until the deadline: rank 0 may start later than we do, and it turns
+/// connections away while it has too many.
+pub(super) fn dial(
+    job: &Job,
+    rendezvous: &Rendezvous,
+    config: &ControlConfig,
+    until: Instant,
+) -> Result<Dialled> {
+    let begun = Instant::now();
+    let mut last_error = "no time was left to try".to_owned();
+    let mut pause = BACKOFF.0;
+    loop {
+        let left = until.saturating_duration_since(Instant::now());
+        if left.is_zero() {
+            let waited = begun.elapsed();
+            return Err(Error::timeout(
+                waited,
+                format!("rank {} cannot reach rank 0 at {rendezvous} within {}", job.rank, seconds(waited)),
+                last_error,
+                "check that rank 0 runs, that EFA_RENDEZVOUS is right and that no firewall is in between",
+            ));
+        }
+        match attempt(job, rendezvous, config, until)? {
+            Ok(dialled) => return Ok(dialled),
+            Err(Miss::Wrong(address, error))
+                if job.key.is_some() || !matches!(error, LinkError::WrongKey) =>
+            {
+                return Err(not_rank_0(job, address, &error));
+            }
+            // The key came from rank 0 itself, so somebody else listens at the port; rank 0 will say so.
+            Err(Miss::Wrong(address, _)) => {
+                last_error = format!("what listens at {address} does not hold the key of rank 0");
+            }
+            Err(Miss::Unreachable(why)) => last_error = why,
+            Err(Miss::TurnedAway(why)) => {
+                last_error = why;
+                pause = pause.min(TURNED_AWAY);
+            }
+        }
+        // Ranks started together should not all knock together.
+        let jitter = Duration::from_millis(job.rank as u64 % 16);
+        std::thread::sleep((pause + jitter).min(until.saturating_duration_since(Instant::now())));
+        pause = (pause * 2).min(BACKOFF.1);
+    }
+}
+
+/// Tries every address once. The outer error is one that no further attempt mends.
+fn attempt(
+    job: &Job,
+    rendezvous: &Rendezvous,
+    config: &ControlConfig,
+    until: Instant,
+) -> Result<Result<Dialled, Miss>> {
+    let left = || until.saturating_duration_since(Instant::now()).max(BACKOFF.0);
+    let addresses = match resolve(rendezvous, left().min(ATTEMPT)) {
+        Ok(addresses) => addresses,
+        Err(error) => return Ok(Err(Miss::Unreachable(format!("its name has no address: {error}")))),
+    };
+    let handed_out;
+    let key = match &job.key {
+        Some(key) => key,
+        None => {
+            require_loopback(rendezvous, &addresses)?;
+            handed_out = match ask_rank_0(job, rendezvous, until)? {
+                Ok(key) => key,
+                Err(why) => return Ok(Err(Miss::Unreachable(why.to_owned()))),
+            };
+            &handed_out
+        }
+    };
+    let psk = pre_shared_key(key);
+    let mut miss = Miss::Unreachable("the rendezvous has no address".into());
+    for address in addresses {
+        let next = match TcpStream::connect_timeout(&address, left().min(ATTEMPT)) {
+            // With nobody listening, a socket may happen to connect to itself.
+            Ok(stream) if stream.local_addr().ok() == Some(address) => continue,
+            Ok(stream) => match handshake(stream, &psk, left().min(config.handshake_limit)) {
+                Ok((poll, link)) => return Ok(Ok(Dialled { poll, link, address })),
+                Err(error @ (LinkError::WrongKey | LinkError::NotAMember)) => Miss::Wrong(address, error),
+                Err(error) => Miss::TurnedAway(format!(
+                    "what listens at {address} took the connection and did not complete the handshake: {error}"
+                )),
+            },
+            Err(error) => Miss::Unreachable(format!("{address}: {error}")),
+        };
+        // Of several addresses, the one where somebody answers says most.
+        if !matches!((&miss, &next), (Miss::Wrong(..) | Miss::TurnedAway(_), Miss::Unreachable(_))) {
+            miss = next;
+        }
+    }
+    Ok(Err(miss))
+}
+
+/// The key of a job that was given none; the inner error says why there is none yet.
+fn ask_rank_0(job: &Job, rendezvous: &Rendezvous, until: Instant) -> Result<Result<JobKey, &'static str>> {
+    match ask_for_key(rendezvous.port, until)? {
+        Answer::Key(key) => Ok(Ok(key)),
+        Answer::NotNow(why) => Ok(Err(why)),
+        Answer::BringYours => Err(Error::rendezvous(
+            format!("rank {} cannot join the job that meets at {rendezvous}", job.rank),
+            "wrong or missing job key: rank 0 has one and this rank has none",
+            "give every rank the same EFA_JOB_KEY or EFA_JOB_KEY_FILE",
+        )),
+        Answer::Stranger(holder) => Err(Error::rendezvous(
+            format!("rank {} does not join: another user takes the part of rank 0 at {rendezvous}", job.rank),
+            format!(
+                "{holder} listens at the abstract Unix socket of the port; without a job key only the same user is trusted"
+            ),
+            "start all ranks as one user, choose another port with EFA_RENDEZVOUS, or set EFA_JOB_KEY for all ranks",
+        )),
+    }
+}
+
+fn not_rank_0(job: &Job, address: SocketAddr, error: &LinkError) -> Error {
+    match error {
+        LinkError::WrongKey => Error::rendezvous(
+            format!("rank {} and rank 0 at {address} hold different job keys", job.rank),
+            "wrong or missing job key: the handshake failed",
+            "give every rank, rank 0 too, the same EFA_JOB_KEY or EFA_JOB_KEY_FILE, and each job a rendezvous of its own",
+        ),
+        other => Error::rendezvous(
+            format!("what listens at {address} is not rank 0 of this job"),
+            format!("{other} during the handshake"),
+            "give each job a rendezvous of its own with EFA_RENDEZVOUS",
+        ),
+    }
+}
+
+/// Proves to each other that both hold the key, within `limit`.
+fn handshake(
+    stream: TcpStream,
+    psk: &Zeroizing<[u8; 32]>,
+    limit: Duration,
+) -> Result<(Poll, Link), LinkError> {
+    let until = Instant::now() + limit;
+    stream.set_nodelay(true).map_err(LinkError::Io)?;
+    stream.set_nonblocking(true).map_err(LinkError::Io)?;
+    let mut poll = Poll::new().map_err(LinkError::Io)?;
+    let mut stream = mio::net::TcpStream::from_std(stream);
+    poll.registry()
+        .register(&mut stream, LINK, Interest::READABLE | Interest::WRITABLE)
+        .map_err(LinkError::Io)?;
+    let mut link = Link::initiator(stream, psk, Instant::now())
+        .map_err(|error| LinkError::Io(io::Error::other(error.to_string())))?;
+    let mut events = Events::with_capacity(8);
+    loop {
+        // Whether it reads or writes first does not matter: nothing is lost by trying.
+        link.flush()?;
+        link.receive(&mut Vec::new(), usize::MAX)?;
+        if link.is_established() {
+            return Ok((poll, link));
+        }
+        let left = until.saturating_duration_since(Instant::now());
+        if left.is_zero() {
+            let why = format!("no answer within {}", seconds(limit));
+            return Err(LinkError::Io(io::Error::new(io::ErrorKind::TimedOut, why)));
+        }
+        match poll.poll(&mut events, Some(left)) {
+            Err(error) if error.kind() != io::ErrorKind::Interrupted => return Err(LinkError::Io(error)),
+            _ => {}
+        }
+    }
+}
