@@ -1,6 +1,6 @@
 //! What is known about a member of the job before anything is opened.
 
-use std::net::{Ipv4Addr, Ipv6Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use serde::{Deserialize, Deserializer, Serialize};
 
@@ -31,6 +31,18 @@ pub struct Facts {
     /// Why the instance's metadata did not tell who the member is; `None` when it did, and where there is none.
     #[serde(default)]
     pub failure: Option<MetadataFailure>,
+    /// The address that the job reaches the member at, which says which interface tcp uses; `None` when it is not known.
+    #[serde(default)]
+    pub bound: Option<IpAddr>,
+}
+
+impl Facts {
+    /// The interface that tcp uses, if the facts tell: the one that has the address the job binds, else the primary one.
+    pub(crate) fn bound_interface(&self) -> Option<&InterfaceFacts> {
+        let all = &self.member.interfaces;
+        let by_address = self.bound.and_then(|bound| all.iter().find(|interface| interface.has(bound)));
+        by_address.or_else(|| all.iter().find(|interface| interface.is_primary()))
+    }
 }
 
 /// One member of the job, in the form that a members file has it.
@@ -88,6 +100,9 @@ pub struct InterfaceFacts {
     /// The network card it is on, counted from 0.
     #[serde(default)]
     pub network_card: Option<u32>,
+    /// Its device number on that card; 0 on card 0 is the primary interface.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub device_number: Option<u32>,
     /// Its subnet; off EC2, its network, such as `192.0.2.0/24`.
     pub subnet_id: String,
     /// Its VPC.
@@ -102,6 +117,21 @@ pub struct InterfaceFacts {
     /// Its IPv6 addresses.
     #[serde(default, deserialize_with = "null_as_default")]
     pub ipv6: Vec<Ipv6Addr>,
+}
+
+impl InterfaceFacts {
+    /// Whether the address is one of its own.
+    pub(crate) fn has(&self, address: IpAddr) -> bool {
+        match address {
+            IpAddr::V4(v4) => self.ipv4.contains(&v4),
+            IpAddr::V6(v6) => self.ipv6.contains(&v6),
+        }
+    }
+
+    /// Whether it is known to be the instance's primary interface.
+    pub(crate) fn is_primary(&self) -> bool {
+        self.device_number == Some(0) && self.network_card.unwrap_or(0) == 0
+    }
 }
 
 /// What an interface can do, in the words of EC2's `InterfaceType`.

@@ -14,6 +14,8 @@ pub enum MetadataFailure {
     /// No answer in time. The service's answers are given few hops to live; where these don't reach into a container,
     /// it looks like this.
     TimedOut,
+    /// It gave a session token, and then did not answer in time.
+    Slow,
     /// 403: the service is switched off for the instance.
     Forbidden,
     /// No session token, but this status: not the second version of the service.
@@ -50,6 +52,7 @@ impl MetadataFailure {
             Self::TimedOut => {
                 "no answer came in time, as in a container that the hop limit keeps it from reaching".into()
             }
+            Self::Slow => "it answers too slowly: the instance may ask link-local services too often".into(),
             Self::Forbidden => "it is switched off for the instance (status 403)".into(),
             Self::NoToken(status) => {
                 format!("it gives no session token (status {status}), so it is not IMDSv2")

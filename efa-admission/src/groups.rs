@@ -1,5 +1,7 @@
 //! Security groups and their rules, in the form in which the EC2 API and the AWS command line give them.
 
+use std::net::IpAddr;
+
 use serde::{Deserialize, Serialize};
 
 use super::failure::ApiFailure;
@@ -82,6 +84,12 @@ pub struct GroupRules {
 pub struct Permission {
     /// `-1` for all traffic, else `tcp`, `udp`, `icmp` or a number.
     pub ip_protocol: String,
+    /// The first port of the entry; absent for all ports.
+    #[serde(default)]
+    pub from_port: Option<i64>,
+    /// The last port of the entry; absent for all ports.
+    #[serde(default)]
+    pub to_port: Option<i64>,
     /// The groups that the entry is about.
     #[serde(default)]
     pub user_id_group_pairs: Vec<GroupPair>,
@@ -138,6 +146,16 @@ pub struct PrefixList {
     pub prefix_list_id: Option<String>,
 }
 
+/// The ports that Linux hands out by default: `net.ipv4.ip_local_port_range` in its `ip-sysctl` documentation.
+const FIRST_EPHEMERAL: i64 = 32_768;
+const LAST_EPHEMERAL: i64 = 60_999;
+
+/// The other end of a tcp connection, as rules see it.
+pub(super) struct Peer<'a> {
+    pub(super) groups: &'a [String],
+    pub(super) addresses: &'a [IpAddr],
+}
+
 /// A direction of traffic, as seen from the group's interfaces.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Direction {
@@ -163,6 +181,28 @@ impl GroupRules {
             .any(|pair| self.is_itself(pair))
     }
 
+    /// Whether all traffic with interfaces of that group may pass.
+    pub(super) fn allows_group(&self, direction: Direction, other: &str) -> bool {
+        if other == self.group_id {
+            return self.allows_itself(direction);
+        }
+        let entries = self.permissions(direction).iter().filter(|permission| permission.is_all_traffic());
+        entries.flat_map(|permission| &permission.user_id_group_pairs).any(|pair| pair.is(other))
+    }
+
+    /// Whether tcp with that peer may pass: by one of its groups, by its address, or by a prefix list, whose entries are
+    /// not known.
+    pub(super) fn allows_tcp(&self, direction: Direction, peer: &Peer<'_>) -> bool {
+        self.permissions(direction).iter().filter(|permission| permission.passes_tcp()).any(|permission| {
+            let pairs = &permission.user_id_group_pairs;
+            let v4 = permission.ip_ranges.iter().filter_map(|range| range.cidr_ip.as_deref());
+            let v6 = permission.ipv6_ranges.iter().filter_map(|range| range.cidr_ipv6.as_deref());
+            !permission.prefix_list_ids.is_empty()
+                || pairs.iter().any(|pair| peer.groups.iter().any(|group| pair.is(group)))
+                || v4.chain(v6).any(|range| covers(range, peer.addresses))
+        })
+    }
+
     /// What lets all traffic pass by address instead, such as `0.0.0.0/0`: the usual misunderstanding, because EFA
     /// addresses are neither IPv4 nor IPv6. The first in the order of the alphabet, whatever the order of rules.
     pub(super) fn open_by_address(&self, direction: Direction) -> Option<&str> {
@@ -181,9 +221,44 @@ impl GroupRules {
     }
 }
 
+impl GroupPair {
+    /// Whether it names that group, and does so still.
+    fn is(&self, group: &str) -> bool {
+        self.group_id.as_deref() == Some(group)
+            && self.peering_status.as_deref().is_none_or(|status| status == "active")
+    }
+}
+
+/// Whether the network holds one of the addresses. The network of all addresses does so even where none is known.
+fn covers(network: &str, addresses: &[IpAddr]) -> bool {
+    let Some((base, bits)) = network.split_once('/') else { return false };
+    let (Ok(base), Ok(bits)) = (base.parse::<IpAddr>(), bits.parse::<u32>()) else { return false };
+    if bits == 0 && addresses.is_empty() {
+        return true;
+    }
+    addresses.iter().any(|address| match (base, address) {
+        (IpAddr::V4(base), IpAddr::V4(address)) => {
+            bits <= 32 && (u32::from(base) ^ u32::from(*address)).checked_shr(32 - bits).unwrap_or(0) == 0
+        }
+        (IpAddr::V6(base), IpAddr::V6(address)) => {
+            bits <= 128 && (u128::from(base) ^ u128::from(*address)).checked_shr(128 - bits).unwrap_or(0) == 0
+        }
+        _ => false,
+    })
+}
+
 impl Permission {
     fn is_all_traffic(&self) -> bool {
         self.ip_protocol == "-1"
+    }
+
+    /// Whether tcp to and from the ports that the system hands out may pass.
+    fn passes_tcp(&self) -> bool {
+        let (first, last) = (self.from_port.unwrap_or(0), self.to_port.unwrap_or(65_535));
+        let all = first < 0 || last < 0;
+        self.is_all_traffic()
+            || matches!(self.ip_protocol.as_str(), "tcp" | "6")
+                && (all || (first <= FIRST_EPHEMERAL && LAST_EPHEMERAL <= last))
     }
 
     fn address_ranges(&self) -> impl Iterator<Item = &str> {

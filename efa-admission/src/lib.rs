@@ -39,7 +39,7 @@ mod settings;
 pub mod source;
 mod table;
 
-pub use efa_error::{Error, Result};
+pub use efa_error::{Error, Result, printable};
 pub use facts::{Facts, HostFacts, InterfaceFacts, InterfaceKind, MemberFacts, PlacementFacts, Site};
 pub use failure::{ApiFailure, MetadataFailure};
 pub use groups::{GroupPair, GroupRules, IpRange, Ipv6Range, Permission, PrefixList, SecurityGroups};

@@ -107,7 +107,7 @@ fn digests(facts: &[Facts]) -> Vec<(usize, Fingerprint)> {
 /// The facts as bytes, the same for the same facts and different for others: every text with its length before it,
 /// every list in one order with its count before it. Every field is named, so that a new one can't be forgotten.
 fn encoded(facts: &Facts) -> Vec<u8> {
-    let Facts { site, member, host, failure } = facts;
+    let Facts { site, member, host, failure, bound } = facts;
     let MemberFacts {
         rank,
         host: name,
@@ -136,6 +136,7 @@ fn encoded(facts: &Facts) -> Vec<u8> {
         list(&mut bytes, providers.iter().map(|provider| provider.as_bytes().to_vec()).collect());
     }
     text(&mut bytes, failure.as_ref().map(|failure| format!("{failure:?}")).as_ref());
+    text(&mut bytes, bound.map(|address| address.to_string()).as_ref());
     list(&mut bytes, interfaces.iter().map(encoded_interface).collect());
     bytes
 }
@@ -146,6 +147,7 @@ fn encoded_interface(interface: &InterfaceFacts) -> Vec<u8> {
         mac,
         kind,
         network_card,
+        device_number,
         subnet_id,
         vpc_id,
         security_groups,
@@ -158,6 +160,7 @@ fn encoded_interface(interface: &InterfaceFacts) -> Vec<u8> {
     }
     text(&mut bytes, Some(subnet_id));
     number(&mut bytes, network_card.map(u64::from));
+    number(&mut bytes, device_number.map(u64::from));
     bytes.push(u8::from(security_groups.is_some()));
     list(&mut bytes, security_groups.iter().flatten().map(|group| group.as_bytes().to_vec()).collect());
     list(&mut bytes, ipv4.iter().map(|address| address.octets().to_vec()).collect());

@@ -14,8 +14,20 @@ use efa_error::{Error, Result};
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Policy {
     boundary: Boundary,
-    requires_efa: bool,
+    provider: Use,
     tcp_across_subnets: bool,
+    mutual_groups: bool,
+}
+
+/// What the job is known to move its data by.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum Use {
+    /// Not known yet: efa where every member has one.
+    #[default]
+    Any,
+    Efa,
+    /// tcp between machines, and shared memory or loopback inside of one.
+    Tcp,
 }
 
 /// How far apart members may be.
@@ -50,7 +62,21 @@ impl Policy {
 
     /// Says whether the job asks for the efa provider. Default: no.
     pub fn requires_efa(mut self, yes: bool) -> Self {
-        self.requires_efa = yes;
+        self.provider = if yes { Use::Efa } else { Use::Any };
+        self
+    }
+
+    /// Says whether the job is known to use tcp, sockets or shm. Then each member is judged by the interface that the
+    /// job binds, and rules that let tcp pass count. Default: no, which judges EFA interfaces where there are any.
+    pub fn uses_tcp(mut self, yes: bool) -> Self {
+        self.provider = if yes { Use::Tcp } else { Use::Any };
+        self
+    }
+
+    /// Accepts EFA interfaces in different security groups that each let all traffic of themselves and of the others in
+    /// and out; a warning takes the place of the error. AWS documents EFA across groups for FSx for Lustre only.
+    pub fn allow_mutual_groups(mut self) -> Self {
+        self.mutual_groups = true;
         self
     }
 
@@ -63,7 +89,17 @@ impl Policy {
 
     /// Whether the job asks for the efa provider.
     pub fn efa(&self) -> bool {
-        self.requires_efa
+        self.provider == Use::Efa
+    }
+
+    /// Whether the job is known to use tcp, sockets or shm.
+    pub fn tcp(&self) -> bool {
+        self.provider == Use::Tcp
+    }
+
+    /// Whether groups that let each other in may take the place of one shared group.
+    pub(super) fn mutual_groups_pass(&self) -> bool {
+        self.mutual_groups
     }
 
     /// Whether members in different subnets of one zone pass with a warning.
@@ -73,24 +109,26 @@ impl Policy {
 
     /// Whether tcp across subnets was chosen, and the job can use it.
     pub(super) fn tcp_may_cross_subnets(&self) -> bool {
-        self.tcp_across_subnets && !self.requires_efa
+        self.tcp_across_subnets && !self.efa()
     }
 }
 
 /// Its name, as [`FromStr`] reads it.
 impl fmt::Display for Policy {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match (self.boundary, self.tcp_across_subnets) {
-            (Boundary::Subnet, false) => STRICT,
-            (Boundary::Zone, false) => SAME_ZONE,
-            (Boundary::Subnet, true) => TCP_ACROSS_SUBNETS,
-            (Boundary::Zone, true) => "same-zone,tcp-across-subnets",
-        })
+        let names = [
+            (self.boundary == Boundary::Zone, SAME_ZONE),
+            (self.tcp_across_subnets, TCP_ACROSS_SUBNETS),
+            (self.mutual_groups, MUTUAL_GROUPS),
+        ];
+        let mut names = names.into_iter().filter_map(|(holds, name)| holds.then_some(name));
+        f.write_str(names.next().unwrap_or(STRICT))?;
+        names.try_for_each(|name| write!(f, ",{name}"))
     }
 }
 
-/// Reads `strict`, `same-zone`, `tcp-across-subnets` (strict, with [`Policy::allow_tcp_across_subnets`]), or several of
-/// them with commas between.
+/// Reads `strict`, `same-zone`, `tcp-across-subnets` (strict, with [`Policy::allow_tcp_across_subnets`]), `mutual-groups`
+/// (strict, with [`Policy::allow_mutual_groups`]), or several of them with commas between.
 impl FromStr for Policy {
     type Err = Error;
 
@@ -101,11 +139,12 @@ impl FromStr for Policy {
                 STRICT => {}
                 SAME_ZONE => policy.boundary = Boundary::Zone,
                 TCP_ACROSS_SUBNETS => policy.tcp_across_subnets = true,
+                MUTUAL_GROUPS => policy.mutual_groups = true,
                 other => {
                     return Err(Error::setting(
                         format!("cannot use the policy '{other}'"),
                         "admission knows no policy of that name",
-                        format!("use one of {STRICT}, {SAME_ZONE}, {TCP_ACROSS_SUBNETS}"),
+                        format!("use one of {STRICT}, {SAME_ZONE}, {TCP_ACROSS_SUBNETS}, {MUTUAL_GROUPS}"),
                     ));
                 }
             }
@@ -117,6 +156,7 @@ impl FromStr for Policy {
 const STRICT: &str = "strict";
 const SAME_ZONE: &str = "same-zone";
 const TCP_ACROSS_SUBNETS: &str = "tcp-across-subnets";
+const MUTUAL_GROUPS: &str = "mutual-groups";
 
 #[cfg(test)]
 mod tests {
@@ -124,7 +164,14 @@ mod tests {
 
     #[test]
     fn a_policy_is_read_as_it_is_printed() {
-        for name in ["strict", "same-zone", "tcp-across-subnets", "same-zone,tcp-across-subnets"] {
+        for name in [
+            "strict",
+            "same-zone",
+            "tcp-across-subnets",
+            "same-zone,tcp-across-subnets",
+            "mutual-groups",
+            "same-zone,tcp-across-subnets,mutual-groups",
+        ] {
             assert_eq!(name.parse::<Policy>().unwrap().to_string(), name);
         }
         assert_eq!(" same-zone , strict".parse::<Policy>().unwrap(), Policy::same_zone());

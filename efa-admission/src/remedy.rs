@@ -22,6 +22,18 @@ pub(super) fn authorize(group: &str, direction: Direction) -> String {
     )
 }
 
+/// Lets tcp of that other group pass in one direction.
+pub(super) fn authorize_tcp(group: &str, other: &str, direction: Direction) -> String {
+    let direction = match direction {
+        Direction::Ingress => "ingress",
+        Direction::Egress => "egress",
+    };
+    format!(
+        "aws ec2 authorize-security-group-{direction} --group-id {group} \
+         --ip-permissions 'IpProtocol=tcp,FromPort=0,ToPort=65535,UserIdGroupPairs=[{{GroupId={other}}}]'"
+    )
+}
+
 /// Puts the interface into one more group. The command replaces the list, so it repeats the groups it has.
 pub(super) fn join_group(
     facts: &Facts,
@@ -85,6 +97,14 @@ pub(super) fn describe_interfaces(instances: &[&str]) -> String {
     )
 }
 
+/// Shows the kinds of the instances' interfaces.
+pub(super) fn describe_kinds(instances: &[&str]) -> String {
+    format!(
+        "{} --query 'NetworkInterfaces[].[Attachment.InstanceId,NetworkInterfaceId,InterfaceType]' --output table",
+        describe_interfaces(instances)
+    )
+}
+
 /// Lets the metadata service answer, or shows what it answers.
 pub(super) fn metadata(failure: &MetadataFailure, members: &[MemberName]) -> String {
     const SERVICE: &str = "${AWS_EC2_METADATA_SERVICE_ENDPOINT:-http://169.254.169.254}/latest";
@@ -99,6 +119,11 @@ pub(super) fn metadata(failure: &MetadataFailure, members: &[MemberName]) -> Str
     match (failure, failure.key()) {
         (MetadataFailure::Disabled, _) => "unset AWS_EC2_METADATA_DISABLED".into(),
         (MetadataFailure::TimedOut, _) => options("--http-put-response-hop-limit 2"),
+        (MetadataFailure::Slow, _) => {
+            "for device in /sys/class/net/*; do ethtool -S \"${device##*/}\" 2>/dev/null | grep linklocal_allowance; done  \
+             # above 0: programs on this instance exceed the 1,024 packets a second of link-local services"
+                .into()
+        }
         (MetadataFailure::Forbidden, _) => options("--http-endpoint enabled"),
         (_, Some(key)) if !key.ends_with("api/token") => {
             format!("curl -sS -H \"x-aws-ec2-metadata-token: $({token})\" \"{SERVICE}/meta-data/{key}\"")

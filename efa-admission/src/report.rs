@@ -12,6 +12,8 @@ use efa_error::{Error, Result};
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Report {
     pub(super) policy: Policy,
+    /// The provider asked for, by name; `None` when only the policy tells.
+    pub(super) provider: Option<String>,
     pub(super) site: Site,
     pub(super) members: usize,
     pub(super) findings: Vec<Finding>,
@@ -79,6 +81,18 @@ pub enum FindingCode {
     MemlockLimit,
     /// The process sees no EFA device.
     NoEfaDevice,
+    /// An instance type cannot have the interfaces that a member has.
+    ImpossibleInterfaces,
+    /// EFA traffic does not pass between these instance types.
+    IncompatibleInstanceTypes,
+    /// No security group is shared, but the groups let each other in and out.
+    GroupsAdmitEachOther,
+    /// The rules of a member do not let in tcp from another member.
+    TcpIngressBlocked,
+    /// The rules of a member do not let out tcp to another member.
+    TcpEgressBlocked,
+    /// Which interfaces are EFAs is not known, and the verdict depends on it.
+    InterfaceKindUnknown,
     /// A message between two admitted members did not get through.
     PathClosed,
     /// A group beside the shared one does not admit itself.
@@ -107,6 +121,12 @@ impl FindingCode {
             Self::IdentityUnknown => "identity-unknown",
             Self::MemlockLimit => "memlock-limit",
             Self::NoEfaDevice => "no-efa-device",
+            Self::ImpossibleInterfaces => "impossible-interfaces",
+            Self::IncompatibleInstanceTypes => "incompatible-instance-types",
+            Self::GroupsAdmitEachOther => "groups-admit-each-other",
+            Self::TcpIngressBlocked => "tcp-ingress-blocked",
+            Self::TcpEgressBlocked => "tcp-egress-blocked",
+            Self::InterfaceKindUnknown => "interface-kind-unknown",
             Self::PathClosed => "path-closed",
             Self::ExtraGroupWithoutSelfRule => "extra-group-without-self-rule",
             Self::MixedInstanceTypes => "mixed-instance-types",
@@ -117,7 +137,13 @@ impl FindingCode {
 
     /// Whether it says that something could not be determined, rather than that a rule is broken.
     pub fn is_undetermined(self) -> bool {
-        matches!(self, Self::SecurityGroupNotFound | Self::RulesUnknown | Self::IdentityUnknown)
+        matches!(
+            self,
+            Self::SecurityGroupNotFound
+                | Self::RulesUnknown
+                | Self::IdentityUnknown
+                | Self::InterfaceKindUnknown
+        )
     }
 }
 
@@ -153,7 +179,23 @@ impl Report {
         &self.findings
     }
 
-    /// What people should know beside the findings; not part of the JSON.
+    /// Names the provider that was asked for, or that a job has chosen, in the report.
+    pub fn with_provider(mut self, provider: impl Into<String>) -> Self {
+        self.provider = Some(provider.into());
+        self
+    }
+
+    /// The provider that the job was judged for; `auto` when none was asked for.
+    pub fn provider(&self) -> &str {
+        let by_policy = match (self.policy.efa(), self.policy.tcp()) {
+            (true, _) => "efa",
+            (_, true) => "tcp",
+            _ => "auto",
+        };
+        self.provider.as_deref().unwrap_or(by_policy)
+    }
+
+    /// What people should know beside the findings.
     pub fn notes(&self) -> &[String] {
         &self.notes
     }
@@ -209,15 +251,19 @@ impl Serialize for Report {
         struct Json<'a> {
             admitted: bool,
             policy: String,
+            provider: &'a str,
             site: Site,
             members: usize,
+            notes: &'a [String],
             findings: &'a [Finding],
         }
         let json = Json {
             admitted: self.admitted(),
             policy: self.policy.to_string(),
+            provider: self.provider(),
             site: self.site,
             members: self.members,
+            notes: &self.notes,
             findings: &self.findings,
         };
         json.serialize(serializer)

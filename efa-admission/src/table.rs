@@ -5,6 +5,7 @@ use std::fmt;
 use super::facts::Site;
 use super::names::shortened;
 use super::report::{Finding, Report, Severity};
+use efa_error::printable;
 
 /// So many commands of one remedy are printed; a job of thousands has as many interfaces to move.
 const COMMANDS_SHOWN: usize = 3;
@@ -42,6 +43,7 @@ impl Report {
             text += "\n";
             text += &heading(finding, &paint);
             for (label, body) in [("what", &finding.message), ("why", &finding.why)] {
+                let body = printable(body);
                 text += &format!("  {}  {body}\n", paint(DIM, &format!("{label:<4}")));
             }
             text += &remedy(finding, &paint);
@@ -50,7 +52,7 @@ impl Report {
             text += "\n";
         }
         for note in &self.notes {
-            text += &format!("{} {note}\n", paint(DIM, "note"));
+            text += &format!("{} {}\n", paint(DIM, "note"), printable(note));
         }
         text
     }
@@ -78,7 +80,7 @@ fn heading(finding: &Finding, paint: &impl Fn(&str, &str) -> String) -> String {
         groups += &format!(" and {hidden} more");
     }
     if !groups.is_empty() {
-        line += &format!("  {groups}");
+        line += &format!("  {}", printable(&groups));
     }
     line.trim_end().to_owned() + "\n"
 }
@@ -87,7 +89,7 @@ fn remedy(finding: &Finding, paint: &impl Fn(&str, &str) -> String) -> String {
     let mut text = String::new();
     for (index, command) in finding.fix.lines().take(COMMANDS_SHOWN).enumerate() {
         let label = if index == 0 { "fix " } else { "    " };
-        text += &format!("  {}  {command}\n", paint(DIM, label));
+        text += &format!("  {}  {}\n", paint(DIM, label), printable(command));
     }
     let hidden = finding.fix.lines().count().saturating_sub(COMMANDS_SHOWN);
     if hidden > 0 {

@@ -84,7 +84,13 @@ fn a_member_says_all_that_its_metadata_holds() {
     // The name is this machine's, and neither kinds nor the strategy are in the metadata.
     expected.host.clone_from(&read.member.host);
     expected.placement.as_mut().expect("placed").strategy = None;
-    expected.interfaces.iter_mut().for_each(|interface| interface.kind = InterfaceKind::Unknown);
+    // An interface without an address is efa-only; what the others are is not told.
+    for (number, interface) in (0..).zip(&mut expected.interfaces) {
+        interface.device_number = Some(number);
+        if interface.kind != InterfaceKind::EfaOnly {
+            interface.kind = InterfaceKind::Unknown;
+        }
+    }
     assert_eq!(read.member, expected);
 }
 
@@ -216,8 +222,8 @@ fn answers_that_make_no_sense_are_named_by_their_key() {
         ("network/interfaces/macs/", b"../../api/token"),
         ("network/interfaces/macs/", b"02:00:00:00:00:01/\n\n02/"),
         ("02:00:00:00:00:01/local-ipv4s", b"10.0.0.300"),
-        ("02:00:00:00:00:01/network-card", b"-1"),
-        ("placement/partition-number", b"first"),
+        ("02:00:00:00:00:01/device-number", b"-1"),
+        ("placement/", b"\xff"),
         ("instance-type", &[b'a'; 100_000]),
     ];
     for (key, body) in cases {
@@ -267,7 +273,7 @@ fn a_slow_service_is_waited_for_up_to_the_deadline() {
     let mut hasty = Metadata::at(&endpoint_of(&server, 0)).expect("an address");
     hasty.deadline = Duration::from_millis(60);
     let began = Instant::now();
-    assert_eq!(hasty.facts(0).expect("a failure").failure, Some(MetadataFailure::TimedOut));
+    assert_eq!(hasty.facts(0).expect("a failure").failure, Some(MetadataFailure::Slow));
     assert!(began.elapsed() < Duration::from_secs(2), "{:?}", began.elapsed());
 }
 
@@ -300,10 +306,94 @@ fn members_with_the_same_trouble_share_a_finding() {
     assert!(message(&report).contains("did not tell ranks 0-2 who they are"), "{report}");
 }
 
+/// The layout of ParallelCluster and EKS on a p5: the primary interface, and an efa-only one on each of 32 cards.
+fn p5(rank: usize, primary_kind: &str) -> Value {
+    let mut interfaces = vec![interface(rank, 0, primary_kind, "subnet-nodes", &["sg-2"])];
+    interfaces.extend((0..32).map(|card| {
+        let mut efa = interface(rank, card + 1, "efa-only", "subnet-1", &["sg-1"]);
+        efa["network_card"] = json!(card);
+        efa
+    }));
+    let mut it = member(rank, &interfaces);
+    it["instance_type"] = json!("p5.48xlarge");
+    it
+}
+
 #[test]
-fn thirty_two_interfaces_are_read_one_by_one() {
-    let cards: Vec<Value> = (0..32).map(|card| interface(0, card, "efa", "subnet-1", &["sg-1"])).collect();
-    let read = facts(&serve(&[member(0, &cards)]), 0);
+fn a_p5_with_33_interfaces_takes_at_most_120_requests() {
+    let server = serve(&[p5(0, "interface")]);
+    let read = facts(&server, 0);
+    assert_eq!(read.failure, None);
+    assert!(server.seen().len() <= 120, "{} requests", server.seen().len());
+    let only = read.member.interfaces.iter().filter(|it| it.kind == InterfaceKind::EfaOnly).count();
+    assert_eq!((read.member.interfaces.len(), only), (33, 32));
+    let primary = read.bound_or_first();
+    assert_eq!(primary.interface_id.as_deref(), Some("eni-0-0"));
+    assert_eq!(primary.ipv4.len(), 1);
+}
+
+#[test]
+fn a_service_of_64_answers_a_second_ends_in_facts() {
+    let slow = |_: &Request| {
+        std::thread::sleep(Duration::from_micros(15_600));
+        None
+    };
+    assert_eq!(facts(&serve_with(&[p5(0, "interface")], slow), 0).failure, None);
+}
+
+#[test]
+fn a_service_that_falls_silent_after_the_token_is_slow_and_not_out_of_reach() {
+    let silent = |request: &Request| request.path.ends_with("subnet-id").then_some(Reply::Silence);
+    let (failure, report) = refused_after(Duration::from_millis(200), silent);
+    assert_eq!(failure, MetadataFailure::Slow);
+    assert!(message(&report).contains("too slowly") && !fix(&report).contains("hop-limit"), "{report}");
+}
+
+#[test]
+fn split_groups_are_admitted_for_tcp_and_never_refused_for_efa_without_the_api() {
+    let server = serve(&[p5(0, "interface"), p5(1, "interface")]);
+    let mut members: Vec<Facts> = (0..2).map(|rank| facts(&server, rank)).collect();
+    for facts in &mut members {
+        let host = facts.host.as_mut().expect("facts of this host");
+        (host.efa_devices, host.memlock_bytes) = (32, None);
+    }
+    let report = evaluate(&members, &groups("right-and-empty"), &strict());
+    assert_eq!(report.exit_status(), 3, "{report}");
+    assert_eq!(codes(&report, efa_admission::Severity::Error), ["interface-kind-unknown"], "{report}");
+    // The number of devices that the kernel has settles it.
+    for facts in &mut members {
+        let primary = facts.member.interfaces.iter_mut().find(|it| it.kind == InterfaceKind::Unknown);
+        primary.expect("the primary interface").kind = InterfaceKind::Interface;
+    }
+    let report = evaluate(&members, &groups("right-and-empty"), &strict());
+    assert_eq!(report.exit_status(), 0, "{report}");
+}
+
+/// The interface with the address that a job would bind.
+trait Bound {
+    fn bound_or_first(&self) -> &efa_admission::InterfaceFacts;
+}
+
+impl Bound for Facts {
+    fn bound_or_first(&self) -> &efa_admission::InterfaceFacts {
+        let with_address = self.member.interfaces.iter().find(|it| !it.ipv4.is_empty());
+        with_address.expect("an interface with an address")
+    }
+}
+
+#[test]
+fn cards_are_read_of_eight_interfaces_and_subnets_and_groups_of_thirty_two() {
+    let cards = |count: u32| -> Vec<Value> {
+        (0..count).map(|card| interface(0, card, "efa", "subnet-1", &["sg-1"])).collect()
+    };
+    let read = facts(&serve(&[member(0, &cards(8))]), 0);
     let found: Vec<_> = read.member.interfaces.iter().map(|it| it.network_card).collect();
-    assert_eq!(found, (0..32).map(Some).collect::<Vec<_>>());
+    assert_eq!(found, (0..8).map(Some).collect::<Vec<_>>());
+
+    let server = serve(&[member(0, &cards(32))]);
+    let read = facts(&server, 0);
+    assert_eq!(read.failure, None);
+    assert!(server.seen().len() <= 120, "{} requests", server.seen().len());
+    assert_eq!(read.member.interfaces.len(), 32);
+    assert!(read.member.interfaces.iter().all(|it| it.security_groups == Some(vec!["sg-1".into()])));
 }

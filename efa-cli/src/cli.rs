@@ -96,7 +96,8 @@ pub(crate) struct DoctorArgs {
     #[arg(long, value_name = "FILE")]
     pub(crate) security_groups: Option<PathBuf>,
     /// How far apart members may be: strict (one subnet), same-zone (one zone of one VPC), tcp-across-subnets
-    /// (strict, but tcp may do without EFA), or several with commas between [default: EFA_POLICY, else strict]
+    /// (strict, but tcp may do without EFA), mutual-groups (groups that let each other in and out will do), or several
+    /// with commas between [default: EFA_POLICY, else strict]
     #[arg(long, value_name = "P")]
     pub(crate) policy: Option<Policy>,
     /// What the job will use: auto, efa (judged more closely), shm, tcp or sockets [default: in a job EFA_PROVIDER,
@@ -133,7 +134,7 @@ pub(crate) struct RunArgs {
     /// Provider for the ranks, in EFA_PROVIDER: auto, efa, shm, tcp or sockets
     #[arg(long, value_name = "P")]
     pub(crate) provider: Option<ProviderChoice>,
-    /// Policy of admission for the ranks, in EFA_POLICY: strict, same-zone or tcp-across-subnets
+    /// Policy of admission for the ranks, in EFA_POLICY: strict, same-zone, tcp-across-subnets or mutual-groups
     #[arg(long, value_name = "P")]
     pub(crate) policy: Option<Policy>,
     #[command(flatten)]

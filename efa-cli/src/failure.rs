@@ -5,7 +5,7 @@ use std::process::ExitCode;
 
 use clap::CommandFactory;
 use clap::error::{ContextKind, ContextValue, ErrorKind};
-use efa_core::{Error, Explanation};
+use efa_core::{Error, Explanation, printable};
 
 use crate::cli::Cli;
 
@@ -90,6 +90,7 @@ fn print(explanation: &Explanation) {
     let (red, bold, plain) =
         if colourful(&stderr) { ("\x1b[31;1m", "\x1b[1m", "\x1b[0m") } else { ("", "", "") };
     let Explanation { what, why, remedy } = explanation;
+    let [what, why, remedy] = [what, why, remedy].map(|text| printable(text));
     let text =
         format!("{red}error:{plain} {what}\n  {bold}why:{plain} {why}\n  {bold}fix:{plain} {remedy}\n");
     let _ = stderr.lock().write_all(text.as_bytes());

@@ -131,8 +131,10 @@ fn json_has_the_documented_keys_in_their_order() {
     let keys = [
         "admitted",
         "policy",
+        "provider",
         "site",
         "members",
+        "notes",
         "findings",
         "code",
         "severity",
@@ -148,6 +150,58 @@ fn json_has_the_documented_keys_in_their_order() {
         let at = rest.find(&key).unwrap_or_else(|| panic!("{key} is missing or out of order in {text}"));
         rest = &rest[at + key.len()..];
     }
+}
+
+#[test]
+fn the_json_names_the_provider_asked_for_and_has_the_notes() {
+    let files = Files::new(&json!([member(0, "subnet-1"), member(1, "subnet-1")]), &groups(true));
+    for (options, provider) in [
+        (&["--json"][..], "auto"),
+        (&["--json", "--provider", "tcp"], "tcp"),
+        (&["--json", "--provider", "efa"], "efa"),
+    ] {
+        let report = json_of(&files.doctor(options));
+        assert_eq!(report["provider"], provider);
+        let notes = report["notes"].as_array().expect("a list");
+        assert_eq!(notes.is_empty(), provider == "efa", "{notes:?}");
+    }
+}
+
+#[test]
+fn tcp_needs_no_rule_for_the_group_itself() {
+    let mut rules = groups(true);
+    rules["SecurityGroups"][0]["IpPermissions"] = json!([{"IpProtocol": "tcp", "FromPort": 0, "ToPort": 65535, "IpRanges": [{"CidrIp": "10.0.0.0/24"}]}]);
+    let files = Files::new(&json!([member(0, "subnet-1"), member(1, "subnet-1")]), &rules);
+    assert_eq!(files.doctor(&["--provider", "efa"]).status.code(), Some(1));
+    assert_eq!(files.doctor(&["--provider", "tcp"]).status.code(), Some(0));
+}
+
+#[test]
+fn rules_that_count_for_nothing_are_a_usage_error() {
+    let files = Files::new(&json!([]), &groups(true));
+    let output = Command::new(env!("CARGO_BIN_EXE_efa"))
+        .args(["doctor", "--security-groups"])
+        .arg(&files.groups)
+        .env_remove("AWS_EC2_METADATA_SERVICE_ENDPOINT")
+        .output()
+        .expect("efa starts");
+    // On EC2 the file counts.
+    let vendor = fs::read_to_string("/sys/devices/virtual/dmi/id/sys_vendor").unwrap_or_default();
+    if vendor.trim() != "Amazon EC2" {
+        assert_eq!(output.status.code(), Some(2));
+        let stderr = String::from_utf8_lossy(&output.stderr);
+        assert!(stderr.contains("--security-groups"), "{stderr}");
+    }
+}
+
+#[test]
+fn control_characters_of_a_file_do_not_reach_the_terminal() {
+    let mut odd = member(0, "subnet-1");
+    odd["bogus\u{1b}]0;title\u{7}"] = json!(1);
+    let output = Files::new(&json!([odd]), &groups(true)).doctor(&[]);
+    assert_eq!(output.status.code(), Some(2));
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    assert!(stderr.contains("bogus") && !stderr.contains(['\u{1b}', '\u{7}']), "{stderr}");
 }
 
 #[test]

@@ -94,7 +94,7 @@
 //! | `EFA_PROVIDER` | `auto`, `efa`, `shm`, `tcp` or `sockets`; the same on all ranks | `auto` |
 //! | `EFA_TIMEOUT` | seconds that one operation may take, 0.001 to a year | 300 |
 //! | `EFA_ARRIVAL_TIMEOUT` | seconds to wait for all members to arrive, 0.1 to a day | 60 |
-//! | `EFA_POLICY` | how far apart members may be: `strict`, `same-zone`, `tcp-across-subnets`, or several with commas between; the same on all ranks | `strict` |
+//! | `EFA_POLICY` | how far apart members may be: `strict`, `same-zone`, `tcp-across-subnets`, `mutual-groups`, or several with commas between; the same on all ranks | `strict` |
 //! | `EFA_SECURITY_GROUPS` | file with the rules of the job's security groups, as `aws ec2 describe-security-groups` prints them; read by rank 0 | none: the EC2 API, with the feature `aws`; else unknown on EC2 |
 //! | `EFA_RANK`, `EFA_WORLD_SIZE` | this process's rank and how many there are; set by `efa run`, and stronger than any other launcher's variables | what torchrun, Open MPI, MPICH or Slurm says; else a job of one |
 //! | `EFA_LOCAL_RANK`, `EFA_LOCAL_WORLD_SIZE` | the same among the ranks of this host; needed with the two above | the same |
@@ -132,5 +132,5 @@ use efa_error as error;
 
 pub use collective::Communicator;
 pub use endpoint::{Completion, Endpoint, EndpointConfig, Op, Source, Tag, TagMatch};
-pub use error::{Code, Error, Explanation, Peer, Result};
+pub use error::{Code, Error, Explanation, Peer, Result, printable};
 pub use init::{Init, Judged, init, this_member};

@@ -5,6 +5,7 @@
 
 #![forbid(unsafe_code)]
 
+use std::borrow::Cow;
 use std::fmt;
 use std::io;
 use std::path::Path;
@@ -29,6 +30,23 @@ impl Explanation {
     pub fn new(what: impl Into<String>, why: impl Into<String>, remedy: impl Into<String>) -> Box<Self> {
         Box::new(Self { what: what.into(), why: why.into(), remedy: remedy.into() })
     }
+}
+
+/// The text with every control character but the line feed spelt out, such as `\u{1b}`: what comes from a file or a peer
+/// must not steer a terminal.
+pub fn printable(text: &str) -> Cow<'_, str> {
+    let steers = |letter: char| letter.is_control() && letter != '\n';
+    if !text.contains(steers) {
+        return Cow::Borrowed(text);
+    }
+    let spelt = text.chars().flat_map(|letter| {
+        let (plain, escaped) = match steers(letter) {
+            true => (None, Some(letter.escape_unicode())),
+            false => (Some(letter), None),
+        };
+        plain.into_iter().chain(escaped.into_iter().flatten())
+    });
+    Cow::Owned(spelt.collect())
 }
 
 /// A member of the job as messages name it: its rank, its host, and the address its endpoint has.
@@ -242,6 +260,7 @@ impl Error {
 impl fmt::Debug for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Explanation { what, why, remedy } = self.explanation();
+        let [what, why, remedy] = [what, why, remedy].map(|text| printable(text));
         write!(f, "{what}\n  why: {why}\n  fix: {remedy}")
     }
 }
@@ -249,6 +268,7 @@ impl fmt::Debug for Error {
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Explanation { what, why, remedy } = self.explanation();
+        let [what, why, remedy] = [what, why, remedy].map(|text| printable(text));
         write!(f, "{what}: {why}; {remedy}")
     }
 }
@@ -274,6 +294,13 @@ mod tests {
             format!("{error:?}"),
             "cannot parse --sizes 8:x\n  why: 'x' is not a size\n  fix: write it like 8:4M"
         );
+    }
+
+    #[test]
+    fn control_characters_are_spelt_out() {
+        assert_eq!(printable("a\x1b[31m\tb\n\u{9b}"), "a\\u{1b}[31m\\u{9}b\n\\u{9b}");
+        let error = Error::setting("cannot use \x1b]0;x\x07", "why", "fix");
+        assert!(!format!("{error} {error:?}").contains(['\x1b', '\x07']));
     }
 
     #[test]

@@ -1,9 +1,9 @@
 //! Whether the facts say, without contradiction, who the members are.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::{Finding, FindingCode, MemberName, error};
-use crate::facts::{Facts, InterfaceFacts};
+use crate::facts::{Facts, InterfaceFacts, Site, known};
 use crate::failure::MetadataFailure;
 use crate::names::{has_or_have, is_or_are, shortened};
 use crate::policy::Policy;
@@ -22,6 +22,8 @@ pub(super) fn judge(members: &[Facts], policy: &Policy) -> Vec<Finding> {
     }
     let mut findings = Vec::new();
     findings.extend(repeated_ranks(members));
+    findings.extend(missing_ranks(members));
+    findings.extend(wandering_interfaces(members));
     findings.extend(mixed_sites(members));
     findings.extend(malformed(members));
     findings.extend(unanswered(members));
@@ -47,6 +49,57 @@ fn repeated_ranks(members: &[Facts]) -> Option<Finding> {
         let message = format!("{} {} named more than once", shortened(&twice), is_or_are(&twice));
         unidentified(twice, message, "give every member a rank of its own")
     })
+}
+
+/// So many missing ranks are counted one by one.
+const MISSING_SHOWN: usize = 4;
+
+/// Ranks go from 0 to one less than there are members.
+fn missing_ranks(members: &[Facts]) -> Option<Finding> {
+    let ranks: BTreeSet<usize> = members.iter().map(|facts| facts.member.rank).collect();
+    let beyond: Vec<usize> = ranks.range(members.len()..).copied().collect();
+    if beyond.is_empty() {
+        return None;
+    }
+    let missing: Vec<String> = (0..members.len())
+        .filter(|rank| !ranks.contains(rank))
+        .take(MISSING_SHOWN)
+        .map(|rank| rank.to_string())
+        .collect();
+    let names = sorted_names(members, |facts| facts.member.rank >= members.len());
+    let message = format!(
+        "nothing is known of rank {}, and {} {} beyond the last of {} members",
+        missing.join(", "),
+        shortened(&names),
+        is_or_are(&names),
+        members.len()
+    );
+    Some(unidentified(names, message, "list every member of the job, with ranks from 0 on and no gap"))
+}
+
+/// An interface is attached to one instance at a time.
+fn wandering_interfaces(members: &[Facts]) -> Option<Finding> {
+    let mut owners: BTreeMap<&str, &Facts> = BTreeMap::new();
+    let mut at_fault: BTreeSet<MemberName> = BTreeSet::new();
+    let mut which = BTreeSet::new();
+    for facts in members.iter().filter(|facts| facts.site != Site::Host && is_well_formed(facts)) {
+        for interface in &facts.member.interfaces {
+            let Some(id) = known(&interface.interface_id) else { continue };
+            let owner = owners.entry(id).or_insert(facts);
+            if owner.member.instance_id != facts.member.instance_id {
+                at_fault.extend([plain_name(owner), plain_name(facts)]);
+                which.insert(id);
+            }
+        }
+    }
+    let (first, names) = (which.first()?, at_fault.into_iter().collect::<Vec<_>>());
+    let others = match which.len() - 1 {
+        0 => String::new(),
+        more => format!(" and {more} more"),
+    };
+    let message =
+        format!("interface {first}{others} is said to be on several instances: {}", shortened(&names));
+    Some(unidentified(names, message, "list each interface with the one instance that it is attached to"))
 }
 
 fn mixed_sites(members: &[Facts]) -> Option<Finding> {

@@ -2,12 +2,14 @@
 
 mod home;
 mod identity;
+mod kinds;
 mod location;
 mod machine;
 mod path;
 mod placement;
 mod rules;
 mod sharing;
+mod tcp;
 
 use super::facts::{Facts, InterfaceFacts, InterfaceKind, Site};
 use super::groups::SecurityGroups;
@@ -32,10 +34,13 @@ pub fn evaluate(members: &[Facts], groups: &SecurityGroups, policy: &Policy) -> 
     // Facts that contradict each other say nothing about subnets and groups.
     if findings.is_empty() {
         let job = Job::new(members, site, policy);
-        findings.extend(location::judge(&job));
-        findings.extend(sharing::judge(&job, &Rules::of(groups)));
-        findings.extend(machine::judge(&job));
-        findings.extend(placement::judge(&job));
+        let rules = Rules::of(groups);
+        findings = job.judge(&rules);
+        if is_broken(&findings)
+            && let Some(undetermined) = kinds::doubt(&job, &rules, &findings)
+        {
+            findings = undetermined;
+        }
         notes = job.notes();
     }
     sort(&mut findings);
@@ -43,6 +48,7 @@ pub fn evaluate(members: &[Facts], groups: &SecurityGroups, policy: &Policy) -> 
     let admission = (!refused).then(|| Admission::new(members, site, policy));
     Report {
         policy: policy.clone(),
+        provider: None,
         site,
         members: members.len(),
         findings,
@@ -50,6 +56,11 @@ pub fn evaluate(members: &[Facts], groups: &SecurityGroups, policy: &Policy) -> 
         admission,
         ring_order: None,
     }
+}
+
+/// Whether a rule is known to be broken.
+fn is_broken(findings: &[Finding]) -> bool {
+    findings.iter().any(|it| it.severity == Severity::Error && !it.code.is_undetermined())
 }
 
 /// Puts findings into the order that all members of a job see them in.
@@ -85,6 +96,23 @@ impl<'a> Job<'a> {
         Self { site, policy, members }
     }
 
+    /// What the rules say of it.
+    fn judge(&self, rules: &Rules<'_>) -> Vec<Finding> {
+        let mut findings = Vec::new();
+        // Members of a job without EFA that share a machine talk over shared memory or loopback.
+        let stays_inside = self.policy.tcp() && self.site != Site::Host && !self.has_several_machines();
+        if !stays_inside {
+            findings.extend(location::judge(self));
+            findings.extend(match self.policy.tcp() && self.site != Site::Host {
+                true => tcp::judge(self, rules),
+                false => sharing::judge(self, rules),
+            });
+        }
+        findings.extend(machine::judge(self));
+        findings.extend(placement::judge(self));
+        findings
+    }
+
     /// Every interface that counts, with its member.
     fn interfaces(&self) -> impl Iterator<Item = (&Member<'a>, &'a InterfaceFacts)> {
         self.members
@@ -114,6 +142,19 @@ impl<'a> Job<'a> {
             return vec!["off EC2 there are no security groups: only the network was judged".into()];
         }
         let mut notes = Vec::new();
+        let unknown = self.interfaces().filter(|(_, it)| it.kind == InterfaceKind::Unknown).count();
+        if unknown > 0 && !self.policy.tcp() {
+            let (interfaces, each) = if unknown == 1 { ("interface", "it") } else { ("interfaces", "each") };
+            notes.push(format!(
+                "whether {unknown} {interfaces} with an address carry an EFA is not known: {each} was judged as one"
+            ));
+        }
+        if self.policy.tcp() && self.members.iter().any(|member| member.facts.bound_interface().is_none()) {
+            notes.push(
+                "which interface the job binds is not known: every interface with an address was judged"
+                    .into(),
+            );
+        }
         if !self.policy.efa() {
             notes.push("efa was not asked for: the verdict holds for tcp and shm only".into());
             if self.has_several_machines() {
@@ -134,8 +175,17 @@ impl Member<'_> {
 
 /// The interfaces that the rules apply to: the EFA interfaces; all of them where there is no EFA and none is asked
 /// for.
+///
+/// A job that is known to use tcp is judged by the interface that it binds; where that is not known, by all that have
+/// an address.
 fn judged<'a>(facts: &'a Facts, policy: &Policy) -> Vec<&'a InterfaceFacts> {
     let all = &facts.member.interfaces;
+    if policy.tcp() && facts.site != Site::Host {
+        if let Some(bound) = facts.bound_interface() {
+            return vec![bound];
+        }
+        return in_order(all.iter().filter(|interface| interface.kind != InterfaceKind::EfaOnly).collect());
+    }
     let has_efa = all.iter().any(|interface| interface.kind.counts_as_efa());
     if facts.site == Site::Host || (!has_efa && !policy.efa()) {
         return in_order(all.iter().collect());

@@ -15,10 +15,36 @@ pub(super) fn judge(job: &Job<'_>) -> Vec<Finding> {
         return Vec::new();
     }
     let mut findings = Vec::new();
-    findings.extend(types(job));
+    findings.extend(incompatible(job).or_else(|| types(job)));
     findings.extend(outside_cluster_group(job));
     findings.extend(groups(job));
     findings
+}
+
+/// The families whose EFAs reach only instances of the same type. AWS's guide to EFA, "EFA limitations" (2026): EFA
+/// traffic between P4d, P4de or DL1 instances and other instance types is not supported.
+const CLOSED_FAMILIES: [&str; 3] = ["p4d", "p4de", "dl1"];
+
+fn is_closed(instance_type: &str) -> bool {
+    let family = instance_type.split('.').next().unwrap_or_default();
+    CLOSED_FAMILIES.contains(&family)
+}
+
+/// EFA between P4d, P4de or DL1 and any other type does not work at all.
+fn incompatible(job: &Job<'_>) -> Option<Finding> {
+    if !job.policy.efa() {
+        return None;
+    }
+    let types = Sorted::by(job, |member| known(&member.facts.member.instance_type));
+    let (common, others) = types.split()?;
+    if !types.0.keys().any(|instance_type| is_closed(instance_type)) {
+        return None;
+    }
+    let message = format!("the job has {} instance types: {}", types.0.len(), types.listed());
+    let why =
+        "EFA traffic between P4d, P4de or DL1 instances and other instance types is not supported".into();
+    let fix = remedy::change_type(&others, common);
+    Some(super::error(FindingCode::IncompatibleInstanceTypes, others, [message, why, fix]))
 }
 
 fn types(job: &Job<'_>) -> Option<Finding> {

@@ -3,11 +3,13 @@
 use std::collections::BTreeMap;
 
 use crate::failure::ApiFailure;
-use crate::groups::{Direction, SecurityGroups};
+use crate::groups::{Direction, GroupRules, SecurityGroups};
 
 /// The rights of every group whose rules are known; `None` when no rules are.
 pub(super) struct Rules<'a> {
     rights: Option<BTreeMap<&'a str, Rights<'a>>>,
+    /// The groups as they are listed; one that is listed twice has only what both entries give.
+    groups: BTreeMap<&'a str, Vec<&'a GroupRules>>,
     /// Why they are not known, where the API was asked.
     pub(super) failure: Option<&'a ApiFailure>,
 }
@@ -30,9 +32,13 @@ pub(super) struct Right<'a> {
 impl<'a> Rules<'a> {
     pub(super) fn of(groups: &'a SecurityGroups) -> Self {
         let failure = groups.failure();
-        let Some(groups) = groups.groups() else { return Self { rights: None, failure } };
+        let Some(groups) = groups.groups() else {
+            return Self { rights: None, groups: BTreeMap::new(), failure };
+        };
+        let mut listed: BTreeMap<&str, Vec<&GroupRules>> = BTreeMap::new();
         let mut rights: BTreeMap<&str, Rights<'_>> = BTreeMap::new();
         for group in groups {
+            listed.entry(&group.group_id).or_default().push(group);
             let right = |direction| Right {
                 granted: group.allows_itself(direction),
                 open_to: group.open_by_address(direction),
@@ -47,7 +53,7 @@ impl<'a> Rules<'a> {
                 })
                 .or_insert(this);
         }
-        Self { rights: Some(rights), failure }
+        Self { rights: Some(rights), groups: listed, failure }
     }
 
     pub(super) fn are_known(&self) -> bool {
@@ -56,6 +62,11 @@ impl<'a> Rules<'a> {
 
     pub(super) fn get(&self, group: &str) -> Option<Rights<'a>> {
         self.rights.as_ref()?.get(group).copied()
+    }
+
+    /// Whether the group is known, and every entry of it fulfils the condition.
+    pub(super) fn all_entries(&self, group: &str, holds: impl Fn(&GroupRules) -> bool) -> bool {
+        self.groups.get(group).is_some_and(|entries| entries.iter().all(|entry| holds(entry)))
     }
 
     /// Whether the group is known to let all traffic with itself in and out.

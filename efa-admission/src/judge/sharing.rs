@@ -30,6 +30,10 @@ pub(super) fn judge(job: &Job<'_>, rules: &Rules<'_>) -> Vec<Finding> {
     }
     let shared = held.shared();
     let mut blamed = None;
+    if shared.is_empty() && admit_each_other(&held, rules) {
+        findings.push(mutual(job, &held));
+        return findings;
+    }
     if shared.is_empty() {
         let nearest = held.nearest(rules);
         findings.push(nothing_shared(&held, rules, nearest));
@@ -43,15 +47,15 @@ pub(super) fn judge(job: &Job<'_>, rules: &Rules<'_>) -> Vec<Finding> {
 }
 
 /// Which interfaces have which groups. Interfaces whose groups are not known are left out.
-struct Held<'m, 'a> {
-    interfaces: usize,
-    all: Vec<(&'m Member<'a>, &'a InterfaceFacts, &'a [String])>,
+pub(super) struct Held<'m, 'a> {
+    pub(super) interfaces: usize,
+    pub(super) all: Vec<(&'m Member<'a>, &'a InterfaceFacts, &'a [String])>,
     by_group: BTreeMap<&'a str, Vec<&'m Member<'a>>>,
     counts: BTreeMap<&'a str, usize>,
 }
 
 impl<'m, 'a> Held<'m, 'a> {
-    fn of(job: &'m Job<'a>) -> Self {
+    pub(super) fn of(job: &'m Job<'a>) -> Self {
         let mut held =
             Self { interfaces: 0, all: Vec::new(), by_group: BTreeMap::new(), counts: BTreeMap::new() };
         for member in &job.members {
@@ -100,7 +104,7 @@ impl<'m, 'a> Held<'m, 'a> {
     }
 }
 
-fn unknown_groups(job: &Job<'_>) -> Option<Finding> {
+pub(super) fn unknown_groups(job: &Job<'_>) -> Option<Finding> {
     let names =
         job.names(|member| member.interfaces.iter().any(|interface| interface.security_groups.is_none()));
     if names.is_empty() {
@@ -118,7 +122,7 @@ const WHY_SHARED: &str = "EFA traffic passes only between interfaces that share 
 const WHY_NOT_BY_ADDRESS: &str = "EFA addresses are neither IPv4 nor IPv6, so only a rule that names the group itself \
                                   lets EFA traffic pass";
 
-fn rules_unknown(job: &Job<'_>, held: &Held<'_, '_>, rules: &Rules<'_>) -> Finding {
+pub(super) fn rules_unknown(job: &Job<'_>, held: &Held<'_, '_>, rules: &Rules<'_>) -> Finding {
     let groups = held.groups();
     let cause = rules.failure.map(|failure| format!(": {}", failure.cause())).unwrap_or_default();
     let text = [
@@ -129,7 +133,7 @@ fn rules_unknown(job: &Job<'_>, held: &Held<'_, '_>, rules: &Rules<'_>) -> Findi
     finding(FindingCode::RulesUnknown, Severity::Error, job.names(|_| true), groups, text)
 }
 
-fn not_found(held: &Held<'_, '_>, rules: &Rules<'_>) -> Option<Finding> {
+pub(super) fn not_found(held: &Held<'_, '_>, rules: &Rules<'_>) -> Option<Finding> {
     let groups: Vec<&str> = held.counts.keys().copied().filter(|group| rules.get(group).is_none()).collect();
     if groups.is_empty() {
         return None;
@@ -183,6 +187,52 @@ fn nothing_shared(held: &Held<'_, '_>, rules: &Rules<'_>, nearest: Option<&str>)
         held.groups(),
         [message, WHY_SHARED.into(), fix],
     )
+}
+
+/// So many different sets of groups are compared with one another; a job of that many is no deliberate layout.
+const MOST_SETS: usize = 64;
+
+/// Whether the groups of every interface let all traffic of every interface in and out, their own included.
+fn admit_each_other(held: &Held<'_, '_>, rules: &Rules<'_>) -> bool {
+    let mut sets: BTreeSet<Vec<&str>> = BTreeSet::new();
+    for (_, _, groups) in &held.all {
+        let set: BTreeSet<&str> = groups.iter().map(String::as_str).collect();
+        sets.insert(set.into_iter().collect());
+        if sets.len() > MOST_SETS {
+            return false;
+        }
+    }
+    let passes = |ours: &[&str], theirs: &[&str], direction| {
+        ours.iter().any(|group| {
+            theirs.iter().any(|other| rules.all_entries(group, |it| it.allows_group(direction, other)))
+        })
+    };
+    sets.iter().all(|ours| {
+        sets.iter()
+            .all(|theirs| passes(ours, theirs, Direction::Egress) && passes(theirs, ours, Direction::Ingress))
+    })
+}
+
+/// The groups let each other in, which AWS's guide for EFA does not provide for.
+fn mutual(job: &Job<'_>, held: &Held<'_, '_>) -> Finding {
+    let groups = held.groups();
+    let listed = listed(&groups.iter().map(String::as_str).collect::<Vec<_>>());
+    let message = format!(
+        "no security group is on every EFA interface of the job, but {listed} let all traffic of one another in and out"
+    );
+    let why = "AWS's guide asks for one group that lets itself in and out, and documents EFA across groups only for FSx \
+               for Lustre; the policy 'mutual-groups' accepts it, and the connectivity check has the last word";
+    let severity = if job.policy.mutual_groups_pass() { Severity::Warning } else { Severity::Error };
+    let nearest = groups.first().cloned().unwrap_or_default();
+    let moves: BTreeSet<String> = held
+        .all
+        .iter()
+        .filter(|(_, _, groups)| !groups.contains(&nearest))
+        .map(|(member, interface, groups)| remedy::join_group(member.facts, interface, groups, &nearest))
+        .collect();
+    let fix = moves.into_iter().collect::<Vec<_>>().join("\n");
+    let text = [message, why.into(), fix];
+    finding(FindingCode::GroupsAdmitEachOther, severity, job.names(|_| true), groups, text)
 }
 
 /// The shared group to blame: none if one of them admits itself, or if one of them might; else the one with most

@@ -59,7 +59,7 @@ fn parse_members(text: &[u8]) -> Result<Vec<Facts>, Wrong> {
     let Members(members) = parse(text)?;
     Ok(members
         .into_iter()
-        .map(|member| Facts { site: Site::File, member, host: None, failure: None })
+        .map(|member| Facts { site: Site::File, member, host: None, failure: None, bound: None })
         .collect())
 }
 

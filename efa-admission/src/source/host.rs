@@ -101,6 +101,7 @@ fn facts_at(root: &Path, rank: usize, address: Option<IpAddr>, interfaces: &[Int
                 .map(|mac| mac.trim().to_owned()),
             kind: InterfaceKind::Interface,
             network_card: None,
+            device_number: None,
             subnet_id: network(&interface.addr, address),
             vpc_id: None,
             security_groups: None,
@@ -108,7 +109,7 @@ fn facts_at(root: &Path, rank: usize, address: Option<IpAddr>, interfaces: &[Int
             ipv6,
         }],
     };
-    Ok(Facts { site: Site::Host, member, host: Some(host_facts_at(root)?), failure: None })
+    Ok(Facts { site: Site::Host, member, host: Some(host_facts_at(root)?), failure: None, bound: None })
 }
 
 /// Whether the interface has the address. All of 127.0.0.0/8 is the loopback interface's, whatever it lists.

@@ -30,7 +30,8 @@ use efa_error::Result;
 /// As those of [`Metadata`] and of [`host::facts`].
 pub fn of_this_machine(rank: usize, address: Option<IpAddr>) -> Result<Facts> {
     if metadata::is_named() || host::on_ec2() {
-        return Metadata::from_env()?.facts(rank);
+        let facts = Metadata::from_env()?.facts(rank)?;
+        return Ok(Facts { bound: address, ..facts });
     }
     host::facts(rank, address)
 }

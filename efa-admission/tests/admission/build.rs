@@ -86,6 +86,7 @@ pub(crate) fn host_member(rank: usize, machine: &str, network: &str) -> Facts {
             mac: None,
             kind: InterfaceKind::Interface,
             network_card: None,
+            device_number: None,
             subnet_id: network.into(),
             vpc_id: None,
             security_groups: None,
@@ -94,7 +95,7 @@ pub(crate) fn host_member(rank: usize, machine: &str, network: &str) -> Facts {
         }],
     };
     let host = HostFacts { memlock_bytes: Some(u64::MAX), efa_devices: 0, providers: Vec::new() };
-    Facts { site: Site::Host, member, host: Some(host), failure: None }
+    Facts { site: Site::Host, member, host: Some(host), failure: None, bound: None }
 }
 
 pub(crate) fn judge(values: &[Value], rules: &str, policy: &Policy) -> Report {

@@ -17,7 +17,7 @@ pub(crate) struct Case {
 }
 
 pub(crate) fn every_case() -> Vec<Case> {
-    [rules_of_groups(), interfaces(), places(), speed()].into_iter().flatten().collect()
+    [rules_of_groups(), interfaces(), places(), speed(), split(), tcp()].into_iter().flatten().collect()
 }
 
 fn case(name: &'static str, members: Vec<Value>, groups: &'static str) -> Case {
@@ -152,8 +152,7 @@ fn interfaces() -> Vec<Case> {
             two_with(&[("unknown", &["sg-1"]), ("unknown", &["sg-2"])]),
             "right-and-empty",
         )
-        .refused(&["no-shared-security-group"])
-        .warned(&["extra-group-without-self-rule"]),
+        .undetermined(&["interface-kind-unknown"]),
         case("no EFA interface", two_with(&[("interface", &["sg-1"])]), "right")
             .refused(&["no-efa-interface"]),
         case("no interface at all", last_changed(2, |it| it["interfaces"] = json!([])), "right")
@@ -182,6 +181,111 @@ fn interfaces() -> Vec<Case> {
         .undetermined(&["identity-unknown"]),
         case("no group on any interface", two_with(&[("efa", &[])]), "right")
             .refused(&["no-shared-security-group"]),
+    ]
+}
+
+/// AWS's recommended layout: the primary interface is plain and has a subnet and a group of its own.
+fn split_layout(primary: &str, groups: &[&str]) -> Vec<Value> {
+    (0..2)
+        .map(|rank| {
+            let mut interfaces = vec![interface(rank, 0, primary, "subnet-nodes", groups)];
+            interfaces.extend((1..4).map(|card| interface(rank, card, "efa-only", "subnet-1", &["sg-1"])));
+            member(rank, &interfaces)
+        })
+        .collect()
+}
+
+fn split() -> Vec<Case> {
+    let alike = |kind: &str| {
+        let mut members = uniform(2);
+        members.iter_mut().for_each(|it| it["instance_type"] = json!(kind));
+        members
+    };
+    let mixed = |one: &str, other: &str| {
+        let mut members = uniform(2);
+        members[0]["instance_type"] = json!(one);
+        members[1]["instance_type"] = json!(other);
+        members
+    };
+    let mutual = Policy::strict().allow_mutual_groups().requires_efa(true);
+    vec![
+        case(
+            "split groups, the primary interface plain",
+            split_layout("interface", &["sg-2"]),
+            "right-and-empty",
+        ),
+        case(
+            "split groups, the primary of unknown kind",
+            split_layout("unknown", &["sg-2"]),
+            "right-and-empty",
+        )
+        .undetermined(&["interface-kind-unknown"]),
+        case("split groups, the primary an EFA", split_layout("efa", &["sg-2"]), "right-and-empty")
+            .refused(&["different-subnet", "no-shared-security-group"])
+            .warned(&["extra-group-without-self-rule"]),
+        case(
+            "split groups, unknown kind, and the EFAs break a rule as well",
+            split_layout("unknown", &["sg-2"]),
+            "vpc-default",
+        )
+        .refused(&["different-subnet", "no-shared-security-group", "security-group-not-found"]),
+        case("groups that admit themselves and each other", one_group_each(), "admit-each-other")
+            .refused(&["groups-admit-each-other"]),
+        case("groups that admit each other, accepted", one_group_each(), "admit-each-other")
+            .policy(mutual.clone())
+            .warned(&["groups-admit-each-other"]),
+        case("groups that admit only each other, accepted", one_group_each(), "mutual")
+            .policy(mutual)
+            .refused(&["no-shared-security-group"])
+            .warned(&["extra-group-without-self-rule"]),
+        case("two P4d", alike("p4d.24xlarge"), "right"),
+        case("P4d and P5", mixed("p4d.24xlarge", "p5.48xlarge"), "right")
+            .refused(&["incompatible-instance-types"]),
+        case("P4d and P4de", mixed("p4d.24xlarge", "p4de.24xlarge"), "right")
+            .refused(&["incompatible-instance-types"]),
+        case("DL1 and P5, over tcp", mixed("dl1.24xlarge", "p5.48xlarge"), "right")
+            .policy(Policy::strict().uses_tcp(true))
+            .warned(&["mixed-instance-types"]),
+    ]
+}
+
+fn tcp() -> Vec<Case> {
+    let tcp = || Policy::strict().uses_tcp(true);
+    let one_each = |groups: [&str; 2]| {
+        (0..2).map(|rank| member(rank, &[interface(rank, 0, "efa", "subnet-1", &[groups[rank]])])).collect()
+    };
+    let primary = |groups: &[&str]| {
+        let mut members = split_layout("interface", groups);
+        for member in &mut members {
+            member["interfaces"][0]["device_number"] = json!(0);
+        }
+        members
+    };
+    let one_machine = || {
+        let mut members = uniform(2);
+        members.iter_mut().for_each(|it| it["instance_id"] = json!("i-0"));
+        members
+    };
+    vec![
+        case("tcp by the group itself", uniform(2), "right").policy(tcp()),
+        case("tcp by addresses", one_each(["sg-1", "sg-1"]), "tcp-by-address").policy(tcp()),
+        case("tcp by prefix list", one_each(["sg-4", "sg-4"]), "tcp-by-address").policy(tcp()),
+        case("0.0.0.0/0 is enough for tcp", uniform(2), "open-to-the-world").policy(tcp()),
+        case("tcp from other addresses", one_each(["sg-1", "sg-2"]), "tcp-by-address")
+            .policy(tcp())
+            .refused(&["tcp-ingress-blocked"]),
+        case("tcp on other ports", one_each(["sg-3", "sg-3"]), "tcp-by-address")
+            .policy(tcp())
+            .refused(&["tcp-ingress-blocked"]),
+        case("tcp out of a group without rules", primary(&["sg-2"]), "right-and-empty")
+            .policy(tcp())
+            .refused(&["tcp-ingress-blocked", "tcp-egress-blocked"]),
+        case("tcp on the primary interface, the EFAs in no good group", primary(&["sg-1"]), "right")
+            .policy(tcp()),
+        case("tcp, and a group that isn't in the file", one_each(["sg-gone", "sg-1"]), "right")
+            .policy(tcp())
+            .undetermined(&["security-group-not-found"]),
+        case("tcp on one machine", one_machine(), "ingress-only").policy(tcp()),
     ]
 }
 

@@ -137,3 +137,35 @@ fn rules_come_from_the_file_or_are_none_off_ec2_or_unknown() {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/admission/groups/right.json");
     assert_eq!(rules(&files, Some(&path)), groups("right"));
 }
+
+#[test]
+fn a_rank_gap_and_an_interface_on_two_instances_are_found() {
+    let mut gap = uniform(3);
+    gap.remove(1);
+    let report = judge(&gap, "right", &strict());
+    assert_eq!((report.exit_status(), report.findings()[0].code.name()), (3, "identity-unknown"), "{report}");
+    assert!(report.findings()[0].message.contains("nothing is known of rank 1"), "{report}");
+
+    let mut twice = uniform(2);
+    twice[1]["interfaces"][0]["interface_id"] = json!("eni-0-0");
+    let report = judge(&twice, "right", &strict());
+    assert_eq!(report.exit_status(), 3, "{report}");
+    assert!(report.findings()[0].message.contains("eni-0-0"), "{report}");
+    // Two ranks of one instance share its interfaces.
+    twice[1]["instance_id"] = json!("i-0");
+    assert_eq!(judge(&twice, "right", &strict()).exit_status(), 0);
+}
+
+#[test]
+fn control_characters_of_a_rules_file_do_not_reach_the_terminal() {
+    let mut rules = json!({"SecurityGroups": groups("vpc-default").groups().expect("rules")});
+    rules["SecurityGroups"][0]["IpPermissionsEgress"][0]["IpRanges"][0]["CidrIp"] =
+        json!("\u{1b}]0;0.0.0.0/0");
+    let rules = source::file::read_security_groups(file(&rules.to_string()).path()).expect("good rules");
+    let report = efa_admission::evaluate(&members(&uniform(2)), &rules, &strict());
+    assert!(report.findings()[0].message.contains('\u{1b}'), "the text is there: {report}");
+    assert!(
+        !report.to_table(false).contains('\u{1b}') && report.to_table(false).contains("\\u{1b}"),
+        "{report}"
+    );
+}

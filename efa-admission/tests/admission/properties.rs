@@ -53,6 +53,7 @@ fn any_member() -> impl Strategy<Value = Facts> {
         },
         host: None,
         failure: None,
+        bound: None,
     })
 }
 
@@ -82,6 +83,7 @@ fn any_interface() -> impl Strategy<Value = InterfaceFacts> {
         mac: None,
         kind,
         network_card: None,
+        device_number: None,
         subnet_id: subnet.into(),
         vpc_id: vpc.map(str::to_owned),
         security_groups: groups.map(|groups| groups.into_iter().map(str::to_owned).collect()),
@@ -315,6 +317,7 @@ fn admitted_job() -> impl Strategy<Value = (Vec<Facts>, Vec<GroupRules>)> {
                         },
                         host: None,
                         failure: None,
+                        bound: None,
                     }
                 })
                 .collect();

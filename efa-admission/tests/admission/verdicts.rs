@@ -86,7 +86,7 @@ fn the_report_as_json_is_what_the_command_promises() {
     let fix = "aws ec2 authorize-security-group-egress --group-id sg-1 \
                --ip-permissions 'IpProtocol=-1,UserIdGroupPairs=[{GroupId=sg-1}]'";
     let expected = format!(
-        "{{\"admitted\":false,\"policy\":\"same-zone\",\"site\":\"file\",\"members\":2,\"findings\":[{{\
+        "{{\"admitted\":false,\"policy\":\"same-zone\",\"provider\":\"efa\",\"site\":\"file\",\"members\":2,\"notes\":[],\"findings\":[{{\
          \"code\":\"missing-self-egress\",\"severity\":\"error\",\"members\":[\"rank 0 (i-0)\",\"rank 1 (i-1)\"],\
          \"security_groups\":[\"sg-1\"],\"message\":\"sg-1, the group that ranks 0-1 (i-0, i-1) share, does not let \
          out all traffic to itself; its rule for 0.0.0.0/0 does not count\",\"why\":\"EFA addresses are neither IPv4 \

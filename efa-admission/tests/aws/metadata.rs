@@ -59,13 +59,22 @@ fn answer(request: &Request, values: &HashMap<String, String>, tokens: &mut u64)
             if number.is_none_or(|number: u64| number == 0 || number > *tokens) {
                 return Reply::text(401, "no token");
             }
-            match values.get(&request.path) {
-                Some(value) => Reply::text(200, value.clone()),
+            match values.get(&request.path).cloned().or_else(|| listing(values, &request.path)) {
+                Some(value) => Reply::text(200, value),
                 None => Reply::text(404, "not found"),
             }
         }
         _ => Reply::text(405, "no such method"),
     }
+}
+
+/// What the service says of a folder: the names in it, folders with a slash behind.
+fn listing(values: &HashMap<String, String>, folder: &str) -> Option<String> {
+    let below = values.keys().filter_map(|path| path.strip_prefix(folder).filter(|_| folder.ends_with('/')));
+    let names: std::collections::BTreeSet<String> = below
+        .map(|rest| rest.split_once('/').map_or(rest.to_owned(), |(name, _)| format!("{name}/")))
+        .collect();
+    (!names.is_empty()).then(|| names.into_iter().collect::<Vec<_>>().join("\n"))
 }
 
 /// What the service of this member says, by path. Absent and null keys are absent there as well.
@@ -89,6 +98,7 @@ fn keys(member: &Value, values: &mut HashMap<String, String>) {
     let interfaces = member["interfaces"].as_array().expect("a list of interfaces");
     let macs = interfaces.iter().map(|it| format!("{}/", it["mac"].as_str().expect("a mac")));
     put("network/interfaces/macs/", &Value::String(macs.collect::<Vec<_>>().join("\n")));
+    put("mac", &interfaces.first().map_or(Value::Null, |it| it["mac"].clone()));
     for (number, interface) in interfaces.iter().enumerate() {
         let base = format!("network/interfaces/macs/{}", interface["mac"].as_str().expect("a mac"));
         let named = [

@@ -10,7 +10,7 @@ use std::io;
 use std::process::ExitCode;
 
 use efa_core::admission::source::{self, file};
-use efa_core::admission::{Facts, Policy, Report};
+use efa_core::admission::{Facts, Policy, Report, Site};
 use efa_core::bootstrap::{Job, Launcher};
 use efa_core::fabric::{Provider, ProviderChoice};
 use efa_core::{Error, this_member};
@@ -30,8 +30,8 @@ const EXIT_UNDETERMINED: u8 = 3;
 struct Diagnosis {
     #[serde(flatten)]
     report: Report,
-    /// What the ranks of a job would use.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    /// What the ranks of a job would use; the report names it as well.
+    #[serde(skip)]
     provider: Option<Provider>,
     /// The state of the hosts; absent where files describe the job.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -63,11 +63,31 @@ pub(crate) fn doctor(args: &DoctorArgs) -> Result<ExitCode, Failure> {
     }
 }
 
+/// Rules that nothing is judged by are a mistake: whoever gives them believes that they count.
+fn reject_unused_rules(args: &DoctorArgs, site: Site) -> Result<(), Failure> {
+    match &args.security_groups {
+        Some(path) if site == Site::Host => Err(Failure::from(Error::setting(
+            format!("cannot use --security-groups {}", path.display()),
+            "this host is not on EC2, where there are no security groups, so the file would count for nothing",
+            "leave the option out, or give the members of a job on EC2 with --members",
+        ))),
+        _ => Ok(()),
+    }
+}
+
 fn judge(args: &DoctorArgs, members: &[Facts]) -> Result<Report, Failure> {
+    if members.iter().all(|facts| facts.site == Site::Host) && !members.is_empty() {
+        reject_unused_rules(args, Site::Host)?;
+    }
     let lookup = source::look_up(members, args.security_groups.as_deref())
         .map_err(|error| Failure::new(error, EXIT_USAGE))?;
-    let efa = provider(args)? == ProviderChoice::Only(Provider::Efa);
-    Ok(lookup.evaluate(members, &policy(args)?.requires_efa(efa)))
+    let (choice, policy) = (provider(args)?, policy(args)?);
+    let policy = match choice {
+        ProviderChoice::Auto => policy,
+        ProviderChoice::Only(Provider::Efa) => policy.requires_efa(true),
+        ProviderChoice::Only(_) => policy.uses_tcp(true),
+    };
+    Ok(lookup.evaluate(members, &policy).with_provider(choice.to_string()))
 }
 
 /// The provider asked for: by option, else by the environment.

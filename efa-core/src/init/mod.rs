@@ -144,8 +144,11 @@ impl Init {
         };
         // The endpoint's card has a digest of the facts that were judged, hence of these.
         lookup.complete(members.iter_mut().map(|member| &mut member.facts));
-        let policy = self.policy.clone().requires_efa(provider == Provider::Efa);
-        Ok(lookup.evaluate(&facts, &policy))
+        let policy = match provider {
+            Provider::Efa => self.policy.clone().requires_efa(true),
+            Provider::Tcp | Provider::Sockets | Provider::Shm => self.policy.clone().uses_tcp(true),
+        };
+        Ok(lookup.evaluate(&facts, &policy).with_provider(provider.to_string()))
     }
 }
 

@@ -1,5 +1,6 @@
 //! Asking the metadata service: a session token first, then keys, with retries and within a deadline.
 
+use std::cell::Cell;
 use std::io;
 use std::time::{Duration, Instant};
 
@@ -30,6 +31,7 @@ pub(super) struct Client<'a> {
     agent: Agent,
     token: Option<String>,
     end: Instant,
+    requests: Cell<usize>,
 }
 
 /// An answer with a status that says something about the key.
@@ -49,7 +51,12 @@ impl<'a> Client<'a> {
             .http_status_as_error(false)
             .build()
             .new_agent();
-        Self { settings, agent, token: None, end: Instant::now() + settings.deadline }
+        Self { settings, agent, token: None, end: Instant::now() + settings.deadline, requests: Cell::new(0) }
+    }
+
+    /// How many requests were made so far.
+    pub(super) fn requests(&self) -> usize {
+        self.requests.get()
     }
 
     /// The value of a key that every instance has.
@@ -101,7 +108,12 @@ impl<'a> Client<'a> {
     /// Makes the request until there is an answer that repeating it wouldn't change.
     fn ask<B: Request>(&self, key: &str, request: impl Fn(&Agent) -> B) -> Result<Answer, MetadataFailure> {
         let mut pause = FIRST_PAUSE;
-        let mut last = MetadataFailure::TimedOut;
+        // Whoever answered the token's request is within reach.
+        let silence = match key {
+            TOKEN_PATH => MetadataFailure::TimedOut,
+            _ => MetadataFailure::Slow,
+        };
+        let mut last = silence.clone();
         let (mut attempts, mut silent) = (0, 0);
         while attempts < BUSY_ATTEMPTS && silent < SILENT_ATTEMPTS {
             if attempts > 0 {
@@ -113,6 +125,7 @@ impl<'a> Client<'a> {
             if limit.is_zero() {
                 break;
             }
+            self.requests.set(self.requests.get() + 1);
             match request(&self.agent).send_within(limit).and_then(read) {
                 Ok(answer) if answer.status == 429 || answer.status >= 500 => {
                     last = MetadataFailure::Status { key: key.into(), status: answer.status };
@@ -122,7 +135,10 @@ impl<'a> Client<'a> {
                     malformed @ MetadataFailure::Malformed(_) => return Err(malformed),
                     passing => {
                         silent += 1;
-                        last = passing;
+                        last = match passing {
+                            MetadataFailure::TimedOut => silence.clone(),
+                            other => other,
+                        };
                     }
                 },
             }

@@ -5,16 +5,18 @@
 //! the rules of security groups; those come from the EC2 API or from a file.
 
 mod client;
+mod interfaces;
+mod shared;
 
-use std::str::FromStr;
 use std::time::Duration;
 
 use super::host;
-use crate::facts::{Facts, InterfaceFacts, InterfaceKind, MemberFacts, PlacementFacts, Site};
+use crate::facts::{Facts, MemberFacts, PlacementFacts, Site};
 use crate::failure::MetadataFailure;
 use crate::settings::variable;
 use client::Client;
 use efa_error::{Error, Result};
+use interfaces::{interfaces, number, tell_kinds};
 
 /// Where the service answers, over IPv4 and over IPv6.
 const IPV4_ENDPOINT: &str = "http://169.254.169.254";
@@ -23,9 +25,6 @@ const IPV6_ENDPOINT: &str = "http://[fd00:ec2::254]";
 const ENDPOINT: &str = "AWS_EC2_METADATA_SERVICE_ENDPOINT";
 const MODE: &str = "AWS_EC2_METADATA_SERVICE_ENDPOINT_MODE";
 const DISABLED: &str = "AWS_EC2_METADATA_DISABLED";
-
-/// More interfaces than any instance has; keeps a wrong list from being followed for long.
-const MOST_INTERFACES: usize = 256;
 
 /// Where to ask for metadata, and how long.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -41,6 +40,9 @@ pub struct Metadata {
     /// How long all requests together may take. Default: 15 s, since many ranks of one instance may ask at the same
     /// time and are then slowed down.
     pub deadline: Duration,
+    /// Whether processes of one user on one host share what the first of them reads, for five seconds. Default: no;
+    /// [`from_env`](Self::from_env) sets it, since the ranks of a host start together.
+    pub shared: bool,
 }
 
 impl Metadata {
@@ -62,6 +64,7 @@ impl Metadata {
             disabled: false,
             attempt: Duration::from_secs(2),
             deadline: Duration::from_secs(15),
+            shared: false,
         })
     }
 
@@ -89,7 +92,7 @@ impl Metadata {
             }
         };
         let disabled = variable(DISABLED).is_some_and(|value| value.eq_ignore_ascii_case("true"));
-        Ok(Self { disabled, ..Self::at(&endpoint)? })
+        Ok(Self { disabled, shared: true, ..Self::at(&endpoint)? })
     }
 
     /// The facts of the member that this process is. Whatever keeps the service from telling them is part of the
@@ -100,8 +103,19 @@ impl Metadata {
     pub fn facts(&self, rank: usize) -> Result<Facts> {
         let host = Some(host::host_facts()?);
         let name = host::name();
-        let (member, failure) = match self.member(rank, name.clone()) {
-            Ok(member) => (member, None),
+        let devices = host.as_ref().map_or(0, |host| host.efa_devices);
+        let read = || {
+            let mut member = self.member(rank, name.clone())?;
+            tell_kinds(&mut member.interfaces, devices);
+            Ok(member)
+        };
+        let folder = if self.shared && !self.disabled { shared::folder() } else { None };
+        let outcome = match folder {
+            Some(folder) => shared::shared(&folder, &self.endpoint, self.deadline * 2, read),
+            None => read(),
+        };
+        let (member, failure) = match outcome {
+            Ok(member) => (MemberFacts { rank, host: name, ..member }, None),
             Err(failure) => {
                 let member = MemberFacts {
                     rank,
@@ -115,7 +129,7 @@ impl Metadata {
                 (member, Some(failure))
             }
         };
-        Ok(Facts { site: Site::Ec2, member, host, failure })
+        Ok(Facts { site: Site::Ec2, member, host, failure, bound: None })
     }
 
     fn member(&self, rank: usize, host: Option<String>) -> Result<MemberFacts, MetadataFailure> {
@@ -126,11 +140,17 @@ impl Metadata {
         let instance_id = client.required("instance-id")?;
         let instance_type = client.required("instance-type")?;
         let zone = client.required("placement/availability-zone-id")?;
-        let placement = PlacementFacts {
-            group: client.optional("placement/group-name")?,
-            strategy: None,
-            partition: number(&mut client, "placement/partition-number")?,
+        let keys = client.required("placement/")?;
+        let has = |name: &str| keys.lines().any(|key| key.trim() == name);
+        let group = match has("group-name") {
+            true => client.optional("placement/group-name")?,
+            false => None,
         };
+        let partition = match has("partition-number") {
+            true => number(&mut client, "placement/partition-number")?,
+            false => None,
+        };
+        let placement = PlacementFacts { group, strategy: None, partition };
         Ok(MemberFacts {
             rank,
             host,
@@ -147,54 +167,6 @@ impl Metadata {
 /// say that this is EC2, which is the stricter way.
 pub(super) fn is_named() -> bool {
     variable(ENDPOINT).is_some()
-}
-
-fn interfaces(client: &mut Client<'_>) -> Result<Vec<InterfaceFacts>, MetadataFailure> {
-    const LIST: &str = "network/interfaces/macs/";
-    let macs = client.required(LIST)?;
-    let macs: Vec<&str> = macs.lines().map(|line| line.trim().trim_end_matches('/')).collect();
-    let is_mac =
-        |mac: &&str| !mac.is_empty() && mac.bytes().all(|byte| byte.is_ascii_hexdigit() || byte == b':');
-    if macs.len() > MOST_INTERFACES || !macs.iter().all(is_mac) {
-        return Err(MetadataFailure::Malformed(LIST.into()));
-    }
-    macs.into_iter().map(|mac| interface(client, mac)).collect()
-}
-
-fn interface(client: &mut Client<'_>, mac: &str) -> Result<InterfaceFacts, MetadataFailure> {
-    let key = |name: &str| format!("network/interfaces/macs/{mac}/{name}");
-    // The service has used both names; an interface without either is on the only card there is.
-    let card = match number(client, &key("network-card"))? {
-        None => number(client, &key("network-card-index"))?,
-        card => card,
-    };
-    Ok(InterfaceFacts {
-        interface_id: Some(client.required(&key("interface-id"))?),
-        mac: Some(mac.to_owned()),
-        kind: InterfaceKind::Unknown,
-        network_card: Some(card.unwrap_or(0)),
-        subnet_id: client.required(&key("subnet-id"))?,
-        vpc_id: Some(client.required(&key("vpc-id"))?),
-        security_groups: Some(list(&client.required(&key("security-group-ids"))?)),
-        // An efa-only interface has no address.
-        ipv4: addresses(client, &key("local-ipv4s"))?,
-        ipv6: addresses(client, &key("ipv6s"))?,
-    })
-}
-
-fn list(text: &str) -> Vec<String> {
-    text.lines().map(|line| line.trim().to_owned()).filter(|line| !line.is_empty()).collect()
-}
-
-fn number(client: &mut Client<'_>, key: &str) -> Result<Option<u32>, MetadataFailure> {
-    let text = client.optional(key)?;
-    text.map(|text| text.parse().map_err(|_| MetadataFailure::Malformed(key.into()))).transpose()
-}
-
-fn addresses<T: FromStr>(client: &mut Client<'_>, key: &str) -> Result<Vec<T>, MetadataFailure> {
-    let text = client.optional(key)?.unwrap_or_default();
-    let parsed: Result<Vec<T>, _> = list(&text).iter().map(|address| address.parse()).collect();
-    parsed.map_err(|_| MetadataFailure::Malformed(key.into()))
 }
 
 #[cfg(test)]
