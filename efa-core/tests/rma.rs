@@ -218,11 +218,6 @@ fn what_lies_outside_of_a_region_or_its_rights_is_refused_before_anything_is_sen
 #[test]
 fn an_access_to_a_closed_region_is_an_error_that_names_its_owner_and_nobody_hangs() {
     for write in [true, false] {
-        if !write && provider() == Provider::Shm {
-            // libfabric's shm drops such a read without an answer, and an endpoint can't tell it from one that its
-            // peer will still answer: it ends the process rather than risk freed memory (see endpoint/closing.rs).
-            continue;
-        }
         let over = AtomicBool::new(false);
         // Where the provider never answers, the deadline of the operation ends it.
         ranks_with(2, config().timeout(Duration::from_secs(3)), |endpoint, _| {

@@ -7,3 +7,4 @@
 mod common;
 mod memory;
 mod program;
+mod shm;
