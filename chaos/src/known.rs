@@ -1,0 +1,96 @@
+//! Defects that are known and not mended yet: combinations that a run leaves out, or whose violations don't fail it.
+
+use crate::plan::{Carrier, Fault, Phase, Plan};
+use crate::verdict::Violation;
+
+/// A combination, with its defect; `None` stands for any.
+struct Known {
+    carrier: Option<Carrier>,
+    phase: Option<Phase>,
+    fault: Option<Fault>,
+    /// What is tolerated; without it the combination is left out, because it ends in a hang or a crash.
+    tolerated: Option<Violation>,
+    defect: &'static str,
+}
+
+/// Shortens the list.
+const ANY: Known = Known { carrier: None, phase: None, fault: None, tolerated: None, defect: "" };
+
+/// The list; empty when everything is mended.
+const KNOWN: &[Known] = &[
+    Known {
+        carrier: Some(Carrier::Shm),
+        tolerated: Some(Violation::Leftover),
+        defect: "an endpoint's file stays in /dev/shm when its process ends without closing",
+        ..ANY
+    },
+    Known {
+        carrier: Some(Carrier::ShmWithoutCma),
+        tolerated: Some(Violation::Leftover),
+        defect: "an endpoint's file stays in /dev/shm when its process ends without closing",
+        ..ANY
+    },
+    Known {
+        carrier: Some(Carrier::Efa),
+        fault: Some(Fault::KillAndTerminate),
+        tolerated: Some(Violation::Leftover),
+        defect: "the emulated device's folder stays when all ranks end by signals",
+        ..ANY
+    },
+    Known {
+        carrier: Some(Carrier::Shm),
+        fault: Some(Fault::ShortReceive),
+        defect: "the provider spins when a message is longer than its buffer",
+        ..ANY
+    },
+    Known {
+        carrier: Some(Carrier::ShmWithoutCma),
+        fault: Some(Fault::ShortReceive),
+        defect: "the provider crashes when a message is longer than its buffer",
+        ..ANY
+    },
+    Known {
+        carrier: Some(Carrier::Efa),
+        fault: Some(Fault::ShortReceive),
+        defect: "the provider crashes when a long message is longer than its buffer",
+        ..ANY
+    },
+    Known {
+        carrier: Some(Carrier::Efa),
+        fault: Some(Fault::ClosedRegion),
+        defect: "the provider crashes when a write comes for a closed region",
+        ..ANY
+    },
+    Known {
+        carrier: Some(Carrier::Tcp),
+        fault: Some(Fault::ControlReset),
+        tolerated: Some(Violation::Wrong),
+        defect: "a message overtakes one that was given up by its sender",
+        ..ANY
+    },
+    Known {
+        carrier: Some(Carrier::Tcp),
+        fault: Some(Fault::DataReset),
+        tolerated: Some(Violation::Wrong),
+        defect: "messages are lost in silence when a data connection breaks",
+        ..ANY
+    },
+];
+
+/// Returns the defect because of which a round is left out.
+pub(crate) fn left_out(plan: &Plan) -> Option<&'static str> {
+    matching(plan).find(|known| known.tolerated.is_none()).map(|known| known.defect)
+}
+
+/// Returns the defect because of which a violation does not fail the run.
+pub(crate) fn tolerated(plan: &Plan, violation: Violation) -> Option<&'static str> {
+    matching(plan).find(|known| known.tolerated == Some(violation)).map(|known| known.defect)
+}
+
+fn matching(plan: &Plan) -> impl Iterator<Item = &'static Known> {
+    KNOWN.iter().filter(|known| {
+        known.carrier.is_none_or(|carrier| carrier == plan.carrier)
+            && known.phase.is_none_or(|phase| phase == plan.phase)
+            && known.fault.is_none_or(|fault| fault == plan.fault)
+    })
+}
