@@ -5,6 +5,7 @@
 
 #[path = "../common/mod.rs"]
 mod common;
+mod descriptors;
 mod memory;
 mod program;
 mod shm;

@@ -1,0 +1,74 @@
+//! A program that runs out of file descriptors.
+
+use std::process::Command;
+
+use efa_core::Endpoint;
+
+use super::common::{admission, config, provider};
+
+/// Names the process that a test starts to run out of descriptors in, apart from the other tests.
+const CHILD: &str = "EFA_TEST_OUT_OF_DESCRIPTORS";
+
+/// Input, output and errors.
+const STANDARD: u64 = 3;
+
+fn open_descriptors() -> Vec<String> {
+    let mut open: Vec<_> = std::fs::read_dir("/proc/self/fd")
+        .unwrap()
+        .map(|entry| entry.unwrap())
+        // Not the one that this very list is read through.
+        .filter_map(|entry| {
+            Some(format!("{:?} {:?}", entry.file_name(), std::fs::read_link(entry.path()).ok()?))
+        })
+        .filter(|open| !open.contains("/fd"))
+        .collect();
+    open.sort();
+    open
+}
+
+/// Allows descriptors below `limit` from now on.
+fn allow(limit: u64) {
+    let mut now = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
+    // SAFETY: the structure is ours.
+    unsafe {
+        assert_eq!(libc::getrlimit(libc::RLIMIT_NOFILE, &mut now), 0);
+        now.rlim_cur = limit.min(now.rlim_max);
+        assert_eq!(libc::setrlimit(libc::RLIMIT_NOFILE, &now), 0);
+    }
+}
+
+#[test]
+fn an_endpoint_that_cannot_be_opened_leaves_nothing_open() {
+    if std::env::var_os(CHILD).is_some() {
+        return run_out_of_descriptors();
+    }
+    let name = "descriptors::an_endpoint_that_cannot_be_opened_leaves_nothing_open";
+    let output = Command::new(std::env::current_exe().unwrap())
+        .args([name, "--exact", "--nocapture", "--test-threads=1"])
+        .env(CHILD, "1")
+        .output()
+        .unwrap();
+    let text = String::from_utf8_lossy(&output.stdout) + String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success() && text.contains("1 passed"), "{text}");
+}
+
+fn run_out_of_descriptors() {
+    let admission = admission(1);
+    // What libfabric opens once and keeps is open by then.
+    drop(Endpoint::alone(&admission, config()).unwrap());
+    let before = open_descriptors();
+    let mut failures = 0;
+    for more in 0u64.. {
+        allow(STANDARD + more);
+        let opened = Endpoint::alone(&admission, config());
+        allow(u64::MAX);
+        match opened {
+            Ok(_) => break,
+            Err(error) => println!("with {more} descriptors: {error}"),
+        }
+        assert_eq!(open_descriptors(), before, "after a failure with {more} descriptors");
+        failures += 1;
+        assert!(more < 100, "{} never opens", provider());
+    }
+    assert!(failures > 0, "{} needs no descriptors", provider());
+}
