@@ -15,12 +15,12 @@ use super::clock::Clock;
 use super::config::EndpointConfig;
 use super::core::Core;
 use super::lock::{Guard, Lock};
-use super::slot::{About, Kind, Operands, Outcome, SlotId};
+use super::slot::{About, CallMemory, Kind, Operands, Outcome, SlotId};
 use crate::bootstrap::Liveness;
-use crate::error::{Error, Peer, Result};
+use crate::error::{Code, Error, Peer, Result};
 use crate::fabric::{Limits, Owner};
 use crate::ffi::{AccessFlags, Domain, Registered, Segment};
-use crate::memory::Registrar;
+use crate::memory::{self, Registrar};
 
 /// Everything about an endpoint that more than one thread uses.
 pub(crate) struct Shared {
@@ -202,14 +202,45 @@ impl Shared {
                 segment.start = core.slots.operands(id).cast();
                 len = 1;
             }
-            let key = self.next_key.fetch_add(1, Ordering::Relaxed);
             // SAFETY: the caller keeps the memory until the outcome is there, and the slot ends the registration
             // when it is released, which is after that.
-            let registered = unsafe { self.domain.register(segment.start, len, access, key)? };
-            segment.descriptor = registered.descriptor();
+            let registered = unsafe { self.register_or_copy(segment, len, access)? };
+            segment.descriptor = registered.registered.descriptor();
             core.slots.get(id).special().registered.push(registered);
         }
         Ok(())
+    }
+
+    /// Registers a segment, or a copy of it where the device can't reach the memory itself.
+    ///
+    /// A device that may write to whatever is registered refuses memory that the program can only read, such as a mapped
+    /// file or a constant: efa registers all memory so, whatever it was asked for (`efa_mr_reg_impl`).
+    ///
+    /// # Safety
+    /// The memory stays allocated until the registration has ended.
+    unsafe fn register_or_copy(
+        &self,
+        segment: &mut Segment,
+        len: usize,
+        access: AccessFlags,
+    ) -> Result<CallMemory> {
+        let key = self.next_key.fetch_add(1, Ordering::Relaxed);
+        // SAFETY: passed on to the caller.
+        let refused = match unsafe { self.domain.register(segment.start, len, access, key) } {
+            Ok(registered) => return Ok(CallMemory { registered, copy: None }),
+            Err(error) => error,
+        };
+        let is_read_only = matches!(refused, Error::Fabric { code: Code(libc::EFAULT), .. });
+        if !is_read_only || access != AccessFlags::LOCAL_READ {
+            return Err(refused);
+        }
+        // SAFETY: the caller vouches for the memory, and the device would only have read it.
+        let Some(mut copy) = (unsafe { memory::copy_of(segment.start, len) }) else { return Err(refused) };
+        let key = self.next_key.fetch_add(1, Ordering::Relaxed);
+        // SAFETY: the copy is dropped after its registration.
+        let registered = unsafe { self.domain.register(copy.as_mut_ptr(), len, access, key)? };
+        segment.start = copy.as_mut_ptr();
+        Ok(CallMemory { registered, copy: Some(copy) })
     }
 
     /// Wakes the progress thread, if it is there yet.

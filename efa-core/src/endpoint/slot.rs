@@ -155,6 +155,15 @@ pub(crate) enum Stage {
     Over(Outcome),
 }
 
+/// Memory that is registered for one operation.
+pub(crate) struct CallMemory {
+    // Declared, and so dropped, before the memory it covers.
+    pub registered: Registered,
+    /// What is registered in place of the program's memory, if it is not that.
+    #[expect(dead_code, reason = "kept for as long as the device may read it")]
+    pub copy: Option<Vec<u8>>,
+}
+
 /// What we remember of an operation.
 pub(crate) struct Record {
     pub stage: Stage,
@@ -171,7 +180,7 @@ pub(crate) struct Record {
     /// A waiting task or thread; or, once nobody holds a handle any more, the buffer.
     pub notice: Notice,
     /// Registrations made for this one operation.
-    pub registered: Vec<Registered>,
+    pub registered: Vec<CallMemory>,
     /// For a group: how many operations it waits for, and one more until it is sealed.
     pub members: usize,
     /// The immediate to count as arrived here when the operation is done: of a write to oneself.

@@ -25,6 +25,21 @@ pub(super) unsafe fn from_shared(shared: *const u8, own: *mut u8, len: usize) {
     for_each_piece(shared, len, byte, word);
 }
 
+/// Copies `len` bytes of memory that somebody else may be writing to new memory. None if there is not so much.
+///
+/// # Safety
+/// As [`from_shared`].
+pub(crate) unsafe fn copy_of(shared: *const u8, len: usize) -> Option<Vec<u8>> {
+    let mut copy = Vec::new();
+    copy.try_reserve_exact(len).ok()?;
+    // SAFETY: there is room for so many bytes, and they are initialised then; the caller vouches for the rest.
+    unsafe {
+        from_shared(shared, copy.as_mut_ptr(), len);
+        copy.set_len(len);
+    }
+    Some(copy)
+}
+
 /// Copies `len` bytes from memory of our own to shared memory.
 ///
 /// # Safety

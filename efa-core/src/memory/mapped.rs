@@ -16,6 +16,9 @@ use crate::error::{Error, Result};
 /// Somebody else may change the file at any time, so there is no way to a `&[u8]` here: the device reads the bytes,
 /// or they are copied out. A file that is cut short while mapped kills the process that touches the missing part,
 /// with SIGBUS; replace files by renaming, as tools that write checkpoints do.
+///
+/// Over tcp and shared memory the bytes go out of the system's cache of the file. An EFA can't be given memory that is only
+/// readable, so there each operation copies its part first: keep parts to some megabytes.
 #[derive(Clone)]
 pub struct MappedFile {
     map: Arc<MmapRaw>,

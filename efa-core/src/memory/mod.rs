@@ -13,6 +13,7 @@ mod registered;
 mod remote;
 
 pub use buf::{Buf, BufMut};
+pub(crate) use copy::copy_of;
 pub(crate) use held::Held;
 pub use mapped::{MappedFile, MappedSlice};
 pub use pool::{BufferPool, PooledBuf};

@@ -13,6 +13,11 @@ use crate::error::{Error, Result};
 use crate::ffi::AccessFlags;
 
 /// What the other ranks may do with a region.
+///
+/// The rank that reads or writes checks this before it asks its device, and tcp and shared memory check it once more at
+/// the region's owner. libfabric's efa provider registers all memory for remote reads, and for remote writes where the
+/// device can: there nothing but the checks of this library keeps a rank that knows the region's key from doing the other.
+/// The same goes for memory that is only registered, not exposed, whose key nobody is told.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Access {
     /// Remote reads.

@@ -7,7 +7,7 @@ use efa_core::memory::{Access, Pages, RemoteRegion};
 use efa_core::{Endpoint, Error, Result};
 use std::sync::Arc;
 
-use super::common::{admit, config, endpoints, meet, members, pattern, provider, ranks};
+use super::common::{admit, config, endpoints, learn, meet, members, pattern, provider, ranks, tell};
 
 /// Plain data with an alignment that ordinary pages don't have.
 #[repr(C, align(8192))]
@@ -165,5 +165,36 @@ fn memory_registered_by_another_endpoint_serves_this_one_too() {
             }
             meet(&endpoint);
         }
+    });
+}
+
+#[test]
+fn memory_that_can_only_be_read_is_sent_and_written_all_the_same() {
+    const LEN: usize = 300_000;
+    // In pages of the program's file that nobody may write: a device that would like to must be given a copy.
+    static CONSTANT: [u8; LEN] = [7; LEN];
+    ranks(2, |endpoint| {
+        if endpoint.rank() == 0 {
+            endpoint.send_blocking(1, 1u32, &CONSTANT).unwrap();
+            let (result, same) = endpoint.send(1, 2u32, &CONSTANT[..]).wait();
+            result.unwrap();
+            assert!(std::ptr::eq(same, &CONSTANT[..]));
+            drop(endpoint.send(1, 3u32, &CONSTANT[1..]));
+            let region = learn(&endpoint, 1);
+            endpoint.write_blocking(&region, 0, &CONSTANT).unwrap();
+        } else {
+            let mut got = vec![0u8; LEN];
+            for tag in 1..4u32 {
+                got.fill(0);
+                let bytes = endpoint.recv_blocking(0, tag, &mut got).unwrap().bytes;
+                assert!(bytes >= LEN - 1 && got[..bytes].iter().all(|&byte| byte == 7));
+            }
+            let region = endpoint.allocate::<u8>(LEN).unwrap().expose(Access::Write).unwrap();
+            tell(&endpoint, &region);
+            meet(&endpoint);
+            assert!(region.to_vec() == CONSTANT);
+            return;
+        }
+        meet(&endpoint);
     });
 }
