@@ -41,6 +41,8 @@ pub(crate) struct Core {
     waiting: Vec<u32>,
     /// To be delivered by whoever holds the lock, after releasing it.
     pub notices: Vec<Notice>,
+    /// Fabric addresses of peers whose connection the provider reported as lost, until somebody takes them.
+    lost_peers: Vec<u64>,
     /// The provider may still hold a receive that failed: see `quiesce`.
     spoiled: bool,
     /// Why the endpoint was closed, if it was.
@@ -77,6 +79,7 @@ impl Core {
             retired: Vec::new(),
             waiting: vec![0; ranks],
             notices: Vec::new(),
+            lost_peers: Vec::new(),
             spoiled: false,
             closed: None,
             led: false,
@@ -316,6 +319,9 @@ impl Core {
 
     #[cold]
     fn fail(&mut self, error: CompletionError) {
+        if error.context.is_null() && error.code == Code(libc::ECONNRESET) {
+            return self.lost_peers.push(error.data);
+        }
         if error.context.is_null() {
             log::warn!("an operation that nobody waits for failed: {}", error.text);
             return;
@@ -336,7 +342,8 @@ impl Core {
     #[cold]
     fn refuse(&mut self, id: SlotId, code: Code) {
         let context = std::ptr::null_mut();
-        let error = CompletionError { context, code, provider_code: 0, text: crate::ffi::describe(code) };
+        let error =
+            CompletionError { context, code, provider_code: 0, data: 0, text: crate::ffi::describe(code) };
         self.finish(id, Outcome::Failed(Box::new(error)));
     }
 
@@ -595,6 +602,11 @@ impl Core {
     /// Whether the device has nothing of ours to send, read or write.
     pub(crate) fn is_drained(&self) -> bool {
         self.in_flight[Lane::Out as usize] == 0 && self.deferred[Lane::Out as usize].is_empty()
+    }
+
+    /// Returns the fabric addresses of peers whose connection was lost since the last call.
+    pub(super) fn take_lost_peers(&mut self) -> Vec<u64> {
+        std::mem::take(&mut self.lost_peers)
     }
 
     pub(crate) fn is_open(&self) -> bool {

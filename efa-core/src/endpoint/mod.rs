@@ -9,6 +9,7 @@ mod card;
 mod clock;
 mod closing;
 mod config;
+mod connections;
 pub(crate) mod core;
 mod failure;
 mod fence;

@@ -7,6 +7,7 @@ use std::thread::{self, JoinHandle};
 
 use super::card::{self, AddressCard};
 use super::config::EndpointConfig;
+use super::connections;
 use super::core::Core;
 use super::progress;
 use super::shared::Shared;
@@ -57,7 +58,10 @@ impl Unconnected {
     pub fn protocol(&self) -> String {
         let info = self.domain.info();
         let (protocol, version) = info.protocol();
-        format!("{} {} (protocol {protocol}.{version})", info.provider(), info.provider_version())
+        // Patches change what goes over the wire, so that patched and unpatched libraries don't understand one another.
+        let patched = connections::IS_PATCHED && self.config.provider == Provider::Tcp;
+        let patched = if patched { ", with proofs of membership" } else { "" };
+        format!("{} {} (protocol {protocol}.{version}{patched})", info.provider(), info.provider_version())
     }
 
     /// Tells the endpoint who its peers are, by rank, itself included, and makes it ready for traffic. `me` is the rank
@@ -81,6 +85,11 @@ impl Unconnected {
         if cards.len() > MAX_RANKS {
             let why = format!("{} ranks are too many; at most {MAX_RANKS} work", cards.len());
             return Err(Error::misuse(what, why, "use fewer ranks"));
+        }
+        if let (true, Provider::Tcp, Some(secret)) =
+            (connections::IS_PATCHED, self.config.provider, &self.config.secret)
+        {
+            self.handle.set_proofs(&connections::proofs(secret, me, cards.len()))?;
         }
         let mut addresses = Vec::with_capacity(cards.len());
         for AddressCard { peer, address, .. } in &cards {

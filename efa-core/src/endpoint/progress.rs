@@ -9,6 +9,7 @@ use std::thread;
 use std::time::Duration;
 
 use super::clock::Clock;
+use super::connections::Connections;
 use super::core::Core;
 use super::shared::{Deadline, Shared};
 use super::slot::{Ending, Kind};
@@ -104,6 +105,7 @@ struct Watch {
     /// Since when each rank is known to be gone: its last messages get some time to arrive.
     gone: Vec<(usize, u32, bool)>,
     aborted: bool,
+    connections: Connections,
 }
 
 impl Watch {
@@ -125,6 +127,9 @@ impl Watch {
         }
         // What has arrived already counts, whoever is gone by now.
         core.poll();
+        if let Some(why) = self.connections.look(shared, core, now) {
+            return shared.close_by_force(core, why);
+        }
         let limit = Clock::ticks(shared.config.timeout);
         for id in core.slots.under_way() {
             let record = core.slots.get(id);

@@ -75,6 +75,8 @@ pub(crate) struct CompletionError {
     pub code: Code,
     /// The provider's own number; meaningless on some.
     pub provider_code: i32,
+    /// What the provider tells beside: with a null context on tcp, the fabric address of a peer that was lost.
+    pub data: u64,
     /// The provider's words for it.
     pub text: String,
 }
@@ -115,6 +117,7 @@ impl CompletionQueue {
             context: entry.op_context,
             code: Code(entry.err.saturating_abs()),
             provider_code: entry.prov_errno,
+            data: entry.data,
             text,
         })
     }

@@ -355,6 +355,19 @@ impl EndpointHandle {
         Ok(endpoint)
     }
 
+    /// Gives the vendored tcp provider what its peers and itself prove their membership with when they connect, by
+    /// fabric address; it refuses connections without. To be called before the first peer is known.
+    pub(crate) fn set_proofs(&self, proofs: &[u8]) -> Result<()> {
+        /// `XNET_OPT_PROOFS` in `tcp-connection-secret.patch`.
+        const PROOFS: i32 = (0x7cb << 16) | 0x100;
+        // SAFETY: the endpoint is open, and the value is copied.
+        let returned = unsafe {
+            let (level, start) = (sys::FI_OPT_ENDPOINT as i32, proofs.as_ptr().cast());
+            sys::fi_setopt(self.fid(), level, PROOFS, start, proofs.len())
+        };
+        check("fi_setopt", returned, "cannot protect the endpoint's connections", ASK_INFO)
+    }
+
     /// The endpoint's own address, to be told to the peers.
     pub(crate) fn address(&self) -> Result<Vec<u8>> {
         let mut address = vec![0u8; 512];

@@ -48,6 +48,11 @@ impl std::fmt::Display for Version {
     }
 }
 
+/// Returns `true` if the libfabric in use was built with the patch of this name.
+pub(crate) const fn has_patch(name: &str) -> bool {
+    efa_sys::has_patch(name)
+}
+
 /// Where the library that this program was built with came from, and the folder it is in.
 pub(crate) fn origin() -> (&'static str, &'static str) {
     (efa_sys::ORIGIN, efa_sys::LIBRARY_DIR)

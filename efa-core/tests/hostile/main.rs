@@ -9,3 +9,7 @@ mod descriptors;
 mod memory;
 mod program;
 mod shm;
+mod tcp_headers;
+mod tcp_loss;
+mod tcp_strangers;
+mod tcp_wire;

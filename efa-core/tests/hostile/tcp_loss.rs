@@ -1,0 +1,258 @@
+//! Connections of the tcp provider that break: what was on its way is lost, and nobody goes on as if it were not.
+
+use std::io::Write;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use efa_core::bootstrap::Liveness;
+use efa_core::fabric::Provider;
+use efa_core::memory::Access;
+use efa_core::{Endpoint, Error, Source, TagMatch};
+
+use super::common::{config, endpoints, learn, meet, pattern, provider, ranks, tell, until};
+use super::tcp_wire::{Header, LIMIT, TAGGED, connections_at, handshake, in_time, port_of, reset};
+
+/// Whether these tests apply: on the tcp provider, in a build with its patches.
+fn applies() -> bool {
+    provider() == Provider::Tcp && efa_core::fabric::library().origin == "vendored"
+}
+
+/// Breaks all connections between the endpoints' ports, from outside.
+fn break_connections(ports: &[u16]) {
+    ports.iter().flat_map(|&port| connections_at(port)).for_each(reset);
+}
+
+fn names_both(error: &Error) -> bool {
+    let text = error.to_string();
+    text.contains("rank 0") && text.contains("rank 1")
+}
+
+#[test]
+fn a_connection_that_breaks_ends_both_ends_and_loses_nothing_in_silence() {
+    if !applies() {
+        return;
+    }
+    in_time("a job whose connection broke", || {
+        const COUNT: u64 = 200_000;
+        let (mut open, liveness) = endpoints(2, config().timeout(Duration::from_secs(60)));
+        let ports = [port_of(&open[0], 0), port_of(&open[0], 1)];
+        let (receiver, sender) = (open.pop().unwrap(), open.pop().unwrap());
+        let begun = Instant::now();
+        std::thread::scope(|scope| {
+            let sending = scope.spawn(|| {
+                let sent = (0..COUNT).try_for_each(|number| sender.send_blocking(1, 1u32, &[number]));
+                // Those of the last that were taken before may be lost: the endpoint says so.
+                until("the sender's endpoint is closed", || !sender.is_open());
+                (sent, sender.send_blocking(1, 1u32, &[0u64]).unwrap_err())
+            });
+            let receiving = scope.spawn(|| {
+                for due in 0..COUNT {
+                    let mut got = [0u64];
+                    if let Err(error) = receiver.recv_blocking(0, 1u32, &mut got) {
+                        return (due, error);
+                    }
+                    assert_eq!(got[0], due, "a message came in place of another");
+                    if due == 1000 {
+                        break_connections(&ports);
+                    }
+                }
+                panic!("nothing was lost");
+            });
+            let (due, error) = receiving.join().unwrap();
+            assert!(due >= 1000 && names_both(&error), "{due}: {error}");
+            let (_, after) = sending.join().unwrap();
+            assert!(names_both(&after), "{after}");
+            assert!(begun.elapsed() < LIMIT);
+        });
+        let (peer, why) = liveness.first_dead().unwrap();
+        assert!(why.contains("rank 0") && why.contains("rank 1"), "{peer}: {why}");
+    });
+}
+
+#[test]
+fn a_receive_from_any_rank_learns_of_a_broken_connection() {
+    if !applies() {
+        return;
+    }
+    in_time("a receive from any rank", || {
+        let (ranks, _) = endpoints(3, config());
+        let ports: Vec<_> = (0..2).map(|rank| port_of(&ranks[0], rank)).collect();
+        ranks[1].send_blocking(0, 1u32, &[1u8]).unwrap();
+        ranks[0].recv_blocking(1, 1u32, &mut [0u8]).unwrap();
+        let anything = ranks[0].recv(Source::Any, TagMatch::ANY, vec![0u8; 8]);
+        break_connections(&ports);
+        let error = anything.wait().0.unwrap_err();
+        assert!(names_both(&error), "{error}");
+        assert!(!ranks[0].is_open());
+    });
+}
+
+#[test]
+fn a_refused_write_or_read_fails_alone() {
+    if !applies() {
+        return;
+    }
+    ranks(2, |endpoint| {
+        const LARGE: usize = 1 << 20;
+        if endpoint.rank() == 0 {
+            let closed = learn(&endpoint, 1);
+            let open = learn(&endpoint, 1);
+            meet(&endpoint);
+            for len in [8, LARGE] {
+                let before = endpoint.send(1, 1u32, pattern(LARGE, len));
+                let write = endpoint.write(&closed, 0, pattern(len, 1));
+                let read = endpoint.read(&closed, 0, vec![7u8; len]);
+                let after = endpoint.send(1, 2u32, pattern(LARGE, len + 1));
+                let other = endpoint.write(&open, 0, pattern(len, 2));
+                for error in [write.wait().0.unwrap_err(), read.wait().0.unwrap_err()] {
+                    assert!(matches!(error, Error::Operation { .. }), "{error:?}");
+                    assert!(error.to_string().contains("rank 1"), "{error}");
+                }
+                before.wait().0.unwrap();
+                after.wait().0.unwrap();
+                other.wait().0.unwrap();
+                let mut got = vec![0u8; len];
+                endpoint.read_blocking(&open, 0, &mut got).unwrap();
+                assert!(got == pattern(len, 2));
+            }
+            // An immediate of a refused write does not count.
+            let (result, _) = endpoint.write_immediate(&closed, 0, vec![1u8; 8], 5).wait();
+            assert!(matches!(result, Err(Error::Operation { .. })), "{result:?}");
+            meet(&endpoint);
+        } else {
+            let closed = endpoint.allocate::<u8>(LARGE).unwrap().expose(Access::ReadWrite).unwrap();
+            let open = endpoint.allocate::<u8>(LARGE).unwrap().expose(Access::ReadWrite).unwrap();
+            tell(&endpoint, &closed);
+            tell(&endpoint, &open);
+            closed.close();
+            meet(&endpoint);
+            for len in [8, LARGE] {
+                let mut got = vec![0u8; LARGE];
+                for (tag, seed) in [(1u32, len), (2, len + 1)] {
+                    endpoint.recv_blocking(0, tag, &mut got).unwrap();
+                    assert!(got == pattern(LARGE, seed));
+                }
+            }
+            meet(&endpoint);
+            let immediate = endpoint.immediates(5, 1);
+            assert!(!immediate.is_done());
+        }
+    });
+}
+
+#[test]
+fn an_unexpected_message_that_breaks_off_is_freed_once() {
+    if !applies() {
+        return;
+    }
+    in_time("messages that break off", || {
+        const LEN: u64 = 1 << 20;
+        let (ranks, _) = endpoints(2, config());
+        // Rank 1 has not connected yet, so that whoever says to be rank 1 is believed.
+        let mut stream = handshake(port_of(&ranks[0], 0), port_of(&ranks[0], 1), &[]).unwrap();
+        stream.write_all(&Header::new(TAGGED, &[1 << 40 | 1], 4).bytes()).unwrap();
+        stream.write_all(b"all.").unwrap();
+        stream.write_all(&Header::new(TAGGED, &[1 << 40 | 2], LEN).bytes()).unwrap();
+        stream.write_all(&vec![7; LEN as usize / 2]).unwrap();
+        std::thread::sleep(Duration::from_millis(200));
+        drop(stream);
+        std::thread::sleep(Duration::from_millis(100));
+        // What came whole can be received; what did not never is.
+        let half = ranks[0].recv(1, 2u32, vec![0u8; LEN as usize]);
+        let mut whole = [0u8; 4];
+        ranks[0].recv_blocking(1, 1u32, &mut whole).unwrap();
+        assert_eq!(&whole, b"all.");
+        let (result, buffer) = half.wait();
+        result.unwrap_err();
+        assert!(buffer.iter().all(|&byte| byte == 0));
+        drop(ranks);
+    });
+}
+
+#[test]
+fn closing_an_endpoint_loses_nothing_and_is_no_broken_connection() {
+    if !applies() {
+        return;
+    }
+    in_time("an endpoint that closes", || {
+        let (mut open, liveness) = endpoints(2, config());
+        let (receiver, sender) = (open.pop().unwrap(), open.pop().unwrap());
+        // More than the system takes: the rest waits in the provider, which has copied it.
+        const COUNT: u64 = 100_000;
+        std::thread::scope(|scope| {
+            scope.spawn(move || {
+                for number in 0..COUNT {
+                    sender.send_blocking(1, 1u32, &[number; 8]).unwrap();
+                }
+                drop(sender);
+            });
+            std::thread::sleep(Duration::from_millis(200));
+            for due in 0..COUNT {
+                let mut got = [0u64; 8];
+                receiver.recv_blocking(0, 1u32, &mut got).unwrap();
+                assert_eq!(got, [due; 8]);
+            }
+        });
+        std::thread::sleep(Duration::from_secs(1));
+        assert!(receiver.is_open());
+        assert!(liveness.first_dead().is_none());
+    });
+}
+
+#[test]
+fn what_came_before_a_reset_is_received() {
+    if !applies() {
+        return;
+    }
+    in_time("messages before a reset", || {
+        for round in 0..20u64 {
+            let (ranks, _) = endpoints(2, config());
+            let port = port_of(&ranks[0], 0);
+            let mut stream = handshake(port, port_of(&ranks[0], 1), &[]).unwrap();
+            const COUNT: u64 = 50;
+            let mut all = Vec::new();
+            for number in 0..COUNT {
+                all.extend(Header::new(TAGGED, &[1 << 40 | 1], 8).bytes());
+                all.extend((round + number).to_ne_bytes());
+            }
+            stream.write_all(&all).unwrap();
+            reset(std::os::fd::AsRawFd::as_raw_fd(&stream));
+            for number in 0..COUNT {
+                let mut got = [0u64];
+                ranks[0].recv_blocking(1, 1u32, &mut got).unwrap();
+                assert_eq!(got[0], round + number);
+            }
+        }
+    });
+}
+
+/// Several ranks end at the same time, as processes do: no survivor takes that for a broken connection.
+#[test]
+fn endpoints_that_close_at_once_part_in_good_order() {
+    if !applies() {
+        return;
+    }
+    in_time("three endpoints that close", || {
+        let (open, liveness) = endpoints(3, config());
+        let liveness: Arc<Liveness> = liveness;
+        std::thread::scope(|scope| {
+            for endpoint in open {
+                scope.spawn(move || {
+                    let endpoint: Endpoint = endpoint;
+                    for number in 0..100u64 {
+                        let peers = (0..3).filter(|&rank| rank != endpoint.rank());
+                        let receives: Vec<_> =
+                            peers.clone().map(|rank| endpoint.recv(rank, 1u32, vec![0u64; 1])).collect();
+                        peers.for_each(|rank| endpoint.send_blocking(rank, 1u32, &[number]).unwrap());
+                        for receive in receives {
+                            let (result, got) = receive.wait();
+                            result.unwrap();
+                            assert_eq!(got, [number]);
+                        }
+                    }
+                });
+            }
+        });
+        assert!(liveness.first_dead().is_none());
+    });
+}
