@@ -38,6 +38,7 @@ mod report;
 mod settings;
 pub mod source;
 mod table;
+mod types;
 
 pub use efa_error::{Error, Result, printable};
 pub use facts::{Facts, HostFacts, InterfaceFacts, InterfaceKind, MemberFacts, PlacementFacts, Site};

@@ -195,6 +195,12 @@ impl Report {
         self.provider.as_deref().unwrap_or(by_policy)
     }
 
+    /// Adds what people should know beside the findings.
+    pub fn with_notes(mut self, notes: impl IntoIterator<Item = String>) -> Self {
+        self.notes.extend(notes);
+        self
+    }
+
     /// What people should know beside the findings.
     pub fn notes(&self) -> &[String] {
         &self.notes

@@ -72,7 +72,7 @@ pub(crate) struct InfoArgs {
 /// The options of `efa doctor`.
 #[derive(Debug, Args)]
 #[command(
-    override_usage = "efa doctor [--members FILE] [--security-groups FILE] [--policy P] [--provider P] [--json]",
+    override_usage = "efa doctor [--members FILE [--for N]] [--security-groups FILE] [--policy P] [--provider P] [--json]",
     after_help = "\
 Without --members it judges and checks this host or, started by a launcher, all ranks of the job together: then
 every rank also sends to every other, and rank 0 prints one report with the matrix of pairs. The members file
@@ -89,9 +89,13 @@ Examples:
   efa doctor --members job.json --security-groups sg.json --policy same-zone"
 )]
 pub(crate) struct DoctorArgs {
-    /// The members of the job, as JSON
+    /// The members of the job: a members file, or what 'aws ec2 describe-instances', 'describe-network-interfaces' or
+    /// 'describe-launch-template-versions' prints
     #[arg(long, value_name = "FILE")]
     pub(crate) members: Option<PathBuf>,
+    /// Judge N copies of the one member that the file describes, such as a launch template
+    #[arg(long = "for", value_name = "N", requires = "members")]
+    pub(crate) copies: Option<usize>,
     /// The rules of their security groups, as the AWS command line prints them
     #[arg(long, value_name = "FILE")]
     pub(crate) security_groups: Option<PathBuf>,

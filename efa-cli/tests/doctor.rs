@@ -205,6 +205,48 @@ fn control_characters_of_a_file_do_not_reach_the_terminal() {
 }
 
 #[test]
+fn copies_of_a_template_are_judged_as_a_job() {
+    let template = json!({"LaunchTemplateVersions": [{"LaunchTemplateId": "lt-1", "DefaultVersion": true,
+        "LaunchTemplateData": {"InstanceType": "hpc7a.96xlarge", "NetworkInterfaces": [
+            {"DeviceIndex": 0, "InterfaceType": "efa", "SubnetId": "subnet-1", "Groups": ["sg-1"]}]}}]});
+    let files = Files::new(&template, &groups(true));
+    let output = files.doctor(&["--provider", "efa", "--json", "--for", "16"]);
+    assert_eq!(output.status.code(), Some(0), "{}", String::from_utf8_lossy(&output.stdout));
+    let report = json_of(&output);
+    assert_eq!(report["members"], 16);
+    assert!(report["notes"].to_string().contains("launch template"), "{report}");
+    let broken = Files::new(&template, &groups(false));
+    assert_eq!(broken.doctor(&["--provider", "efa", "--for", "2"]).status.code(), Some(1));
+    assert_eq!(files.doctor(&["--for", "0"]).status.code(), Some(2));
+    let two = Files::new(&json!([member(0, "subnet-1"), member(1, "subnet-1")]), &groups(true));
+    assert_eq!(two.doctor(&["--for", "4"]).status.code(), Some(2));
+}
+
+#[test]
+fn a_members_file_stands_in_for_metadata_in_a_running_job() {
+    let host = fs::read_to_string("/proc/sys/kernel/hostname").expect("a host name");
+    let mut here = member(5, "subnet-1");
+    here["host"] = json!(host.trim());
+    let files = Files::new(&json!([member(0, "subnet-1"), here]), &groups(true));
+    let doctor = |members: &Path, provider: &str| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_efa"));
+        command.args(["doctor", "--json", "--provider", provider, "--security-groups"]).arg(&files.groups);
+        command.env("EFA_MEMBERS", members).output().expect("efa starts")
+    };
+    let output = doctor(&files.members, "tcp");
+    assert_eq!(output.status.code(), Some(0), "{}", String::from_utf8_lossy(&output.stdout));
+    assert_eq!((&json_of(&output)["site"], &json_of(&output)["members"]), (&json!("file"), &json!(1)));
+    // The machine is judged as well: there is no device here, or it works.
+    let efa = json_of(&doctor(&files.members, "efa"));
+    assert!(efa["admitted"] == true || codes(&efa).contains(&"no-efa-device"), "{efa}");
+    // Nobody but those in the file belongs to the job.
+    let strangers = Files::new(&json!([member(0, "subnet-1")]), &groups(true));
+    let output = doctor(&strangers.members, "tcp");
+    assert!(matches!(output.status.code(), Some(2 | 3)), "{:?}", output.status);
+    assert!(String::from_utf8_lossy(&output.stderr).contains("cannot find this host"));
+}
+
+#[test]
 fn this_host_is_judged_without_files() {
     let output =
         Command::new(env!("CARGO_BIN_EXE_efa")).args(["doctor", "--json"]).output().expect("efa starts");

@@ -96,6 +96,7 @@
 //! | `EFA_ARRIVAL_TIMEOUT` | seconds to wait for all members to arrive, 0.1 to a day | 60 |
 //! | `EFA_POLICY` | how far apart members may be: `strict`, `same-zone`, `tcp-across-subnets`, `mutual-groups`, or several with commas between; the same on all ranks | `strict` |
 //! | `EFA_SECURITY_GROUPS` | file with the rules of the job's security groups, as `aws ec2 describe-security-groups` prints them; read by rank 0 | none: the EC2 API, with the feature `aws`; else unknown on EC2 |
+//! | `EFA_MEMBERS` | a members file in place of the instance metadata, on all ranks: see docs/admission.md | none |
 //! | `EFA_RANK`, `EFA_WORLD_SIZE` | this process's rank and how many there are; set by `efa run`, and stronger than any other launcher's variables | what torchrun, Open MPI, MPICH or Slurm says; else a job of one |
 //! | `EFA_LOCAL_RANK`, `EFA_LOCAL_WORLD_SIZE` | the same among the ranks of this host; needed with the two above | the same |
 //! | `EFA_RENDEZVOUS` | `host:port` where rank 0 waits for the others | derived from the launcher's variables where they tell |

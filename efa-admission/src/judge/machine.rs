@@ -18,7 +18,7 @@ pub(super) fn judge(job: &Job<'_>) -> Vec<Finding> {
     if job.site != Site::Host {
         findings.extend(without_efa_interface(job));
     }
-    if job.site != Site::File {
+    if job.site != Site::File || job.members.iter().any(|member| host(member).is_some()) {
         findings.extend(without_device(job));
         findings.extend(memlock(job));
     }

@@ -1,5 +1,6 @@
 //! The judgement: facts in, report out. One file per group of rules.
 
+mod attachment;
 mod home;
 mod identity;
 mod kinds;
@@ -11,13 +12,13 @@ mod rules;
 mod sharing;
 mod tcp;
 
-use super::facts::{Facts, InterfaceFacts, InterfaceKind, Site};
+use super::facts::{Facts, InterfaceFacts, InterfaceKind, Site, known};
 use super::groups::SecurityGroups;
 use super::names::MemberName;
 use super::pass::Admission;
 use super::policy::Policy;
-use super::remedy;
 use super::report::{Finding, FindingCode, Report, Severity};
+use super::{remedy, types};
 use home::Home;
 pub use path::CLOSED_EFA_PATH;
 pub use path::ClosedPath;
@@ -108,6 +109,7 @@ impl<'a> Job<'a> {
                 false => sharing::judge(self, rules),
             });
         }
+        findings.extend(attachment::judge(self));
         findings.extend(machine::judge(self));
         findings.extend(placement::judge(self));
         findings
@@ -186,11 +188,16 @@ fn judged<'a>(facts: &'a Facts, policy: &Policy) -> Vec<&'a InterfaceFacts> {
         }
         return in_order(all.iter().filter(|interface| interface.kind != InterfaceKind::EfaOnly).collect());
     }
-    let has_efa = all.iter().any(|interface| interface.kind.counts_as_efa());
+    let without = known(&facts.member.instance_type).is_some_and(types::lacks_efa);
+    let counts = |interface: &InterfaceFacts| match interface.kind {
+        InterfaceKind::Unknown => !without,
+        kind => kind.counts_as_efa(),
+    };
+    let has_efa = all.iter().any(counts);
     if facts.site == Site::Host || (!has_efa && !policy.efa()) {
         return in_order(all.iter().collect());
     }
-    in_order(all.iter().filter(|interface| interface.kind.counts_as_efa()).collect())
+    in_order(all.iter().filter(|interface| counts(interface)).collect())
 }
 
 /// The interfaces in an order that doesn't depend on how they were listed.

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use super::{Finding, FindingCode, Job, Member, MemberName, Severity, finding};
 use crate::facts::{Site, known};
 use crate::names::{is_or_are, shortened};
-use crate::remedy;
+use crate::{remedy, types};
 
 /// So many types or groups are named in a message.
 const VALUES_SHOWN: usize = 4;
@@ -36,7 +36,7 @@ fn incompatible(job: &Job<'_>) -> Option<Finding> {
         return None;
     }
     let types = Sorted::by(job, |member| known(&member.facts.member.instance_type));
-    let (common, others) = types.split()?;
+    let (common, others) = types.split_for_efa()?;
     if !types.0.keys().any(|instance_type| is_closed(instance_type)) {
         return None;
     }
@@ -49,7 +49,10 @@ fn incompatible(job: &Job<'_>) -> Option<Finding> {
 
 fn types(job: &Job<'_>) -> Option<Finding> {
     let types = Sorted::by(job, |member| known(&member.facts.member.instance_type));
-    let (common, others) = types.split()?;
+    let (common, others) = match job.policy.tcp() {
+        true => types.split()?,
+        false => types.split_for_efa()?,
+    };
     let message = format!("the job has {} instance types: {}", types.0.len(), types.listed());
     let why = "every step of a collective waits for the slowest member".into();
     let fix = remedy::change_type(&others, common);
@@ -122,6 +125,22 @@ impl<'a> Sorted<'a> {
     /// The value that most members have, and the members that have another; `None` when they all agree.
     fn split(&self) -> Option<(&'a str, Vec<MemberName>)> {
         let common = self.most_common()?;
+        let others = self.0.iter().filter(|(value, _)| **value != common);
+        let mut others: Vec<MemberName> = others.flat_map(|(_, names)| names.iter().cloned()).collect();
+        others.sort_unstable();
+        (!others.is_empty()).then_some((common, others))
+    }
+
+    /// The same for instance types of a job that may use efa: the value is of a type that has it, if there is one.
+    fn split_for_efa(&self) -> Option<(&'a str, Vec<MemberName>)> {
+        let of_efa = Self(
+            self.0
+                .iter()
+                .filter(|(name, _)| !types::lacks_efa(name))
+                .map(|(name, names)| (*name, names.clone()))
+                .collect(),
+        );
+        let Some(common) = of_efa.most_common() else { return self.split() };
         let others = self.0.iter().filter(|(value, _)| **value != common);
         let mut others: Vec<MemberName> = others.flat_map(|(_, names)| names.iter().cloned()).collect();
         others.sort_unstable();

@@ -8,36 +8,77 @@ use std::path::Path;
 
 use serde::de::{self, Deserialize, DeserializeSeed, Deserializer, SeqAccess, Visitor};
 
+use super::listing::{Listing, RuleListing};
 use crate::facts::{Facts, MemberFacts, Site};
-use crate::groups::{GroupRules, SecurityGroups};
+use crate::groups::SecurityGroups;
 use efa_error::{Error, Result};
 
 /// The largest file that is read. It has room for ten thousand members with two dozen interfaces each, every key
 /// given and no spaces, and it keeps a wrong path from filling the memory.
 pub const LARGEST_FILE: usize = 64 << 20;
 
-/// Reads a members file.
+/// What a file tells of a job.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Described {
+    /// Its members, in the order of their ranks or of the file.
+    pub members: Vec<Facts>,
+    /// What the form of the file can't tell; for people.
+    pub notes: Vec<String>,
+}
+
+/// Reads the members of a job from a members file, or from what `aws ec2 describe-instances`,
+/// `describe-network-interfaces` or `describe-launch-template-versions` prints.
+///
+/// # Errors
+/// As those of [`read_members`]; and a listing that is only a part.
+pub fn read_described(path: &Path) -> Result<Described> {
+    let text = read(path)?;
+    if text.iter().find(|byte| !byte.is_ascii_whitespace()) != Some(&b'{') {
+        let members = parse_members(&text);
+        let members = members.map_err(|wrong| wrong.into_error("members file", path, MEMBERS_REMEDY))?;
+        return Ok(Described { members, notes: Vec::new() });
+    }
+    let listing: Listing =
+        parse(&text).map_err(|wrong| wrong.into_error("members file", path, LISTING_REMEDY))?;
+    let (members, notes) =
+        listing.members().map_err(|why| useless("members file", path, why, LISTING_REMEDY))?;
+    Ok(Described { members: members.into_iter().map(of_file).collect(), notes })
+}
+
+/// Reads a members file, in whichever form [`read_described`] takes, without the notes.
 ///
 /// # Errors
 /// A file that can't be read or is larger than [`LARGEST_FILE`]; and an unknown key, a wrong type, a missing key or
 /// a repeated rank, with line, column and path of the place.
 pub fn read_members(path: &Path) -> Result<Vec<Facts>> {
-    let text = read(path)?;
-    parse_members(&text).map_err(|wrong| wrong.into_error("members file", path, MEMBERS_REMEDY))
+    Ok(read_described(path)?.members)
 }
 
-/// Reads the rules of security groups from a file that holds what `aws ec2 describe-security-groups` prints.
+/// Reads the rules of security groups from a file that holds what `aws ec2 describe-security-groups` or
+/// `describe-security-group-rules` prints.
 ///
 /// # Errors
 /// A file that can't be read, is larger than [`LARGEST_FILE`], or is not of that form, with line, column and path of
 /// the place.
 pub fn read_security_groups(path: &Path) -> Result<SecurityGroups> {
     let text = read(path)?;
-    parse_security_groups(&text)
-        .map_err(|wrong| wrong.into_error("security groups file", path, GROUPS_REMEDY))
+    let listing: RuleListing =
+        parse(&text).map_err(|wrong| wrong.into_error("security groups file", path, GROUPS_REMEDY))?;
+    let groups = listing.groups().map_err(|why| useless("security groups file", path, why, GROUPS_REMEDY))?;
+    Ok(SecurityGroups::known(groups))
+}
+
+fn useless(kind: &str, path: &Path, why: String, remedy: &str) -> Error {
+    Error::setting(format!("cannot use the {kind} {}", path.display()), why, remedy)
+}
+
+fn of_file(member: MemberFacts) -> Facts {
+    Facts { site: Site::File, member, host: None, failure: None, bound: None }
 }
 
 const MEMBERS_REMEDY: &str = "write it as a list of members, each with rank, instance_id and interfaces";
+const LISTING_REMEDY: &str = "write it with 'aws ec2 describe-instances --instance-ids ... --output json'";
 const GROUPS_REMEDY: &str = "write it with 'aws ec2 describe-security-groups --output json'";
 
 fn read(path: &Path) -> Result<Vec<u8>> {
@@ -57,21 +98,7 @@ fn read(path: &Path) -> Result<Vec<u8>> {
 
 fn parse_members(text: &[u8]) -> Result<Vec<Facts>, Wrong> {
     let Members(members) = parse(text)?;
-    Ok(members
-        .into_iter()
-        .map(|member| Facts { site: Site::File, member, host: None, failure: None, bound: None })
-        .collect())
-}
-
-fn parse_security_groups(text: &[u8]) -> Result<SecurityGroups, Wrong> {
-    /// The reply's other keys, such as the token of a next page, are AWS's business.
-    #[derive(serde::Deserialize)]
-    #[serde(rename_all = "PascalCase")]
-    struct Reply {
-        security_groups: Vec<GroupRules>,
-    }
-    let reply: Reply = parse(text)?;
-    Ok(SecurityGroups::known(reply.security_groups))
+    Ok(members.into_iter().map(of_file).collect())
 }
 
 /// What is wrong in a file, and where.

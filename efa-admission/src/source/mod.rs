@@ -7,6 +7,8 @@
 pub mod api;
 pub mod file;
 pub mod host;
+mod listing;
+mod live;
 pub mod metadata;
 
 use std::net::IpAddr;
@@ -19,16 +21,21 @@ use super::facts::{Facts, Site};
 use super::failure::ApiFailure;
 use super::groups::SecurityGroups;
 use super::lookup::Lookup;
+use super::settings;
 use efa_error::Result;
 
 /// The facts of the member that this process is, from wherever this machine has them: on EC2, and wherever
 /// `AWS_EC2_METADATA_SERVICE_ENDPOINT` names a metadata service, from there and nowhere else; off EC2 from the host
-/// itself. `address` is the one that the job reaches the process at; `None` stands for loopback, the choice of a job
+/// itself. Where `EFA_MEMBERS` names a members file, the facts come from its entry for this machine instead, found by
+/// instance id, host name or address. `address` is the one that the job reaches the process at; `None` stands for loopback, the choice of a job
 /// on one machine.
 ///
 /// # Errors
 /// As those of [`Metadata`] and of [`host::facts`].
 pub fn of_this_machine(rank: usize, address: Option<IpAddr>) -> Result<Facts> {
+    if let Some(path) = settings::variable(live::VARIABLE) {
+        return live::facts(Path::new(&path), rank, address);
+    }
     if metadata::is_named() || host::on_ec2() {
         let facts = Metadata::from_env()?.facts(rank)?;
         return Ok(Facts { bound: address, ..facts });

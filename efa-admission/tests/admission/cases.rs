@@ -62,6 +62,11 @@ fn two_with(interfaces: &[(&str, &[&str])]) -> Vec<Value> {
         .collect()
 }
 
+fn of_type(name: &str, mut members: Vec<Value>) -> Vec<Value> {
+    members.iter_mut().for_each(|it| it["instance_type"] = json!(name));
+    members
+}
+
 pub(crate) fn one_group_each() -> Vec<Value> {
     vec![
         member(0, &[interface(0, 0, "efa", "subnet-1", &["sg-1"])]),
@@ -145,7 +150,40 @@ fn interfaces() -> Vec<Case> {
             "right",
         )
         .refused(&["no-shared-security-group"]),
-        case("32 interfaces", two_with(&all("efa", 32)), "right"),
+        case("32 interfaces", of_type("p5.48xlarge", two_with(&all("efa", 32))), "right"),
+        case("32 EFAs where two fit", two_with(&all("efa", 32)), "right").refused(&["impossible-interfaces"]),
+        case("an EFA on a type that has none", of_type("t3.micro", uniform(2)), "right")
+            .refused(&["impossible-interfaces"]),
+        case("a type that the table does not have", of_type("p99.huge", two_with(&all("efa", 40))), "right"),
+        case(
+            "two EFAs on one card",
+            last_changed(2, |it| {
+                it["interfaces"] = json!([
+                    interface(1, 0, "efa", "subnet-1", &["sg-1"]),
+                    interface(1, 1, "efa-only", "subnet-1", &["sg-1"]),
+                ]);
+                it["interfaces"][1]["network_card"] = json!(0);
+            }),
+            "right",
+        )
+        .refused(&["impossible-interfaces"]),
+        case(
+            "an efa-only interface as the primary one",
+            last_changed(2, |it| {
+                it["interfaces"][0]["kind"] = json!("efa-only");
+                it["interfaces"][0]["device_number"] = json!(0);
+            }),
+            "right",
+        )
+        .refused(&["impossible-interfaces"]),
+        case("an EFA on card 0 of a p6-b300", of_type("p6-b300.48xlarge", uniform(2)), "right")
+            .refused(&["impossible-interfaces"]),
+        case(
+            "unknown kinds on a type without EFA are plain",
+            of_type("t3.micro", two_with(&[("unknown", &["sg-1"])])),
+            "right",
+        )
+        .refused(&["no-efa-interface"]),
         case("unknown kinds in the group", two_with(&all("unknown", 2)), "right"),
         case(
             "unknown kinds count as EFA",
@@ -191,6 +229,10 @@ fn split_layout(primary: &str, groups: &[&str]) -> Vec<Value> {
             let mut interfaces = vec![interface(rank, 0, primary, "subnet-nodes", groups)];
             interfaces.extend((1..4).map(|card| interface(rank, card, "efa-only", "subnet-1", &["sg-1"])));
             member(rank, &interfaces)
+        })
+        .map(|mut member| {
+            member["instance_type"] = json!("p5.48xlarge");
+            member
         })
         .collect()
 }

@@ -5,6 +5,7 @@ mod host;
 mod job;
 mod matrix;
 mod pairs;
+mod template;
 
 use std::io;
 use std::process::ExitCode;
@@ -47,8 +48,12 @@ pub(crate) fn doctor(args: &DoctorArgs) -> Result<ExitCode, Failure> {
     match &args.members {
         Some(path) => {
             // Status 1 means "refused", so no other failure may look like it.
-            let members = file::read_members(path).map_err(|error| Failure::new(error, EXIT_USAGE))?;
-            let report = judge(args, &members)?;
+            let described = file::read_described(path).map_err(|error| Failure::new(error, EXIT_USAGE))?;
+            let members = match args.copies {
+                Some(count) => template::copies(&described.members, count)?,
+                None => described.members,
+            };
+            let report = judge(args, &members)?.with_notes(described.notes);
             let diagnosis = Diagnosis { report, provider: None, hosts: None, pairs: None };
             // All ranks of a job would say the same.
             if job.rank == 0 { tell(args, &diagnosis) } else { Ok(status(&diagnosis)) }
