@@ -252,7 +252,9 @@ fn a_scope_waits_for_all_of_its_operations_even_when_it_panics() {
             let mut got = vec![0u8; LARGE];
             let run = std::panic::AssertUnwindSafe(|| {
                 endpoint.scope(|scope| {
+                    // A message has come for it, so it can't be cancelled any more.
                     let _receive = scope.recv(1, 1u32, &mut got[..]);
+                    scope.recv(1, 3u32, vec![0u8]).wait().0.unwrap();
                     std::mem::forget(scope.send(1, 2u32, &[1u8; 10][..]));
                     panicking.store(true, Ordering::Release);
                     // Without a message of its own: this panic is part of the test.
@@ -263,9 +265,11 @@ fn a_scope_waits_for_all_of_its_operations_even_when_it_panics() {
             assert_eq!(panic.downcast_ref(), Some(&"as intended"));
             assert!(got == pattern(LARGE, 1), "the scope was left before its receive was over");
         } else {
+            let message = pattern(LARGE, 1);
+            let send = endpoint.send(0, 1u32, message);
+            endpoint.send_blocking(0, 3u32, &[0u8]).unwrap();
             until("the other panics", || panicking.load(Ordering::Acquire));
-            std::thread::sleep(Duration::from_millis(20));
-            endpoint.send_blocking(0, 1u32, &pattern(LARGE, 1)).unwrap();
+            send.wait().0.unwrap();
             endpoint.recv_blocking(0, 2u32, &mut [0u8; 10]).unwrap();
         }
     });

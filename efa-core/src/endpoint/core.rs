@@ -1,5 +1,8 @@
 //! What the endpoint's lock protects: posting, polling, and the operations under way.
 
+mod group;
+mod peers;
+mod probe;
 mod quiesce;
 
 use std::any::Any;
@@ -9,12 +12,19 @@ use std::sync::Arc;
 use std::task::Waker;
 use std::thread::Thread;
 
+use log::Level;
+
+use super::TRUNCATED;
 use super::activity::Activity;
 use super::call::{Call, Deferred, Lane, Memory};
+use super::progress::Watch;
 use super::slot::{About, Ending, Kind, Notice, Outcome, SlotId, Slots, Stage};
-use super::{NO_MESSAGE, TRUNCATED};
+use crate::bootstrap::Liveness;
 use crate::error::Code;
-use crate::ffi::{Batch, CompletionError, CompletionQueue, EndpointHandle, Polled, Posted, Segment};
+use crate::ffi::{
+    Batch, CompletionError, CompletionQueue, EndpointHandle, Polled, Posted, Segment, log_later,
+};
+use peers::Doubtful;
 
 /// Somebody who waits for `count` immediates of one value.
 struct Expectation {
@@ -37,14 +47,23 @@ pub(crate) struct Core {
     expectations: Vec<Expectation>,
     /// Memory that peers could reach and may still be writing to, until the endpoint is closed.
     retired: Vec<Box<dyn Any + Send>>,
-    /// Per rank, how many calls to it wait for room.
+    /// Per rank, how many calls to it wait for room; and a flag for one that is gone: see `peers`.
     waiting: Vec<u32>,
+    liveness: Arc<Liveness>,
+    /// The news of `liveness` that `waiting` has.
+    news: u64,
+    /// Failures whose cause is not known yet: see `peers`.
+    doubtful: Vec<Doubtful>,
     /// To be delivered by whoever holds the lock, after releasing it.
     pub notices: Vec<Notice>,
     /// Fabric addresses of peers whose connection the provider reported as lost, until somebody takes them.
     lost_peers: Vec<u64>,
     /// The provider may still hold a receive that failed: see `quiesce`.
     spoiled: bool,
+    /// Code of others, run by the endpoint, that panicked: the progress thread closes the endpoint for it.
+    pub(super) panicked: Option<String>,
+    /// Ends what takes too long.
+    pub(super) watch: Watch,
     /// Why the endpoint was closed, if it was.
     pub closed: Option<String>,
     /// A thread is polling for everybody.
@@ -65,6 +84,7 @@ impl Core {
         queue: Arc<CompletionQueue>,
         room: [usize; 2],
         ranks: usize,
+        liveness: Arc<Liveness>,
     ) -> Self {
         Self {
             endpoint: Some(endpoint),
@@ -78,9 +98,14 @@ impl Core {
             expectations: Vec::new(),
             retired: Vec::new(),
             waiting: vec![0; ranks],
+            news: 0,
+            liveness,
+            doubtful: Vec::new(),
             notices: Vec::new(),
             lost_peers: Vec::new(),
             spoiled: false,
+            panicked: None,
+            watch: Watch::default(),
             closed: None,
             led: false,
             followers: Vec::new(),
@@ -101,10 +126,10 @@ impl Core {
         start: *const u8,
         len: usize,
     ) -> Posted {
-        let Some(endpoint) = &mut self.endpoint else { return Posted::Again };
-        if self.waiting[rank] > 0 {
+        if !self.is_free(rank) {
             return Posted::Again;
         }
+        let Some(endpoint) = &mut self.endpoint else { return Posted::Again };
         // SAFETY: passed on to the caller.
         unsafe { endpoint.inject(to, tag, start, len) }
     }
@@ -119,7 +144,7 @@ impl Core {
     pub(crate) unsafe fn start(&mut self, id: SlotId, peer: Option<u32>, call: Call, memory: &[Segment]) {
         // Calls to one peer keep their order; those to another don't wait for it.
         let free = match (call.lane(), peer) {
-            (Lane::Out, Some(rank)) => self.waiting[rank as usize] == 0,
+            (Lane::Out, Some(rank)) => self.is_free(rank as usize),
             (lane, _) => self.deferred[lane as usize].is_empty(),
         };
         if free {
@@ -127,48 +152,22 @@ impl Core {
             match unsafe { self.attempt(id, call, memory) } {
                 Posted::Yes => return,
                 Posted::Again => {}
-                Posted::Failed(code) => return self.refuse(id, code),
+                Posted::Failed(code) => return self.reject(id, code),
             }
         }
         self.defer(id, peer, call, memory);
     }
 
-    /// Asks the provider whether a message is there, and returns the answer without waiting: `None` if there is no
-    /// such message, or if the provider can't tell now.
-    ///
-    /// A probe neither counts as a receive nor queues behind receives, so that a full receive queue does not delay
-    /// the answer. The slot is released, unless the result is an outcome to be taken.
-    pub(crate) fn probe(&mut self, about: About, tag: u64, ignore: u64, now: u32) -> Option<SlotId> {
-        let id = self.slots.take(about, now);
-        let lane = Lane::In as usize;
-        let room = std::mem::replace(&mut self.room[lane], usize::MAX);
-        // SAFETY: a peek is given no memory.
-        let posted = unsafe { self.attempt(id, Call::Peek { tag, ignore }, &[]) };
-        self.room[lane] = room;
-        match posted {
-            Posted::Yes => {}
-            Posted::Again => {
-                self.release(id);
-                return None;
-            }
-            Posted::Failed(code) => self.refuse(id, code),
-        }
-        // Every provider answers at once; the answer is behind the completions that were there before.
-        while !self.slots.get(id).is_over() && self.poll() {}
-        let record = self.slots.get(id);
-        match record.outcome() {
-            None => self.abandon(id, Notice::None),
-            Some(Outcome::Failed(error)) if error.code == NO_MESSAGE => self.release(id),
-            // A receive that waits for room in the provider has a right to the message.
-            Some(&Outcome::Done { tag, .. }) if is_claimed(&self.deferred[lane], tag) => self.release(id),
-            Some(_) => return Some(id),
-        }
-        None
-    }
-
     #[cold]
     fn defer(&mut self, id: SlotId, peer: Option<u32>, call: Call, memory: &[Segment]) {
         let lane = call.lane();
+        if let (Lane::Out, Some(rank)) = (lane, peer)
+            && self.is_gone(rank as usize)
+        {
+            let record = self.slots.get(id).special();
+            record.ending = Some((Ending::PeerLost, record.started));
+            return self.refuse(id, Code(libc::ECANCELED));
+        }
         self.deferred[lane as usize].push_back(Deferred { id, call, memory: Memory::of(memory) });
         if let (Lane::Out, Some(rank)) = (lane, peer) {
             self.waiting[rank as usize] += 1;
@@ -323,8 +322,8 @@ impl Core {
             return self.lost_peers.push(error.data);
         }
         if error.context.is_null() {
-            log::warn!("an operation that nobody waits for failed: {}", error.text);
-            return;
+            let text = format!("an operation that nobody waits for failed: {}", error.text);
+            return log_later(Level::Warn, text);
         }
         // SAFETY: as in `complete_plainly`.
         if let Some((id, record)) = unsafe { self.slots.find(error.context) } {
@@ -333,18 +332,23 @@ impl Core {
             let is_cancelled = error.code == Code(libc::ECANCELED);
             self.spoiled |= record.about.kind == Kind::Receive && !is_cancelled && error.code != TRUNCATED;
             let withdrawn = self.closed.is_some() && is_cancelled;
-            let outcome = if withdrawn { Outcome::Closed } else { Outcome::Failed(Box::new(error)) };
-            self.finish(id, outcome);
+            match withdrawn {
+                true => self.finish(id, Outcome::Closed),
+                false => self.finish_failed(id, error),
+            }
         }
     }
 
     /// Notes that the provider refused to post an operation.
     #[cold]
+    fn reject(&mut self, id: SlotId, code: Code) {
+        self.finish_failed(id, CompletionError::posting(code));
+    }
+
+    /// Ends an operation that the provider does not have.
+    #[cold]
     fn refuse(&mut self, id: SlotId, code: Code) {
-        let context = std::ptr::null_mut();
-        let error =
-            CompletionError { context, code, provider_code: 0, data: 0, text: crate::ffi::describe(code) };
-        self.finish(id, Outcome::Failed(Box::new(error)));
+        self.finish(id, Outcome::Failed(Box::new(CompletionError::posting(code))));
     }
 
     /// Notes how an operation ended.
@@ -380,49 +384,16 @@ impl Core {
         }
     }
 
-    /// Opens a group. It is over when it has been sealed, and of every operation that names it in its [`About`] either
-    /// the result was taken or the end has come.
-    pub(crate) fn open_group(&mut self, now: u32) -> SlotId {
-        let id = self.slots.take(About { kind: Kind::Group, peer: None, tag: 0, bytes: 0, group: None }, now);
-        self.slots.get(id).members = 1;
-        id
+    /// Whether the operation wakes this very task when it is over.
+    pub(crate) fn wakes(&mut self, id: SlotId, waker: &Waker) -> bool {
+        matches!(&self.slots.get(id).notice, Notice::Wake(known) if known.will_wake(waker))
     }
 
-    /// Puts one more operation into a group.
-    #[inline]
-    pub(crate) fn join_group(&mut self, group: SlotId) {
-        self.slots.get(group).members += 1;
-    }
-
-    #[inline]
-    fn leave_group(&mut self, group: SlotId) {
-        let record = self.slots.get(group);
-        record.members -= 1;
-        if record.members == 0 {
-            self.finish(group, Outcome::Done { bytes: 0, tag: 0 });
-        }
-    }
-
-    /// Says that no more operations will join the group.
-    pub(crate) fn seal_group(&mut self, group: SlotId) {
-        self.leave_group(group);
-        if !self.slots.get(group).is_over() {
-            // Handles can be leaked: nobody will come for their operations any more.
-            for id in self.slots.leaked(group) {
-                self.abandon(id, Notice::None);
-            }
-        }
-    }
-
-    /// Lets a task be woken when the operation is over; it replaces one that was to be woken before.
-    pub(crate) fn wake_when_over(&mut self, id: SlotId, waker: &Waker) {
-        if let Notice::Wake(known) = &self.slots.get(id).notice
-            && known.will_wake(waker)
-        {
-            return;
-        }
+    /// Lets a task be woken when the operation is over; it replaces one that was to be woken before. The waker was
+    /// cloned without the endpoint's lock: cloning runs code of others.
+    pub(crate) fn wake_when_over(&mut self, id: SlotId, waker: Waker) {
         self.tell_nobody(id);
-        self.slots.get(id).special().notice = Notice::Wake(waker.clone());
+        self.slots.get(id).special().notice = Notice::Wake(waker);
         self.activity.task_waits();
     }
 
@@ -485,7 +456,7 @@ impl Core {
                     continue;
                 }
                 Posted::Yes => {}
-                Posted::Failed(code) => self.refuse(next.id, code),
+                Posted::Failed(code) => self.reject(next.id, code),
             }
             self.waiting[rank as usize] -= 1;
         }
@@ -499,7 +470,7 @@ impl Core {
             match unsafe { self.attempt_again(&next) } {
                 Posted::Yes => {}
                 Posted::Again => return self.deferred[lane].push_front(next),
-                Posted::Failed(code) => self.refuse(next.id, code),
+                Posted::Failed(code) => self.reject(next.id, code),
             }
         }
     }
@@ -510,6 +481,9 @@ impl Core {
         let About { kind, peer, tag, .. } = record.about;
         let first = record.ending.is_none();
         record.special().ending.get_or_insert((ending, now));
+        if self.end_doubt(id) {
+            return true;
+        }
         for lane in &mut self.deferred {
             if let Some(place) = lane.iter().position(|deferred| deferred.id == id) {
                 lane.remove(place);
@@ -576,6 +550,7 @@ impl Core {
             return;
         }
         self.closed.get_or_insert(why);
+        self.settle_doubts(|_| true);
         let retired = std::mem::take(&mut self.retired);
         self.notices.extend(retired.into_iter().map(Notice::Drop));
         self.deferred.iter_mut().for_each(VecDeque::clear);
@@ -622,12 +597,4 @@ impl Core {
     pub(crate) fn endpoint(&self) -> Option<&EndpointHandle> {
         self.endpoint.as_ref()
     }
-}
-
-/// Whether a receive that is still to be posted matches the message.
-fn is_claimed(receives: &VecDeque<Deferred>, message: u64) -> bool {
-    receives.iter().any(|deferred| match deferred.call {
-        Call::Receive { tag, ignore } => (tag ^ message) & !ignore == 0,
-        _ => false,
-    })
 }

@@ -14,6 +14,8 @@ pub(super) const TRUNCATED: Code = Code(265);
 pub(crate) const NO_MESSAGE: Code = Code(libc::ENOMSG);
 const CANCELLED: Code = Code(libc::ECANCELED);
 
+/// How many ranks an error names.
+const MOST_TOLD: usize = 3;
 const SEE_LOG: &str = "see the provider's log: FI_LOG_LEVEL=warn";
 
 /// What an EFA's status means, as libfabric's efa provider passes it on: the device's own below 4096, the provider's
@@ -54,6 +56,20 @@ fn device_remedy(status: i32) -> Option<&'static str> {
 /// Whether it says that nothing can be had from the peer, whatever is asked of it.
 fn is_loss(status: i32) -> bool {
     matches!(status, 9 | 13 | 15 | 4124 | 4126)
+}
+
+/// Whether a failure may come of the death of the operation's peer although nothing in it says so.
+pub(super) fn is_doubtful(about: &About, code: Code) -> bool {
+    let is_remote = matches!(about.kind, Kind::Read | Kind::Write | Kind::Atomic);
+    about.peer.is_some()
+        && match code {
+            TRUNCATED | NO_MESSAGE => false,
+            // A message: the connection to the peer broke, and the error names it. Remote memory: the same, or the
+            // target refused it.
+            CANCELLED => is_remote,
+            Code(libc::EINVAL | libc::EMSGSIZE | libc::ENOMEM | libc::EOPNOTSUPP | libc::ENOSYS) => false,
+            _ => true,
+        }
 }
 
 /// A failure that a device reports, in words.
@@ -132,6 +148,9 @@ impl Shared {
             "check that the region is still open at its owner, and that it was exposed for this";
         let remote = matches!(about.kind, Kind::Read | Kind::Write | Kind::Atomic);
         match error.code {
+            code if code != TRUNCATED && self.is_gone(about) => {
+                self.peer_lost(about, what, &crate::ffi::describe(code))
+            }
             TRUNCATED => {
                 let why = format!("the message is longer than the {} bytes posted for it", about.bytes);
                 let text = Explanation::new(what, why, "post a larger buffer; probe tells a message's size");
@@ -144,7 +163,6 @@ impl Shared {
                 let why = device_failure(code, status);
                 let peer = about.peer.and_then(|rank| self.peers.get(rank as usize));
                 match (device_remedy(status), peer) {
-                    _ if self.is_gone(about) => self.peer_lost(about, what, &why),
                     (Some(remedy), Some(peer)) if is_loss(status) => {
                         let text = Explanation::new(what, format!("{peer} is lost: {why}"), remedy);
                         Error::PeerLost { peer: Box::new(peer.clone()), text }
@@ -155,7 +173,7 @@ impl Shared {
                     }
                 }
             }
-            CANCELLED if remote && !self.is_gone(about) => {
+            CANCELLED if remote => {
                 let why = "the target refused it and the provider reset the connection";
                 self.operation(error, what, why.into(), remedy_for_rma)
             }
@@ -182,7 +200,7 @@ impl Shared {
 
     fn peer_lost(&self, about: &About, what: String, how: &str) -> Error {
         let Some(peer) = about.peer.and_then(|rank| self.peers.get(rank as usize)) else {
-            return Error::Closed(Explanation::new(what, how, "look for the rank that ended first"));
+            return self.all_lost(what, how);
         };
         let why = match self.liveness.status(peer.rank) {
             Status::Dead { reason } => format!("{peer} is dead: {reason}"),
@@ -192,6 +210,34 @@ impl Shared {
         let remedy =
             format!("look at the output of rank {}; start the job again when it is mended", peer.rank);
         Error::PeerLost { peer: Box::new(peer.clone()), text: Explanation::new(what, why, remedy) }
+    }
+
+    /// The error of a receive from any rank that can't come, since all other ranks are gone.
+    fn all_lost(&self, what: String, how: &str) -> Error {
+        let gone: Vec<_> = (0..self.peers.len())
+            .filter(|&rank| rank != self.me)
+            .filter_map(|rank| match self.liveness.status(rank) {
+                Status::Dead { reason } => Some((rank, format!("{} is dead: {reason}", self.peers[rank]))),
+                Status::Left => Some((rank, format!("{} has left the job", self.peers[rank]))),
+                Status::Alive | Status::Silent { .. } => None,
+            })
+            .collect();
+        // Whoever died first is the cause, most likely.
+        let first = self.liveness.first_dead().map(|(peer, _)| peer.rank);
+        let Some((rank, _)) = gone.iter().find(|(rank, _)| Some(*rank) == first).or(gone.first()) else {
+            return Error::Closed(Explanation::new(what, how, "look for the rank that ended first"));
+        };
+        let told: Vec<_> = gone.iter().map(|(_, text)| text.as_str()).take(MOST_TOLD).collect();
+        let more = match gone.len().saturating_sub(told.len()) {
+            0 => String::new(),
+            more => format!("; and {more} more"),
+        };
+        let why = format!("no other rank is left to send it: {}{more}", told.join("; "));
+        let remedy = format!("look at the output of rank {rank}; start the job again when it is mended");
+        Error::PeerLost {
+            peer: Box::new(self.peers[*rank].clone()),
+            text: Explanation::new(what, why, remedy),
+        }
     }
 
     /// The error of a collective that can't be finished, if the job has lost a rank.
@@ -225,6 +271,6 @@ impl Shared {
             Status::Silent { quiet } => Some(format!("; rank {rank} has been silent for {quiet:.0?}")),
             Status::Dead { reason } => Some(format!("; rank {rank} is dead: {reason}")),
         });
-        suspects.take(3).collect()
+        suspects.take(MOST_TOLD).collect()
     }
 }

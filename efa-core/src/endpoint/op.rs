@@ -221,8 +221,21 @@ impl<B: Send + 'static> Future for Op<B> {
             if !core.slots.get(id).is_over() {
                 core.poll();
             }
+            if !core.slots.get(id).is_over() && !core.wakes(id, context.waker()) {
+                // Cloning a waker runs code of others, which may use this very endpoint.
+                drop(core);
+                let waker = context.waker().clone();
+                core = this.shared.lock();
+                if core.slots.get(id).is_over() {
+                    // Dropped without the lock, for the same reason.
+                    drop(core);
+                    drop(waker);
+                    core = this.shared.lock();
+                } else {
+                    core.wake_when_over(id, waker);
+                }
+            }
             if !core.slots.get(id).is_over() {
-                core.wake_when_over(id, context.waker());
                 if !core.led {
                     this.shared.wake_progress();
                 }

@@ -99,7 +99,7 @@ impl Unconnected {
         let owners = cards.iter().map(|card| Owner::of_address(&card.address)).collect();
         let room = [self.limits.send_depth, self.limits.receive_depth]
             .map(|depth| depth.clamp(1, self.config.depth));
-        let core = Core::new(self.handle, self.queue, room, cards.len());
+        let core = Core::new(self.handle, self.queue, room, cards.len(), liveness.clone());
         let peers = cards.into_iter().map(|card| card.peer).collect();
         let shared =
             Shared::new(core, self.domain, self.config, self.limits, me, addresses, peers, owners, liveness);

@@ -2,7 +2,13 @@
 //!
 //! Every provider here needs the target of an operation to poll now and then. A program that computes for a while
 //! must not stop its peers for as long, so this thread takes over; while callers poll it only looks at the clock.
+//!
+//! The thread runs code of others: wakers, drops of buffers, the logger. What panics there closes the endpoint, and
+//! while it does not return, those who wait look through the operations themselves.
 
+use std::any::Any;
+use std::io::{self, Write};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::thread;
@@ -16,7 +22,7 @@ use super::slot::{Ending, Kind};
 use super::wait::Led;
 use super::{failure, fence};
 use crate::bootstrap::Status;
-use crate::ffi::EndpointHandle;
+use crate::ffi::{EndpointHandle, log_now};
 
 /// The first and the longest nap of an idle thread without a descriptor to sleep on. The longest bounds how late a
 /// peer's remote read is answered while this rank computes.
@@ -31,16 +37,40 @@ const FAREWELL: u32 = 200;
 
 /// Runs until the endpoint is closed.
 pub(super) fn run(shared: &Arc<Shared>) {
-    let mut seen = 0;
-    let mut nap = FIRST_NAP;
-    let mut watched = 0;
-    // Kept from one turn of leading to the next, so that a long wait ends up asleep.
-    let mut patience = None;
-    let mut watch = Watch::default();
-    let activity = shared.lock().activity.clone();
     // Here nobody waits for it.
     fence::prepare();
     while !shared.stop.load(Ordering::Acquire) {
+        let Err(payload) = catch_unwind(AssertUnwindSafe(|| take_turns(shared))) else { continue };
+        let why = format!("its progress thread panicked: {}", describe_panic(&*payload));
+        // Dropping the payload runs code of others.
+        std::mem::forget(payload);
+        let _ = writeln!(io::stderr(), "efa: closing the endpoint: {why}");
+        let mut core = shared.lock();
+        // This thread may have led for others, who look for another leader when their operations have ended.
+        core.led = false;
+        shared.close_by_force(&mut core, why);
+        shared.hand_over_to_threads(&mut core);
+    }
+    log_now();
+}
+
+/// The words of a panic.
+pub(super) fn describe_panic(payload: &(dyn Any + Send)) -> &str {
+    let text = payload.downcast_ref::<&str>().copied();
+    text.or_else(|| payload.downcast_ref::<String>().map(String::as_str)).unwrap_or("no message")
+}
+
+fn take_turns(shared: &Shared) {
+    let mut seen = 0;
+    let mut nap = FIRST_NAP;
+    // Kept from one turn of leading to the next, so that a long wait ends up asleep.
+    let mut patience = None;
+    let mut watched = 0;
+    let activity = shared.lock().activity.clone();
+    while !shared.stop.load(Ordering::Acquire) {
+        if !log_now() {
+            shared.lock().panicked.get_or_insert_with(|| "the program's logger panicked".into());
+        }
         let others_poll = activity.is_enough_since(seen);
         if others_poll && shared.clock.advance().wrapping_sub(watched) < WATCH_EVERY {
             seen = activity.polls();
@@ -48,13 +78,8 @@ pub(super) fn run(shared: &Arc<Shared>) {
             continue;
         }
         let mut core = shared.lock();
-        // Read under the lock: an operation must not have started later than what we take for now.
-        let now = shared.clock.advance();
         let others_poll = activity.is_enough_since(seen);
-        if now.wrapping_sub(watched) >= WATCH_EVERY {
-            watched = now;
-            watch.look(shared, &mut core, now);
-        }
+        watched = shared.look(&mut core);
         if core.led || !core.followers.is_empty() || others_poll {
             seen = activity.polls();
             nap = FIRST_NAP;
@@ -96,11 +121,35 @@ impl Shared {
             self.hand_over(core);
         }
     }
+
+    /// Looks through the operations under way, if it is time for that; returns when that was done last.
+    fn look(&self, core: &mut Core) -> u32 {
+        // Read under the lock: an operation must not have started later than what we take for now.
+        let now = self.clock.advance();
+        if now.wrapping_sub(core.watch.looked) >= WATCH_EVERY {
+            let mut watch = std::mem::take(&mut core.watch);
+            watch.looked = now;
+            watch.look(self, core, now);
+            core.watch = watch;
+        }
+        core.watch.looked
+    }
+
+    /// Looks through the operations under way in place of the progress thread, if that is held up: by a waker, a
+    /// buffer's drop or a logger that does not return.
+    #[cold]
+    pub(super) fn stand_in(&self, core: &mut Core) {
+        if self.clock.is_held_up() {
+            self.look(core);
+        }
+    }
 }
 
 /// Ends operations whose time is over, whose peer is gone, or whose job has been called off.
 #[derive(Default)]
-struct Watch {
+pub(super) struct Watch {
+    /// The tick of the last look.
+    looked: u32,
     epoch: Option<u64>,
     /// Since when each rank is known to be gone: its last messages get some time to arrive.
     gone: Vec<(usize, u32, bool)>,
@@ -109,6 +158,11 @@ struct Watch {
 }
 
 impl Watch {
+    /// The tick of the last look.
+    pub(super) fn looked(&self) -> u32 {
+        self.looked
+    }
+
     fn look(&mut self, shared: &Shared, core: &mut Core, now: u32) {
         let epoch = shared.liveness.epoch();
         if self.epoch != Some(epoch) {
@@ -121,6 +175,9 @@ impl Watch {
                 }
             }
         }
+        if let Some(why) = core.panicked.take() {
+            return shared.close_by_force(core, why);
+        }
         if let Some((code, device_status)) = core.endpoint().and_then(EndpointHandle::event_error) {
             let why = failure::device_failure(code, device_status);
             return shared.close_by_force(core, format!("the provider's own traffic failed: {why}"));
@@ -130,6 +187,7 @@ impl Watch {
         if let Some(why) = self.connections.look(shared, core, now) {
             return shared.close_by_force(core, why);
         }
+        core.end_doubts(now);
         let limit = Clock::ticks(shared.config.timeout);
         for id in core.slots.under_way() {
             let record = core.slots.get(id);

@@ -29,6 +29,9 @@ pub struct Scope<'scope, 'env: 'scope> {
 impl Endpoint {
     /// Runs `body`, in which operations may borrow memory from outside, and then waits for all of them.
     ///
+    /// If `body` panics, the operations that can be cancelled are cancelled: receives that no message has come for, and
+    /// whatever still waits for room in the provider. The panic goes on when the others are over.
+    ///
     /// ```no_run
     /// # fn example(endpoint: &efa_core::Endpoint) -> efa_core::Result<()> {
     /// let mine = [1.0f32; 1024];
@@ -64,8 +67,10 @@ impl Endpoint {
         };
         // Waits even when `body` panics: the memory is borrowed until the device is done with it. Dropped before
         // `scope`, which holds the rest of the memory.
-        let _seal = Seal { shared, group };
-        body(&scope)
+        let mut seal = Seal { shared, group, is_unwinding: true };
+        let result = body(&scope);
+        seal.is_unwinding = false;
+        result
     }
 }
 
@@ -77,11 +82,17 @@ impl<B: Send> Parked for B {}
 struct Seal<'a> {
     shared: &'a Shared,
     group: SlotId,
+    /// `body` panicked.
+    is_unwinding: bool,
 }
 
 impl Drop for Seal<'_> {
     fn drop(&mut self) {
         let mut core = self.shared.lock();
+        if self.is_unwinding {
+            // A receive whose message never comes would keep the panic back until its time is over.
+            core.cancel_group(self.group, self.shared.clock.now());
+        }
         core.seal_group(self.group);
         let (mut core, over) = self.shared.wait_locked(core, self.group, Deadline::NONE);
         debug_assert!(over);

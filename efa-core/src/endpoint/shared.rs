@@ -15,11 +15,12 @@ use super::clock::Clock;
 use super::config::EndpointConfig;
 use super::core::Core;
 use super::lock::{Guard, Lock};
+use super::progress::describe_panic;
 use super::slot::{About, CallMemory, Kind, Operands, Outcome, SlotId};
 use crate::bootstrap::Liveness;
 use crate::error::{Code, Error, Peer, Result};
 use crate::fabric::{Limits, Owner};
-use crate::ffi::{AccessFlags, Domain, Registered, Segment};
+use crate::ffi::{AccessFlags, Domain, Registered, Segment, log_one};
 use crate::memory::{self, Registrar};
 
 /// Everything about an endpoint that more than one thread uses.
@@ -323,14 +324,20 @@ fn deliver(mut guard: Guard<'_, Core>) {
     let lock = guard.lock();
     let mut notices = std::mem::take(&mut guard.notices);
     drop(guard);
+    let mut panicked = None;
     for notice in notices.drain(..) {
         // Wakers and buffers are others' code. A panic in one must not end a wait for memory that is in use.
         if let Err(payload) = catch_unwind(AssertUnwindSafe(|| notice.deliver())) {
-            // Dropping the payload, and logging, run code of others as well.
+            let what = describe_panic(&*payload);
+            panicked = Some(format!("a waker or a buffer panicked when an operation was over: {what}"));
+            // Dropping the payload runs code of others as well.
             std::mem::forget(payload);
-            let text = "a waker or a buffer panicked when an operation was over";
-            let _ = catch_unwind(|| log::error!("{text}")).map_err(std::mem::forget);
         }
+    }
+    if let Some(text) = panicked {
+        log_one(log::Level::Error, &text);
+        // The task of that waker sleeps for good; nobody must take the endpoint for sound.
+        lock.lock().panicked.get_or_insert(text);
     }
     // Give the empty list back, so that the next notice needs no allocation.
     if let Some(mut core) = lock.try_lock()

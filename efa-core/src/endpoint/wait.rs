@@ -104,6 +104,7 @@ impl Shared {
                 continue;
             }
             core = self.follow(core, id, deadline);
+            self.stand_in(&mut core);
             followed = true;
             if deadline.passed() && !core.slots.get(id).is_over() {
                 if !core.led {
@@ -191,10 +192,12 @@ impl Shared {
             }
             drop(core);
         } else if waited < patience.spin + self.yield_time() {
+            self.stand_in(&mut core);
             drop(core);
             thread::yield_now();
         } else {
             patience.slept = true;
+            self.stand_in(&mut core);
             core.led = false;
             self.sleep(core, &mut patience.nap, deadline);
             return (self.lock(), true);

@@ -81,6 +81,13 @@ pub(crate) struct CompletionError {
     pub text: String,
 }
 
+impl CompletionError {
+    /// An operation that was not posted.
+    pub(crate) fn posting(code: Code) -> Self {
+        Self { context: std::ptr::null_mut(), code, provider_code: 0, data: 0, text: super::describe(code) }
+    }
+}
+
 impl CompletionQueue {
     /// Reads what has completed, and makes the provider progress.
     #[inline]

@@ -7,11 +7,13 @@ use std::ptr::{self, NonNull};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use efa_sys as sys;
+use log::Level;
 
-use super::{Info, check, failed};
+use super::{Info, check, failed, log_later, log_now};
 use crate::error::{Code, Error, Explanation, Result};
 
 const DOMAIN: &str = "domain";
+const FABRIC: &str = "fabric";
 
 /// Held while a device is opened or closed: libfabric's efa provider up to 2.0 at least keeps a list of the open ones
 /// that several threads may not change at a time.
@@ -30,7 +32,12 @@ unsafe fn close(name: &str, fid: *mut sys::fid) {
     // SAFETY: passed on to the caller.
     let returned = unsafe { sys::fi_close(fid) };
     if returned != 0 {
-        log::warn!("closing the {name} failed: {}", super::describe(Code(returned.saturating_neg())));
+        let why = super::describe(Code(returned.saturating_neg()));
+        // An endpoint and its registrations close under the endpoint's lock.
+        log_later(Level::Warn, format!("closing the {name} failed: {why}"));
+    }
+    if name == FABRIC {
+        log_now();
     }
 }
 
@@ -55,7 +62,7 @@ macro_rules! handle {
 
 handle! {
     /// A fabric: one provider, opened.
-    Fabric(sys::fid_fabric, "fabric") {}
+    Fabric(sys::fid_fabric, FABRIC) {}
 }
 
 handle! {
@@ -403,10 +410,8 @@ impl EndpointHandle {
             // SAFETY: the vector is open, and the handle is one of its own.
             let returned = unsafe { sys::fi_av_remove(self._vector.raw.as_ptr(), &mut peer, 1, 0) };
             if returned != 0 {
-                log::debug!(
-                    "a peer could not be removed: {}",
-                    super::describe(Code(returned.saturating_neg()))
-                );
+                let why = super::describe(Code(returned.saturating_neg()));
+                log_later(Level::Debug, format!("a peer could not be removed: {why}"));
             }
         }
     }

@@ -7,6 +7,7 @@
 mod completion;
 mod handles;
 mod info;
+mod later;
 mod post;
 
 use std::ffi::{CStr, c_char, c_int};
@@ -16,6 +17,7 @@ pub(crate) use handles::{
     AccessFlags, AddressVector, CompletionQueue, Domain, EndpointHandle, Fabric, Registered,
 };
 pub(crate) use info::{Capabilities, Info, MemoryModes, Wanted, getinfo};
+pub(crate) use later::{log_later, log_now, log_one};
 pub(crate) use post::{AtomicCall, AtomicWidth, MAX_SEGMENTS, Posted, RemotePlace, Segment};
 
 use crate::error::{Code, Error, Explanation, Result};

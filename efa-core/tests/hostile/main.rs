@@ -5,11 +5,14 @@
 
 #[path = "../common/mod.rs"]
 mod common;
+mod dead_peer;
 mod descriptors;
 mod memory;
+mod others_code;
 mod program;
 mod shm;
 mod tcp_headers;
 mod tcp_loss;
 mod tcp_strangers;
 mod tcp_wire;
+mod time;

@@ -1,0 +1,95 @@
+//! What is known of the peers: who is gone, and which failures may be theirs.
+//!
+//! Looking for news costs a posted operation one load and one comparison. A rank that is gone is flagged in the counters
+//! that each call to it looks at anyway.
+//!
+//! A provider tells that an operation failed, and seldom why: a target that has died looks like one that closed its
+//! region. The control connection tells who has died, a moment later. So a failure that a peer's death may explain is
+//! kept back for a short time.
+
+use super::Core;
+use crate::endpoint::failure::is_doubtful;
+use crate::endpoint::slot::{Outcome, SlotId};
+use crate::ffi::CompletionError;
+
+/// In `waiting`: the rank is gone.
+const GONE: u32 = 1 << 31;
+/// How long a failure waits for the news that its peer is gone, in ticks.
+const DOUBT: u32 = 100;
+
+/// A failed operation whose outcome is kept back.
+pub(super) struct Doubtful {
+    id: SlotId,
+    error: CompletionError,
+    since: u32,
+}
+
+impl Core {
+    /// Whether a call to the rank can be posted at once, as far as is known here.
+    #[inline(always)]
+    pub(super) fn is_free(&mut self, rank: usize) -> bool {
+        if self.liveness.epoch() != self.news {
+            self.hear_news();
+        }
+        self.waiting[rank] == 0
+    }
+
+    #[cold]
+    fn hear_news(&mut self) {
+        self.news = self.liveness.epoch();
+        for (rank, waiting) in self.waiting.iter_mut().enumerate() {
+            if self.liveness.status(rank).is_gone() {
+                *waiting |= GONE;
+            }
+        }
+    }
+
+    /// Whether the rank is known to be gone.
+    pub(super) fn is_gone(&self, rank: usize) -> bool {
+        self.waiting[rank] & GONE != 0
+    }
+
+    /// Notes that an operation failed, now or when it is known whether its peer is gone.
+    #[cold]
+    pub(super) fn finish_failed(&mut self, id: SlotId, error: CompletionError) {
+        let about = self.slots.get(id).about;
+        let is_alone = self.waiting.len() == 1;
+        if is_alone || !is_doubtful(&about, error.code) || self.has_lost(about.peer) {
+            return self.finish(id, Outcome::Failed(Box::new(error)));
+        }
+        self.doubtful.push(Doubtful { id, error, since: self.watch.looked() });
+    }
+
+    /// Ends the operations whose peer is gone by now, and those that have waited for that long enough.
+    pub(crate) fn end_doubts(&mut self, now: u32) {
+        if self.doubtful.is_empty() {
+            return;
+        }
+        self.hear_news();
+        self.settle_doubts(|doubtful| now.wrapping_sub(doubtful.since) > DOUBT);
+    }
+
+    /// Ends the operations that `is_due` says, and those whose peer is gone.
+    pub(super) fn settle_doubts(&mut self, is_due: impl Fn(&Doubtful) -> bool) {
+        for doubtful in std::mem::take(&mut self.doubtful) {
+            let peer = self.slots.get(doubtful.id).about.peer;
+            if is_due(&doubtful) || self.has_lost(peer) {
+                self.finish(doubtful.id, Outcome::Failed(Box::new(doubtful.error)));
+            } else {
+                self.doubtful.push(doubtful);
+            }
+        }
+    }
+
+    /// Ends an operation now, if it has failed and its outcome was kept back.
+    pub(super) fn end_doubt(&mut self, id: SlotId) -> bool {
+        let Some(place) = self.doubtful.iter().position(|doubtful| doubtful.id == id) else { return false };
+        let doubtful = self.doubtful.swap_remove(place);
+        self.finish(id, Outcome::Failed(Box::new(doubtful.error)));
+        true
+    }
+
+    fn has_lost(&self, peer: Option<u32>) -> bool {
+        peer.is_some_and(|rank| self.is_gone(rank as usize))
+    }
+}

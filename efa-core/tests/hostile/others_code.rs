@@ -1,0 +1,217 @@
+//! Code of the program's that the endpoint runs (wakers, drops of buffers, a panicking scope), against the endpoint.
+
+use std::future::Future;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::pin::pin;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, Weak, mpsc};
+use std::task::{Context, RawWaker, RawWakerVTable, Wake, Waker};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use efa_core::{Endpoint, Error, Op};
+
+use super::common;
+
+/// Longer than anything here takes, shorter than the endpoints' timeout.
+const SOON: Duration = Duration::from_secs(20);
+
+/// Runs `body` with an endpoint whose only peer is itself, and fails if that does not end.
+fn in_time(body: impl FnOnce(Arc<Endpoint>) + Send + 'static) {
+    let (done, ended) = mpsc::channel();
+    thread::spawn(move || {
+        let (mut all, _) = common::endpoints(1, common::config());
+        let result = catch_unwind(AssertUnwindSafe(|| body(Arc::new(all.pop().unwrap()))));
+        done.send(result).unwrap();
+    });
+    match ended.recv_timeout(2 * SOON) {
+        Ok(Ok(())) => {}
+        Ok(Err(panic)) => std::panic::resume_unwind(panic),
+        Err(_) => panic!("the endpoint hangs"),
+    }
+}
+
+fn is_pending(op: &mut Op<Vec<u8>>, waker: &Waker) -> bool {
+    pin!(op).poll(&mut Context::from_waker(waker)).is_pending()
+}
+
+/// A waker that uses the endpoint whenever it is cloned, dropped or woken.
+struct Nosy {
+    endpoint: Arc<Endpoint>,
+    uses: AtomicUsize,
+}
+
+impl Nosy {
+    fn waker(self: &Arc<Self>) -> Waker {
+        // SAFETY: the functions of the table treat the pointer as an `Arc<Nosy>`, which it is.
+        unsafe { Waker::from_raw(RawWaker::new(Arc::into_raw(self.clone()).cast(), &NOSY)) }
+    }
+
+    fn use_endpoint(&self) {
+        self.uses.fetch_add(1, Ordering::Relaxed);
+        if self.endpoint.is_open() {
+            self.endpoint.send_blocking(0, 500u32, &[1u8; 16]).unwrap();
+            self.endpoint.recv_blocking(0, 500u32, &mut [0u8; 16]).unwrap();
+        }
+    }
+}
+
+static NOSY: RawWakerVTable = RawWakerVTable::new(
+    |nosy| {
+        // SAFETY: see `Nosy::waker`.
+        let nosy = unsafe { Arc::from_raw(nosy.cast::<Nosy>()) };
+        nosy.use_endpoint();
+        let another = nosy.clone();
+        std::mem::forget(nosy);
+        RawWaker::new(Arc::into_raw(another).cast(), &NOSY)
+    },
+    |nosy| drop_nosy(nosy),
+    |nosy| {
+        // SAFETY: see `Nosy::waker`; the pointer stays with the waker.
+        unsafe { (*nosy.cast::<Nosy>()).use_endpoint() }
+    },
+    |nosy| drop_nosy(nosy),
+);
+
+fn drop_nosy(nosy: *const ()) {
+    // SAFETY: see `Nosy::waker`; the waker's reference ends here.
+    let nosy = unsafe { Arc::from_raw(nosy.cast::<Nosy>()) };
+    nosy.use_endpoint();
+}
+
+#[test]
+fn a_waker_may_use_the_endpoint_when_it_is_cloned_woken_and_dropped() {
+    in_time(|endpoint| {
+        let nosy = Arc::new(Nosy { endpoint: endpoint.clone(), uses: AtomicUsize::new(0) });
+        let mut receive = endpoint.recv(0, 1u32, vec![0u8; 8]);
+        assert!(is_pending(&mut receive, &nosy.waker()));
+        // Another waker replaces the first, which is dropped.
+        let other = Arc::new(Nosy { endpoint: endpoint.clone(), uses: AtomicUsize::new(0) });
+        assert!(is_pending(&mut receive, &other.waker()));
+        endpoint.send_blocking(0, 1u32, &[3u8; 8]).unwrap();
+        assert_eq!(receive.wait().1, [3; 8]);
+        assert!(nosy.uses.load(Ordering::Relaxed) >= 3 && other.uses.load(Ordering::Relaxed) >= 2);
+    });
+}
+
+struct Panics;
+
+impl Wake for Panics {
+    fn wake(self: Arc<Self>) {
+        // Without a message of its own: this panic is part of the test.
+        std::panic::resume_unwind(Box::new("the waker is broken"));
+    }
+}
+
+#[test]
+fn a_waker_that_panics_closes_the_endpoint_and_all_operations_name_it() {
+    in_time(|endpoint| {
+        let mut woken = endpoint.recv(0, 1u32, vec![0u8; 8]);
+        assert!(is_pending(&mut woken, &Waker::from(Arc::new(Panics))));
+        let waiting = endpoint.recv(0, 2u32, vec![0u8; 8]);
+        endpoint.send_blocking(0, 1u32, &[3u8; 8]).unwrap();
+        let error = waiting.wait().0.unwrap_err();
+        assert!(matches!(error, Error::Closed(_)), "{error}");
+        assert!(error.to_string().contains("the waker is broken"), "{error}");
+        assert!(!endpoint.is_open());
+        let error = endpoint.send_blocking(0, 3u32, &[1u8]).unwrap_err();
+        assert!(error.to_string().contains("the waker is broken"), "{error}");
+    });
+}
+
+/// A waker that receives what nobody sends, on the thread that ends what takes too long.
+struct Blocks(Arc<Endpoint>, Mutex<mpsc::Sender<Error>>);
+
+impl Wake for Blocks {
+    fn wake(self: Arc<Self>) {
+        let error = self.0.recv_blocking(0, 404u32, &mut [0u8]).unwrap_err();
+        self.1.lock().unwrap().send(error).unwrap();
+    }
+}
+
+#[test]
+fn a_waker_that_waits_for_ever_on_the_progress_thread_does_not_stop_deadlines() {
+    let (mut all, _) = common::endpoints(1, common::config().timeout(Duration::from_secs(2)));
+    let endpoint = Arc::new(all.pop().unwrap());
+    let (sender, ended) = mpsc::channel();
+    let mut woken = endpoint.recv(0, 1u32, vec![0u8; 8]);
+    let waker = Waker::from(Arc::new(Blocks(endpoint.clone(), Mutex::new(sender))));
+    assert!(is_pending(&mut woken, &waker));
+    endpoint.send(0, 1u32, vec![3u8; 8]).wait().0.unwrap();
+    let error = ended.recv_timeout(SOON).expect("the wait in the waker has no deadline");
+    assert!(matches!(error, Error::Timeout { .. }), "{error}");
+}
+
+/// A waker that does not return for a while.
+struct Sleeps(mpsc::Sender<()>);
+
+impl Wake for Sleeps {
+    fn wake(self: Arc<Self>) {
+        self.0.send(()).unwrap();
+        thread::sleep(SOON / 2);
+    }
+}
+
+#[test]
+fn while_a_waker_does_not_return_waits_still_end_at_their_deadline() {
+    let (mut all, _) = common::endpoints(1, common::config().timeout(Duration::from_secs(1)));
+    let endpoint = all.pop().unwrap();
+    let (sender, asleep) = mpsc::channel();
+    let mut woken = endpoint.recv(0, 1u32, vec![0u8; 8]);
+    assert!(is_pending(&mut woken, &Waker::from(Arc::new(Sleeps(sender)))));
+    endpoint.send(0, 1u32, vec![3u8; 8]).wait().0.unwrap();
+    asleep.recv_timeout(SOON).unwrap();
+    let begun = Instant::now();
+    let error = endpoint.recv_blocking(0, 2u32, &mut [0u8]).unwrap_err();
+    assert!(matches!(error, Error::Timeout { .. }), "{error}");
+    assert!(begun.elapsed() < SOON / 3, "the receive ended with the waker, after {:?}", begun.elapsed());
+    drop(woken);
+}
+
+/// A waker that has the last handle on the endpoint that wakes it.
+struct Last(Mutex<Option<Arc<Endpoint>>>);
+
+impl Wake for Last {
+    fn wake(self: Arc<Self>) {
+        drop(self.0.lock().unwrap().take());
+    }
+}
+
+#[test]
+fn an_endpoint_may_be_dropped_by_the_waker_that_it_wakes() {
+    in_time(|endpoint| {
+        let weak: Weak<Endpoint> = Arc::downgrade(&endpoint);
+        let mut woken = endpoint.recv(0, 1u32, vec![0u8; 8]);
+        let waiting = endpoint.recv(0, 2u32, vec![0u8; 8]);
+        let mine = endpoint.clone();
+        assert!(is_pending(&mut woken, &Waker::from(Arc::new(Last(Mutex::new(Some(endpoint)))))));
+        let send = mine.send(0, 1u32, vec![3u8; 8]);
+        drop(mine);
+        // The waker is run by the progress thread, most likely.
+        woken.wait().0.unwrap();
+        assert!(matches!(waiting.wait().0, Err(Error::Closed(_))));
+        let _ = send.wait();
+        common::until("the endpoint is gone", || weak.strong_count() == 0);
+    });
+}
+
+#[test]
+fn a_panic_in_a_scope_does_not_wait_for_receives_that_can_be_cancelled() {
+    in_time(|endpoint| {
+        let (mut one, mut other) = ([7u8; 8], [7u8; 8]);
+        let run = AssertUnwindSafe(|| {
+            endpoint.scope(|scope| {
+                let _receive = scope.recv(0, 1u32, &mut one[..]);
+                std::mem::forget(scope.recv(0, 2u32, &mut other[..]));
+                std::panic::resume_unwind(Box::new("as intended"));
+            })
+        });
+        let panic = catch_unwind(run).unwrap_err();
+        assert_eq!(panic.downcast_ref(), Some(&"as intended"));
+        assert_eq!((one, other), ([7; 8], [7; 8]));
+        assert!(endpoint.is_open());
+        // The receives are gone: the message goes to the next one.
+        endpoint.send_blocking(0, 1u32, &[1u8; 8]).unwrap();
+        endpoint.recv_blocking(0, 1u32, &mut one).unwrap();
+    });
+}
