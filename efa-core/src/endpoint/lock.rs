@@ -189,6 +189,11 @@ impl<T> Lock<T> {
         guard
     }
 
+    /// Whether some thread has it, as seen without taking it; out of date at once.
+    pub(crate) fn is_held(&self) -> bool {
+        self.taken.load(Ordering::Relaxed) || self.inside.iter().any(|inside| inside.load(Ordering::Relaxed))
+    }
+
     /// Whether another thread waits for it.
     #[inline]
     pub(crate) fn is_contended(&self) -> bool {

@@ -25,6 +25,7 @@ pub(crate) mod shared;
 pub(crate) mod slot;
 pub(crate) mod tag;
 mod wait;
+mod watchdog;
 mod workspace;
 
 pub use card::AddressCard;

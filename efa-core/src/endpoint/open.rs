@@ -9,9 +9,9 @@ use super::card::{self, AddressCard};
 use super::config::EndpointConfig;
 use super::connections;
 use super::core::Core;
-use super::progress;
 use super::shared::Shared;
 use super::tag::MAX_RANKS;
+use super::{progress, watchdog};
 use crate::admission::{Admission, Facts, Fingerprint};
 use crate::bootstrap::Liveness;
 use crate::error::{Error, Peer, Result};
@@ -127,6 +127,7 @@ impl fmt::Debug for Unconnected {
 pub struct Endpoint {
     pub(crate) shared: Arc<Shared>,
     progress: Option<JoinHandle<()>>,
+    watchdog: Option<JoinHandle<()>>,
 }
 
 impl Endpoint {
@@ -185,19 +186,17 @@ impl Endpoint {
     }
 
     fn start(shared: Arc<Shared>) -> Result<Self> {
-        let thread = {
-            let shared = shared.clone();
-            thread::Builder::new().name("efa-progress".into()).spawn(move || progress::run(&shared))
-        };
-        let thread = thread.map_err(|source| {
-            Error::system(
-                source,
-                "cannot start the progress thread",
-                "raise the limit on threads (ulimit -u)",
-            )
-        })?;
-        let _ = shared.progress_thread.set(thread.thread().clone());
-        Ok(Self { shared, progress: Some(thread) })
+        let activity = shared.lock().activity.clone();
+        let mut endpoint = Self { shared, progress: None, watchdog: None };
+        let shared = endpoint.shared.clone();
+        let thread = spawn("efa-progress", move || progress::run(&shared))?;
+        let _ = endpoint.shared.progress_thread.set(thread.thread().clone());
+        endpoint.progress = Some(thread);
+        if watchdog::is_needed(&endpoint.shared) {
+            let shared = endpoint.shared.clone();
+            endpoint.watchdog = Some(spawn("efa-watchdog", move || watchdog::run(&shared, &activity))?);
+        }
+        Ok(endpoint)
     }
 
     /// The rank of this process.
@@ -278,11 +277,18 @@ impl Endpoint {
     }
 }
 
+fn spawn(name: &str, body: impl FnOnce() + Send + 'static) -> Result<JoinHandle<()>> {
+    thread::Builder::new().name(name.into()).spawn(body).map_err(|source| {
+        let what = format!("cannot start the thread {name}");
+        Error::system(source, what, "raise the limit on threads (ulimit -u)")
+    })
+}
+
 impl Drop for Endpoint {
     fn drop(&mut self) {
         self.shared.close("the program closed it");
         self.shared.stop.store(true, Ordering::Release);
-        if let Some(thread) = self.progress.take() {
+        for thread in [self.watchdog.take(), self.progress.take()].into_iter().flatten() {
             thread.thread().unpark();
             // A waker that drops the last handle on us runs on that very thread; it ends by itself then.
             if thread.thread().id() != thread::current().id() {

@@ -101,6 +101,11 @@ impl Shared {
         self.core.is_contended()
     }
 
+    /// Whether some thread has the endpoint's lock, as seen without taking it.
+    pub(super) fn is_locked(&self) -> bool {
+        self.core.is_held()
+    }
+
     /// The fabric address of a rank.
     #[inline]
     pub(crate) fn address(&self, rank: usize) -> Result<u64> {
