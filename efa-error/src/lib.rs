@@ -82,6 +82,18 @@ impl fmt::Display for Code {
     }
 }
 
+/// What to do when an error number says that there is no file descriptor left; `None` for any other number.
+pub fn no_descriptor_left(errno: i32) -> Option<&'static str> {
+    // errno(3): the numbers are Linux's on every architecture.
+    const ENFILE: i32 = 23;
+    const EMFILE: i32 = 24;
+    match errno {
+        EMFILE => Some("raise the limit on open files of the process (ulimit -n)"),
+        ENFILE => Some("raise the limit on open files of the system (sysctl fs.file-max)"),
+        _ => None,
+    }
+}
+
 /// Everything that can go wrong. `Display` gives it on one line, and `Debug`, which is what a `main` that returns it
 /// prints, on three: what, why, what to do.
 #[non_exhaustive]
@@ -175,8 +187,14 @@ impl Error {
     }
 
     /// A failed call to the operating system; `why` is what the system said.
+    ///
+    /// If file descriptors have run out, that is what mends it, whatever the call was for.
     pub fn system(source: io::Error, what: impl Into<String>, remedy: impl Into<String>) -> Self {
         let why = source.to_string();
+        let remedy = match source.raw_os_error().and_then(no_descriptor_left) {
+            Some(right) => right.into(),
+            None => remedy.into(),
+        };
         Self::System { source, text: Explanation::new(what, why, remedy) }
     }
 
@@ -301,6 +319,15 @@ mod tests {
         assert_eq!(printable("a\x1b[31m\tb\n\u{9b}"), "a\\u{1b}[31m\\u{9}b\n\\u{9b}");
         let error = Error::setting("cannot use \x1b]0;x\x07", "why", "fix");
         assert!(!format!("{error} {error:?}").contains(['\x1b', '\x07']));
+    }
+
+    #[test]
+    fn too_few_descriptors_are_told_as_such_whatever_was_attempted() {
+        let failed =
+            |errno| Error::system(io::Error::from_raw_os_error(errno), "cannot start it", "mount /proc");
+        assert!(failed(24).to_string().ends_with("(ulimit -n)"), "{}", failed(24));
+        assert!(failed(23).to_string().contains("fs.file-max"));
+        assert!(failed(2).to_string().ends_with("mount /proc"));
     }
 
     #[test]

@@ -22,6 +22,7 @@ use efa_core::Error;
 use efa_core::admission::Policy;
 use efa_core::bootstrap::LaunchEnv;
 use efa_core::fabric::ProviderChoice;
+use rustix::io::Errno;
 use rustix::process::{Signal, getpgrp};
 use rustix::termios::tcgetpgrp;
 use signal_hook::consts::signal::{SIGCHLD, SIGPIPE, SIGTSTP};
@@ -388,6 +389,9 @@ fn cannot_start(error: io::Error, rank: usize, program: &OsString) -> Failure {
             what,
             "use fewer ranks, or raise the limit on processes (ulimit -u)",
         )),
+        _ if matches!(Errno::from_io_error(&error), Some(Errno::MFILE | Errno::NFILE)) => {
+            Failure::from(Error::system(error, what, "use fewer ranks"))
+        }
         _ => Failure::new(
             Error::system(error, what, "check that it is a program for this machine"),
             EXIT_NOT_EXECUTABLE,

@@ -117,15 +117,25 @@ pub(crate) fn find(provider: Provider, device: Option<&str>, source: Option<IpAd
     check_version()?;
     let source = source.filter(|_| provider.uses_ip());
     let found = ask(provider, device, source);
+    let what = format!("cannot use provider {provider}");
+    // libfabric leaves a provider out that could not start, without saying why.
+    let code = found.as_ref().err().copied().unwrap_or(Code(0));
+    if found.as_ref().map_or(true, Vec::is_empty)
+        && let Some(remedy) = ffi::few_descriptors(code)
+    {
+        return Err(Error::Provider(Explanation::new(what, ffi::NO_DESCRIPTORS, remedy)));
+    }
+    let is_out_of_space = code == Code(libc::ENOSPC);
     let why = match found {
         Ok(mut infos) if !infos.is_empty() => return Ok(infos.swap_remove(0)),
         Ok(_) => missing(provider, device, source),
-        Err(code) if code == Code(libc::ENOSPC) && provider == Provider::Shm => {
+        Err(_) if is_out_of_space && provider == Provider::Shm => {
             "/dev/shm has too little space left for it (16 MiB per rank)".into()
         }
         Err(code) => format!("fi_getinfo: {} ({code})", ffi::describe(code)),
     };
     let remedy = match provider {
+        Provider::Shm if !is_out_of_space => format!("use one of those here: {}", available_list()),
         Provider::Shm => {
             "free space in /dev/shm or make it larger (docker run --shm-size), or use tcp".into()
         }
@@ -140,7 +150,7 @@ pub(crate) fn find(provider: Provider, device: Option<&str>, source: Option<IpAd
         ),
         _ => format!("use one of those here: {}", available_list()),
     };
-    Err(Error::Provider(Explanation::new(format!("cannot use provider {provider}"), why, remedy)))
+    Err(Error::Provider(Explanation::new(what, why, remedy)))
 }
 
 /// How many devices of a provider libfabric sees.

@@ -20,7 +20,7 @@ pub(crate) use info::{Capabilities, Info, MemoryModes, Wanted, getinfo};
 pub(crate) use later::{log_later, log_now, log_one};
 pub(crate) use post::{AtomicCall, AtomicWidth, MAX_SEGMENTS, Posted, RemotePlace, Segment};
 
-use crate::error::{Code, Error, Explanation, Result};
+use crate::error::{Code, Error, Explanation, Result, no_descriptor_left};
 
 /// libfabric's name of "no address" and "any address".
 pub(crate) const ADDRESS_UNSPECIFIED: u64 = efa_sys::FI_ADDR_UNSPEC;
@@ -69,7 +69,31 @@ pub(crate) fn describe(code: Code) -> String {
 /// What a failed set-up call turns into.
 pub(crate) fn failed(call: &str, code: Code, what: &str, remedy: &str) -> Error {
     let why = format!("{call}: {} ({code})", describe(code));
-    Error::Fabric { code, text: Explanation::new(what, why, remedy) }
+    let text = match few_descriptors(code) {
+        Some(right) => Explanation::new(what, format!("{why}; {NO_DESCRIPTORS}"), right),
+        None => Explanation::new(what, why, remedy),
+    };
+    Error::Fabric { code, text }
+}
+
+pub(crate) const NO_DESCRIPTORS: &str = "there are no file descriptors left for it";
+
+/// What to do about a failure of libfabric if it comes of a lack of file descriptors; `None` if there are enough.
+///
+/// libfabric's error numbers seldom say so.
+pub(crate) fn few_descriptors(code: Code) -> Option<&'static str> {
+    // More than any set-up call takes at a time.
+    const ENOUGH: usize = 16;
+    no_descriptor_left(code.0).or_else(|| {
+        let mut files = Vec::with_capacity(ENOUGH);
+        for _ in 0..ENOUGH {
+            match std::fs::File::open("/dev/null") {
+                Ok(file) => files.push(file),
+                Err(error) => return no_descriptor_left(error.raw_os_error().unwrap_or(0)),
+            }
+        }
+        None
+    })
 }
 
 /// Turns a call's return value into a result; negative numbers are errors.

@@ -7,6 +7,7 @@
 mod common;
 mod dead_peer;
 mod descriptors;
+mod few_descriptors;
 mod killed_peer;
 mod memory;
 mod others_code;
