@@ -21,12 +21,11 @@ const ARRIVAL: Duration = Duration::from_secs(20);
 /// Between the launcher's SIGTERM, which ranks ignore in most rounds, and its SIGKILL.
 const GRACE: &str = "600";
 /// Runs the rank in a folder of its own, for a core file, and notes its status, as `$?` has it, where the driver finds
-/// it. The launcher tells of the first rank that fails only.
+/// it. The launcher tells of the first rank that fails only. The shell itself needs more descriptors than a rank may have.
 const KEEPS_STATUS: &str = r#"trap '' TERM
 cd "$EFA_CHAOS_FOLDER/cwd-$EFA_RANK" || exit
 ulimit -c unlimited 2>/dev/null
-ulimit -n "$1"
-"$0" rank
+(ulimit -n "$1"; exec "$0" rank)
 status=$?
 echo "$status" >"$EFA_CHAOS_FOLDER/status-$EFA_RANK"
 exit "$status""#;
