@@ -200,4 +200,34 @@ mod tests {
             assert!(parse_ranks(nonsense).is_err(), "{nonsense}");
         }
     }
+
+    #[test]
+    fn fuzz_command_lines_are_refused_with_a_usage_or_understood() {
+        let lines = [
+            "efa info --json",
+            "efa doctor --members job.json --security-groups sg.json --policy same-zone --provider efa --json",
+            "efa run -n 4 --provider tcp --policy strict --emulate-efa --devices 4 --grace 0.5 -- ./program --own",
+            "efa bench all-reduce -n 4 --sizes 8:4M:8 --dtype bf16 --algorithm ring --op average --check",
+            "efa bench latency --provider shm --sizes 64,1M --iterations 50 --format csv --plot out.svg",
+        ];
+        efa_fuzz::rounds("command lines", 5000, |random| {
+            let mut words: Vec<String> = random.pick(&lines).split(' ').map(str::to_owned).collect();
+            for _ in 0..=random.below(3) {
+                let place = 1 + random.below(words.len() - 1);
+                match random.below(4) {
+                    0 => drop(words.remove(place)),
+                    1 => words.insert(place, words[random.below(words.len())].clone()),
+                    2 => words[place] = random.number().to_string(),
+                    _ => words[place] = random.mutate_text(&words[place]),
+                }
+                if words.len() < 2 {
+                    break;
+                }
+            }
+            if let Err(error) = Cli::try_parse_from(&words) {
+                assert!(!error.render().to_string().is_empty());
+                assert!([0, 2].contains(&error.exit_code()), "{words:?}: {error}");
+            }
+        });
+    }
 }

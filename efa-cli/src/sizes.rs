@@ -129,4 +129,22 @@ mod tests {
             assert_eq!(error.explanation().why, why);
         }
     }
+
+    #[test]
+    fn fuzz_sizes_are_refused_or_sorted_out_in_no_time() {
+        efa_fuzz::rounds("sizes", 20_000, |random| {
+            let text = random.pick(&["8:4M", "8:4M:8", "64,1M,3", "0:1G", "0", "1024G:1024G", "1:1024G:2"]);
+            let text = random.mutate_text(text);
+            match text.parse::<Sizes>() {
+                Err(error) => assert!(error.to_string().contains(HOW), "{error}"),
+                Ok(sizes) => {
+                    let sizes = sizes.as_slice();
+                    assert!(!sizes.is_empty() && sizes.iter().all(|&size| size <= LARGEST), "{text}");
+                    // A range has at most one size per factor of two.
+                    assert!(!text.contains(':') || sizes.len() <= 42, "{text}");
+                    assert!(!text.contains(':') || sizes.is_sorted(), "{text}");
+                }
+            }
+        });
+    }
 }

@@ -119,13 +119,14 @@ pub mod collective;
 pub mod endpoint;
 pub mod fabric;
 mod ffi;
-#[cfg(test)]
-mod fuzz;
 mod init;
 pub mod memory;
 pub mod messaging;
 mod settings;
 pub mod tensor;
+
+#[cfg(test)]
+use efa_fuzz as fuzz;
 
 pub use efa_admission as admission;
 pub use efa_admission::placement;

@@ -39,4 +39,17 @@ mod tests {
             assert!(error.contains(nonsense) && error.contains("EFA_TIMEOUT=300"), "{error}");
         }
     }
+
+    #[test]
+    fn fuzz_seconds_are_refused_or_lie_within_their_limits() {
+        let limits = 0.001..=31_536_000.0;
+        crate::fuzz::rounds("seconds", 50_000, |random| {
+            let text = random.pick(&["300", "0.5", "1e3", "31536000", "-0", "+7", "nan", "inf", "0x10"]);
+            let text = random.mutate_text(text);
+            match parse("EFA_TIMEOUT", &text, Duration::from_secs(300), limits.clone()) {
+                Err(error) => assert!(error.to_string().contains("EFA_TIMEOUT=300"), "{error}"),
+                Ok(seconds) => assert!(limits.contains(&seconds.as_secs_f64()), "{text}: {seconds:?}"),
+            }
+        });
+    }
 }

@@ -51,9 +51,19 @@ impl Resources {
             }
             if Instant::now() >= until {
                 let threads = now.threads.saturating_sub(self.threads);
+                let extra: Vec<String> = extra.into_iter().map(|target| describe(target)).collect();
                 return Some(format!("{threads} threads, {} descriptors {extra:?}", extra.len()));
             }
             sleep(Duration::from_millis(20));
         }
     }
+}
+
+/// What a descriptor refers to; of a TCP socket its addresses and state, as `/proc/net/tcp` has them.
+fn describe(target: &str) -> String {
+    let table = fs::read_to_string("/proc/self/net/tcp").unwrap_or_default();
+    let inode = target.trim_start_matches("socket:[").trim_end_matches(']');
+    let line = table.lines().find(|line| line.split_whitespace().nth(9) == Some(inode));
+    let words: Vec<&str> = line.unwrap_or("").split_whitespace().skip(1).take(3).collect();
+    format!("{target} {}", words.join(" "))
 }

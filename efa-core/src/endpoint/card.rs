@@ -195,7 +195,7 @@ mod tests {
     }
 
     #[test]
-    fn whatever_comes_as_a_card_is_refused_or_can_be_given_to_libfabric() {
+    fn fuzz_whatever_comes_as_a_card_is_refused_or_can_be_given_to_libfabric() {
         let wire = serde_json::to_vec(&card()).unwrap();
         let sockets: [&[u8]; 2] = [&[2; 16], &[10; 28]];
         fuzz::rounds("endpoint::card", 20_000, |random| {

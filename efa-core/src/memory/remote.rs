@@ -169,7 +169,7 @@ mod tests {
     }
 
     #[test]
-    fn whatever_comes_as_a_region_is_refused_or_names_only_bytes_within_it() {
+    fn fuzz_whatever_comes_as_a_region_is_refused_or_names_only_bytes_within_it() {
         let json = serde_json::to_vec(&REGION).unwrap();
         fuzz::rounds("memory::remote", 50_000, |random| {
             let wire: [u8; RemoteRegion::WIRE_SIZE] = std::array::from_fn(|_| random.byte());
