@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
-use efa_core::collective::ReduceOp;
+use efa_core::collective::{Algorithm, Options, ReduceOp};
 use efa_core::{Communicator, Error};
 
 /// Names the part that the ranks play.
@@ -71,6 +71,19 @@ fn rank() {
             let large = vec![1u8; 1 << 20];
             (0..200).try_for_each(|_| world.endpoint().send_blocking(VICTIM, 1u32, &large))
         }),
+        "fail at once" => end_early(efa_core::init().expect("the job is in order"), |world| {
+            let error = world.endpoint().send_blocking(99, 1u32, &[0u8]).expect_err("there is no rank 99");
+            println!("said: {error}");
+        }),
+        "panic" => end_early(efa_core::init().expect("the job is in order"), |_| {
+            println!("said: panicking");
+            panic!("as intended by this test");
+        }),
+        "exit" => end_early(efa_core::init().expect("the job is in order"), |_| {
+            println!("said: exiting");
+            std::process::exit(3);
+        }),
+        "cut" => cut(efa_core::init().expect("the job is in order")),
         "give-up" => give_up(efa_core::init().expect("the job is in order")),
         "join" => match efa_core::init() {
             Ok(world) => println!("said: joined on {}", world.endpoint().provider()),
@@ -102,6 +115,39 @@ fn give_up(world: Communicator) {
     drop(world);
     assert!(begun.elapsed() < Duration::from_secs(2), "{:?}", begun.elapsed());
     println!("said: gone");
+}
+
+/// Rank 0 ends early with an error; each of the others waits for the next one, and only the last for rank 0.
+fn end_early(world: Communicator, end: impl Fn(&Communicator)) {
+    world.barrier().expect("all ranks are there");
+    if world.rank() == 0 {
+        // What was opened is dropped after it, as where an error leaves `main`.
+        return end(&world);
+    }
+    let begun = Instant::now();
+    let next = (world.rank() + 1) % world.size();
+    let error = world.endpoint().recv_blocking(next, 1u32, &mut [0u8]).expect_err("nobody sends");
+    println!(
+        "said: {} after {} s: {error}",
+        error.peer().map_or(99, |peer| peer.rank),
+        begun.elapsed().as_secs()
+    );
+    assert!(world.finish().is_err(), "the job was called off");
+}
+
+/// Rank 2 does not take part in a collective, as if it were cut off; rank 0 begins first, so that its time is over first.
+fn cut(world: Communicator) {
+    world.barrier().expect("all ranks are there");
+    match world.rank() {
+        0 => {}
+        2 => std::thread::sleep(Duration::from_secs(20)),
+        _ => std::thread::sleep(Duration::from_millis(300)),
+    }
+    let mut world = world;
+    world.set_options(Options { algorithm: Algorithm::Ring, ..Options::default() });
+    let error =
+        world.all_reduce_in_place(&mut vec![1u64; 1 << 10], ReduceOp::Sum).expect_err("one is missing");
+    println!("said: {error}");
 }
 
 /// The victim prints its number and sleeps; the others call what can't succeed without it, and print the error.
@@ -185,6 +231,29 @@ fn a_rank_whose_operation_failed_leaves_without_waiting_for_the_others() {
     let said = said(&output);
     assert_eq!(said[0], "gone", "{}", everything(&output));
     assert!(said[1..].iter().all(|said| said == "Some(0)"), "{}", everything(&output));
+}
+
+#[test]
+fn a_rank_that_ends_early_ends_all_others_at_once_with_the_first_cause() {
+    for (part, cause) in [("fail at once", "rank 99"), ("panic", "panicked"), ("exit", "without a goodbye")] {
+        let output = job("tcp", part).output().expect("efa starts");
+        let all = everything(&output);
+        for said in &said(&output)[1..] {
+            assert!(said.starts_with("0 after ") && said.contains(cause), "{part}: {said}\n{all}");
+            let seconds: u32 = said["0 after ".len()..].split(' ').next().unwrap().parse().unwrap();
+            // Moments, and far less than the times that the ranks wait for one another at their ends.
+            assert!(seconds < 10, "{part}: {said}\n{all}");
+        }
+    }
+}
+
+#[test]
+fn a_rank_whose_time_is_over_names_its_own_peer_and_not_the_first_that_gave_up() {
+    let output = job("tcp", "cut").env("EFA_TIMEOUT", "6").output().expect("efa starts");
+    let all = everything(&output);
+    let said = said(&output);
+    assert!(said[3].contains("from rank 2"), "rank 3: {}\n{all}", said[3]);
+    assert!(said[0].contains("from rank 3"), "rank 0: {}\n{all}", said[0]);
 }
 
 #[test]

@@ -64,8 +64,9 @@
 //! # Waiting, and what can go wrong
 //!
 //! Every wait has a deadline, and none is infinite. Every [`Error`] has three sentences: what failed, why, and what to
-//! do about it. A rank that dies ends what the others have under way with it, with its name. After a collective has
-//! failed the ranks are at different points: start the job again. A rank that gives up should say so by
+//! do about it. A rank that dies, panics, or drops its communicator after an operation has failed calls the job off:
+//! what the others have under way ends with its name and that first error. After a collective has failed the ranks are
+//! at different points: start the job again. A rank that gives up for a reason of its own should say so by
 //! [`Control::abort`](bootstrap::Control::abort), so that the others end at once instead of at a deadline.
 //!
 //! # Providers and limits

@@ -177,12 +177,12 @@ impl Client {
             LinkError::Closed => "its control connection was closed without a goodbye".to_owned(),
             other => other.to_string(),
         };
-        self.inbox.liveness.set(0, &Health::Dead { reason });
+        // Nobody else could tell who dies from now on, so that the job ends here, for every rank.
+        self.inbox.liveness.set_lost(0, &reason);
+        if let Some(cause) = self.inbox.liveness.called_off() {
+            return self.inbox.end(Fault::called_off(cause));
+        }
         let what = format!("the control connection needs {root}");
-        let why = match self.inbox.liveness.status(0) {
-            super::Status::Dead { reason } => reason,
-            _ => "it has left the job".to_owned(),
-        };
-        self.inbox.end(Fault::peer_lost(root, what, why));
+        self.inbox.end(Fault::peer_lost(root, what, "it has left the job"));
     }
 }

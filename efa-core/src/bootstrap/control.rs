@@ -40,7 +40,8 @@ pub struct ControlConfig {
     pub dead_after: Duration,
     /// How long a connection may take to prove that it belongs to the job. Default 10 s.
     pub handshake_limit: Duration,
-    /// How long rank 0, when it [leaves](Control::leave), goes on serving those who are still there. Default 5 s.
+    /// How long [leaving](Control::leave) may take: rank 0 goes on serving those who are still there, the others
+    /// make sure that their goodbye is on its way. Default 5 s.
     pub linger: Duration,
 }
 
@@ -247,9 +248,31 @@ impl Control {
     /// Calls the job off: every member's waiting and later calls fail with this rank's name and `reason`, and
     /// every [`Liveness`] says so. Returns when the message is on its way, after a second at most.
     pub fn abort(&self, reason: &str) {
-        self.inbox.abort(self.rank, reason);
+        self.call_off(None, reason);
+    }
+
+    /// Calls the job off because this rank gives up with `error`; does nothing when it is called off already. Where the
+    /// error is that another rank is lost, all name that one.
+    pub(crate) fn give_up(&self, error: &Error) {
+        let lost = match error {
+            Error::PeerLost { peer, .. } => Some(peer.rank).filter(|&rank| rank != self.rank),
+            _ => None,
+        };
+        self.give_up_with(lost, &error.to_string());
+    }
+
+    /// [`give_up`](Self::give_up) with the text of an error that is not at hand any more.
+    pub(crate) fn give_up_with(&self, lost: Option<usize>, reason: &str) {
+        if self.inbox.liveness.called_off().is_none() {
+            self.call_off(lost, reason);
+        }
+    }
+
+    fn call_off(&self, lost: Option<usize>, reason: &str) {
+        self.inbox.abort(self.rank, lost, reason);
         if let Some(worker) = &self.worker {
-            let message = Message::Abort { rank: self.rank as u32, reason: reason.to_owned() };
+            let lost = lost.map(|rank| rank as u32);
+            let message = Message::Abort { rank: self.rank as u32, lost, reason: reason.to_owned() };
             let (sender, receiver) = channel();
             if worker.tell(Command::Send(message)) && worker.tell(Command::Flush(sender)) {
                 // Whether it got through or not, there is nothing more to do about it.
@@ -260,9 +283,11 @@ impl Control {
 
     /// Leaves in good order: the others see this member as gone, not as dead.
     ///
-    /// Rank 0 stays until the others have left too, at most [`ControlConfig::linger`], so that news still gets through.
+    /// Rank 0 stays until the others have left too, so that news still gets through; any rank stays at most
+    /// [`ControlConfig::linger`], whatever the others do. Once rank 0 has left, the others don't learn of one another's end
+    /// any more.
     pub fn leave(mut self) {
-        let patience = if self.rank == 0 { self.linger } else { GRACE };
+        let patience = if self.rank == 0 { self.linger } else { GRACE.min(self.linger) };
         self.stop(Message::Leave, patience);
     }
 

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::liveness::CalledOff;
 use crate::error::Explanation;
 use crate::{Error, Peer};
 
@@ -53,11 +54,17 @@ impl Fault {
         Self { peer, ..Self::new(FaultKind::PeerLost, what.into(), why.into(), remedy) }
     }
 
-    /// A job that a member called off.
-    pub(super) fn aborted(by: Peer, reason: &str) -> Self {
-        let what = format!("the job was aborted by {by}");
-        let remedy = "mend what that rank complains about, then start the job again";
-        Self { peer: by, ..Self::new(FaultKind::Aborted, what, reason.to_owned(), remedy) }
+    /// A job that ends for all.
+    pub(super) fn called_off(cause: CalledOff) -> Self {
+        let why = cause.to_string();
+        match cause {
+            CalledOff::Lost { peer, .. } => Self::peer_lost(peer, "the job was called off", why),
+            CalledOff::Aborted { by, reason } => {
+                let what = format!("the job was aborted by {by}");
+                let remedy = "mend what that rank complains about, then start the job again";
+                Self { peer: by, ..Self::new(FaultKind::Aborted, what, reason, remedy) }
+            }
+        }
     }
 
     pub(super) fn into_error(self) -> Error {
@@ -87,7 +94,9 @@ mod tests {
     #[test]
     fn a_fault_becomes_the_error_of_its_kind() {
         let peer = Peer { rank: 3, host: "node-b".into(), address: String::new() };
-        let error = Fault::aborted(peer.clone(), "out of memory").into_error();
+        let error =
+            Fault::called_off(CalledOff::Aborted { by: peer.clone(), reason: "out of memory".into() })
+                .into_error();
         assert!(matches!(&error, Error::Aborted { by, .. } if **by == peer));
         assert!(error.to_string().contains("rank 3 (node-b)") && error.to_string().contains("out of memory"));
         let error = Fault::peer_lost(peer.clone(), "cannot", "gone").into_error();

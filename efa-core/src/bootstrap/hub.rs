@@ -286,9 +286,11 @@ impl Hub {
                     self.settle(sequence, told.then_some(rank));
                 }
             }
-            Message::Abort { reason, .. } => {
+            Message::Abort { lost, reason, .. } => {
                 self.gathers.clear();
-                self.outputs.push(Output::SendAll(Message::Abort { rank: rank as u32, reason }));
+                // Nobody loses itself, or a rank that the job does not have.
+                let lost = lost.filter(|&lost| lost as usize != rank && (lost as usize) < self.members.len());
+                self.outputs.push(Output::SendAll(Message::Abort { rank: rank as u32, lost, reason }));
             }
             Message::Leave => self.gone(rank, Health::Left),
             Message::Dying { reason } => self.lost(rank, reason),

@@ -74,13 +74,16 @@ impl Inbox {
                     slot.outcome.get_or_insert(Err(fault));
                 }
             }
+            Message::Status { rank, health: Health::Dead { reason } } => {
+                self.liveness.set_lost(rank as usize, &reason);
+            }
             Message::Status { rank, health } => self.liveness.set(rank as usize, &health),
             Message::Departed { ranks } => {
                 ranks.iter().for_each(|&rank| self.liveness.set(rank as usize, &Health::Left));
             }
-            Message::Abort { rank, reason } => {
+            Message::Abort { rank, lost, reason } => {
                 drop(state);
-                self.abort(rank as usize, &reason);
+                self.abort(rank as usize, lost.map(|lost| lost as usize), &reason);
                 return true;
             }
             _ => return false,
@@ -90,11 +93,12 @@ impl Inbox {
         true
     }
 
-    /// Notes that `rank` called the job off: everything that waits, and everything later, fails with its name.
-    pub(super) fn abort(&self, rank: usize, reason: &str) {
-        self.liveness.set_aborted(rank, reason);
-        if let Some((by, reason)) = self.liveness.aborted() {
-            self.end(Fault::aborted(by, &reason));
+    /// Notes that `rank` called the job off: everything that waits, and everything later, fails with its name, or with
+    /// that of the rank `lost` that it gave up because of.
+    pub(super) fn abort(&self, rank: usize, lost: Option<usize>, reason: &str) {
+        self.liveness.set_aborted(rank, lost, reason);
+        if let Some(cause) = self.liveness.called_off() {
+            self.end(Fault::called_off(cause));
         }
     }
 

@@ -1,5 +1,6 @@
 //! Who of the job is still there: a small table that the control connection fills and endpoints look at.
 
+use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -33,6 +34,43 @@ impl Status {
     }
 }
 
+/// Why the whole job ends.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum CalledOff {
+    /// A member called it off.
+    Aborted {
+        /// The rank that did.
+        by: Peer,
+        /// What it said.
+        reason: String,
+    },
+    /// A member is gone without having left: it was killed, it ended on an error, or it can't be reached any more.
+    Lost {
+        /// The rank that is gone.
+        peer: Peer,
+        /// How that is known.
+        reason: String,
+    },
+}
+
+impl CalledOff {
+    /// The member that the job ends because of.
+    pub fn peer(&self) -> &Peer {
+        match self {
+            Self::Aborted { by: peer, .. } | Self::Lost { peer, .. } => peer,
+        }
+    }
+}
+
+impl fmt::Display for CalledOff {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Aborted { by, reason } => write!(f, "{by} called the job off: {reason}"),
+            Self::Lost { peer, reason } => write!(f, "{peer} is lost: {reason}"),
+        }
+    }
+}
+
 /// The table of who is still there, shared by the control connection and the endpoints of a process.
 ///
 /// Looking for news costs one relaxed load: compare [`epoch`](Self::epoch) with the value seen before.
@@ -47,7 +85,14 @@ struct Table {
     peers: Vec<Peer>,
     states: Vec<State>,
     first_dead: Option<usize>,
-    aborted: Option<(Peer, String)>,
+    called_off: Option<CalledOff>,
+}
+
+impl Table {
+    fn peer(&self, rank: usize) -> Peer {
+        let nameless = Peer { rank, host: String::new(), address: String::new() };
+        self.peers.get(rank).cloned().unwrap_or(nameless)
+    }
 }
 
 #[derive(Debug, PartialEq, Eq)]
@@ -69,7 +114,7 @@ impl Liveness {
     /// A table of these members, all alive.
     pub(super) fn new(peers: Vec<Peer>) -> Self {
         let states = peers.iter().map(|_| State::Alive).collect();
-        let table = Table { peers, states, first_dead: None, aborted: None };
+        let table = Table { peers, states, first_dead: None, called_off: None };
         Self { epoch: AtomicU64::new(0), table: Mutex::new(table) }
     }
 
@@ -105,9 +150,17 @@ impl Liveness {
         }
     }
 
-    /// Who called the job off, and why; the first one counts.
+    /// Who called the job off, and why; the first one counts. `None` also when the job ends because a member is lost.
     pub fn aborted(&self) -> Option<(Peer, String)> {
-        self.table().aborted.clone()
+        match &self.table().called_off {
+            Some(CalledOff::Aborted { by, reason }) => Some((by.clone(), reason.clone())),
+            _ => None,
+        }
+    }
+
+    /// Why the whole job ends, if it does: a member called it off, or is gone without having left. The first cause counts.
+    pub fn called_off(&self) -> Option<CalledOff> {
+        self.table().called_off.clone()
     }
 
     /// Notes that `rank` is dead as far as this process can tell: its fabric endpoint is unreachable, say. The others
@@ -139,16 +192,31 @@ impl Liveness {
         self.changed(guard);
     }
 
-    /// Notes that `rank` called the job off.
-    pub(super) fn set_aborted(&self, rank: usize, reason: &str) {
+    /// Notes that `rank` called the job off, because it has lost the rank `lost` if there is one.
+    pub(super) fn set_aborted(&self, rank: usize, lost: Option<usize>, reason: &str) {
         let mut table = self.table();
-        if table.aborted.is_some() {
+        if table.called_off.is_some() {
             return;
         }
-        let nameless = Peer { rank, host: String::new(), address: String::new() };
-        let by = table.peers.get(rank).cloned().unwrap_or(nameless);
-        table.aborted = Some((by, reason.to_owned()));
+        let (by, reason) = (table.peer(rank), reason.to_owned());
+        table.called_off = Some(match lost {
+            None => CalledOff::Aborted { by, reason },
+            Some(lost) => {
+                CalledOff::Lost { peer: table.peer(lost), reason: format!("{by} gave up: {reason}") }
+            }
+        });
         self.changed(table);
+    }
+
+    /// Notes that `rank` is gone without having left, which ends the job for all.
+    pub(super) fn set_lost(&self, rank: usize, reason: &str) {
+        self.set(rank, &Health::Dead { reason: reason.to_owned() });
+        let mut table = self.table();
+        // Whoever has left in good order is missed by nobody.
+        if table.called_off.is_none() && !matches!(table.states.get(rank), Some(State::Left)) {
+            table.called_off = Some(CalledOff::Lost { peer: table.peer(rank), reason: reason.to_owned() });
+            self.changed(table);
+        }
     }
 
     /// Learns the members' hosts and addresses. Both lists are as long as the job is large.
@@ -199,9 +267,9 @@ mod tests {
         liveness.mark_dead(1, "twice");
         liveness.mark_dead(7, "outside the job");
         changed(false, "dead already, or nobody");
-        liveness.set_aborted(2, "enough");
+        liveness.set_aborted(2, None, "enough");
         changed(true, "aborted");
-        liveness.set_aborted(0, "me too");
+        liveness.set_aborted(0, Some(1), "me too");
         changed(false, "aborted already");
     }
 
@@ -223,6 +291,30 @@ mod tests {
         liveness.mark_dead(1, "its connection closed");
         assert_eq!(liveness.status(1), Status::Left);
         assert_eq!(liveness.first_dead(), None);
+    }
+
+    #[test]
+    fn a_member_that_is_lost_ends_the_job_and_one_that_left_does_not() {
+        let liveness = Liveness::alone(3);
+        liveness.set(1, &Health::Left);
+        liveness.set_lost(1, "its connection closed");
+        assert_eq!((liveness.called_off(), liveness.status(1)), (None, Status::Left));
+        liveness.mark_dead(0, "only this process says so");
+        assert_eq!(liveness.called_off(), None);
+        liveness.set_lost(2, "its connection closed");
+        let lost = liveness.called_off().unwrap();
+        assert_eq!(lost.to_string(), "rank 2 is lost: its connection closed");
+        liveness.set_aborted(0, None, "later");
+        assert_eq!((liveness.called_off(), liveness.aborted()), (Some(lost), None));
+    }
+
+    #[test]
+    fn whoever_gives_up_because_of_another_names_that_one() {
+        let liveness = Liveness::alone(3);
+        liveness.set_aborted(1, Some(2), "the connection broke");
+        let cause = liveness.called_off().unwrap();
+        assert_eq!(cause.peer().rank, 2);
+        assert_eq!(cause.to_string(), "rank 2 is lost: rank 1 gave up: the connection broke");
     }
 
     #[test]

@@ -12,7 +12,7 @@ use crate::Peer;
 use crate::error::Explanation;
 
 /// The version of this protocol; it changes whenever the messages do.
-pub(super) const PROTOCOL_VERSION: u16 = 2;
+pub(super) const PROTOCOL_VERSION: u16 = 3;
 
 /// What a member says of itself when it arrives.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -81,8 +81,8 @@ pub(super) enum Message {
     Status { rank: u32, health: Health },
     /// From rank 0: these have left in good order since it last said so.
     Departed { ranks: Vec<u32> },
-    /// Both ways: `rank` calls the job off.
-    Abort { rank: u32, reason: String },
+    /// Both ways: `rank` calls the job off, because it has lost the rank `lost` if there is one.
+    Abort { rank: u32, lost: Option<u32>, reason: String },
     /// To rank 0: I leave in good order.
     Leave,
     /// To rank 0: I go without having left.
@@ -165,9 +165,11 @@ impl Message {
                     }
                 }
             }
-            Self::Abort { rank, reason } => {
+            Self::Abort { rank, lost, reason } => {
                 w.u8(8);
                 w.u32(*rank);
+                w.u8(u8::from(lost.is_some()));
+                lost.iter().for_each(|&rank| w.u32(rank));
                 w.text(reason);
             }
             Self::Leave => w.u8(9),
@@ -241,7 +243,15 @@ impl Message {
                     _ => return Err(Malformed),
                 },
             },
-            8 => Self::Abort { rank: r.u32()?, reason: r.text()? },
+            8 => Self::Abort {
+                rank: r.u32()?,
+                lost: match r.u8()? {
+                    0 => None,
+                    1 => Some(r.u32()?),
+                    _ => return Err(Malformed),
+                },
+                reason: r.text()?,
+            },
             9 => Self::Leave,
             10 => Self::Dying { reason: r.text()? },
             11 => Self::Departed { ranks: r.list(Reader::u32)? },

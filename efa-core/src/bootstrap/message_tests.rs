@@ -71,7 +71,11 @@ fn message() -> impl Strategy<Value = Message> {
         parts,
         (any::<u64>(), fault()).prop_map(|(sequence, fault)| Message::Failed { sequence, fault }),
         (any::<u32>(), health).prop_map(|(rank, health)| Message::Status { rank, health }),
-        (any::<u32>(), text()).prop_map(|(rank, reason)| Message::Abort { rank, reason }),
+        (any::<u32>(), any::<Option<u32>>(), text()).prop_map(|(rank, lost, reason)| Message::Abort {
+            rank,
+            lost,
+            reason
+        }),
         Just(Message::Leave),
         text().prop_map(|reason| Message::Dying { reason }),
         prop::collection::vec(any::<u32>(), 0..5).prop_map(|ranks| Message::Departed { ranks }),

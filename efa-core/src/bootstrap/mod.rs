@@ -54,5 +54,5 @@ pub use frame::MAX_PAYLOAD;
 pub use job::{Job, Launcher, MAX_RANKS, Rendezvous};
 pub use key::JobKey;
 pub use launch::LaunchEnv;
-pub use liveness::{Liveness, Status};
+pub use liveness::{CalledOff, Liveness, Status};
 pub use secret::JobSecret;

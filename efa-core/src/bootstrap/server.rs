@@ -143,8 +143,7 @@ struct Connection {
 /// How rank 0 ends.
 #[derive(Clone, Copy)]
 enum Ending {
-    /// It has left and serves the others until they have left too, or until the time comes. What is queued for them
-    /// is sent even after that, but not after `limit`.
+    /// It has left and serves the others until they have left too, or until the time comes; it has ended by `limit`.
     Lingering { until: Instant, limit: Instant },
     /// It sends what is queued and ends.
     Draining { until: Instant },
@@ -502,12 +501,12 @@ impl Server {
             match command {
                 Command::Send(message) => self.hub.message(0, message, now),
                 Command::Stop { goodbye, patience } => {
-                    let until = deadline_after(now, patience);
+                    let limit = deadline_after(now, patience);
+                    // The rest is for the goodbye: whoever reads closes its end then.
+                    let until = deadline_after(now, patience.saturating_sub(FAREWELL.min(patience / 2)));
                     self.ending = Some(match goodbye {
-                        Message::Leave => {
-                            Ending::Lingering { until, limit: deadline_after(until, self.config.dead_after) }
-                        }
-                        _ => Ending::Draining { until },
+                        Message::Leave => Ending::Lingering { until, limit },
+                        _ => Ending::Draining { until: limit },
                     });
                     self.hub.message(0, goodbye, now);
                     (self.listener, self.desk) = (None, None);
@@ -535,12 +534,7 @@ impl Server {
             // The listener stays for those who come a moment later, so that they hear the same reason.
             None if self.hub.has_failed() => self.ending = Some(Ending::Draining { until: now + LATECOMERS }),
             Some(Ending::Lingering { until, limit }) if self.hub.is_deserted() || now >= until => {
-                let wait_on = !self.hub.is_deserted() && !self.is_flushed() && now < limit;
-                let until = now + FAREWELL;
-                self.ending = Some(match wait_on {
-                    true => Ending::Lingering { until, limit },
-                    false => Ending::Draining { until },
-                });
+                self.ending = Some(Ending::Draining { until: limit.min(now + FAREWELL) });
             }
             _ => {}
         }

@@ -165,3 +165,22 @@ fn an_oversized_frame_costs_its_sender_the_connection() {
     while one.next_message().is_ok() {}
     assert!(death(&zero).contains("longer than the limit"));
 }
+
+#[test]
+fn rank_0_leaves_in_time_although_a_member_reads_nothing() {
+    let (zero, mut one) = met();
+    let contribution = Message::Contribute {
+        sequence: 0,
+        gathering: Gathering::Broadcast,
+        label: "weights".into(),
+        patience: LIMIT,
+        data: Vec::new(),
+    };
+    one.send(contribution.encode()).0.flush().unwrap();
+    // More than the two sockets hold, and rank 1 never reads.
+    zero.broadcast_from_root("weights", Some(&vec![1; 16 << 20]), LIMIT).unwrap();
+    let begun = Instant::now();
+    zero.leave();
+    let linger = ControlConfig::default().linger;
+    assert!(begun.elapsed() < linger + Duration::from_secs(2), "{:?}", begun.elapsed());
+}

@@ -26,11 +26,11 @@ const FAREWELL: Duration = Duration::from_secs(30);
 /// used from several threads; their collectives are then done one at a time, and it is up to the program that all
 /// ranks get them in the same order.
 ///
-/// Dropping it waits for the other ranks to come to the same point, unless a collective has failed, or an operation of
-/// the endpoint failed or was overdue: then the others learn at once that this rank gave up. A program that has coped
-/// with such an operation leaves by [`Communicator::finish`].
+/// Dropping it waits for the other ranks to come to the same point, unless a collective or an operation of the endpoint
+/// has failed, or the thread panics: then the job is called off, and the others' operations end at once with that first
+/// error. A program that has coped with a failed operation leaves by [`Communicator::finish`].
 pub struct Communicator {
-    // Declared, and so dropped, in this order: the endpoint closes before the others are told that we left.
+    // The endpoint closes before the others are told that we left: see `leave`.
     state: Mutex<State>,
     endpoint: Option<Endpoint>,
     control: Option<Control>,
@@ -198,7 +198,8 @@ impl Communicator {
     /// what went wrong.
     ///
     /// # Errors
-    /// [`Error::Timeout`] naming the ranks that did not come within 30 seconds; [`Error::PeerLost`].
+    /// [`Error::Timeout`] naming the ranks that did not come within 30 seconds; [`Error::PeerLost`]; [`Error::Aborted`]
+    /// when the job has been called off, also by this rank because a collective failed.
     pub fn finish(mut self) -> Result<()> {
         self.leave(false)
     }
@@ -260,7 +261,8 @@ impl Communicator {
             state.scratch = self.endpoint().allocate(wanted.next_power_of_two())?;
         }
         let buffers = Buffers { input, output: &mut *output, scratch: &mut state.scratch };
-        run(self.endpoint(), prepared, &mut state.executor, elements, state.number, buffers)?;
+        run(self.endpoint(), prepared, &mut state.executor, elements, state.number, buffers)
+            .inspect_err(|error| self.endpoint().shared.note_failure(error))?;
         let reduces = matches!(call.collective, Collective::AllReduce | Collective::ReduceScatter);
         if reduces && elements.op == ReduceOp::Average {
             reduce::finish_average(elements.dtype, output, self.size())?;
@@ -287,20 +289,29 @@ impl Communicator {
         Ok(prepared)
     }
 
-    /// Leaves in good order, if the job can be left so; `gives_up` says that this rank can't.
-    fn leave(&mut self, gives_up: bool) -> Result<()> {
-        let Some(control) = self.control.take() else { return Ok(()) };
+    /// Leaves in good order, if the job can be left so. Being `dropped` after a failure counts as giving up: the error
+    /// is on its way out of the program.
+    fn leave(&mut self, dropped: bool) -> Result<()> {
+        let (Some(control), Some(endpoint)) = (self.control.take(), self.endpoint.take()) else {
+            return Ok(());
+        };
         // A panic in a collective leaves the lock poisoned, and the ranks at different points.
         let failed = self.state.get_mut().map_or(true, |state| state.failed);
+        if std::thread::panicking() {
+            control.give_up_with(None, "it panicked; its own output says where and why");
+        } else if failed || (dropped && endpoint.first_failure().is_some()) {
+            match endpoint.first_failure() {
+                Some(first) => control.give_up_with(first.lost, &first.text),
+                None => control.give_up_with(None, "a collective failed"),
+            }
+        }
         // Nobody waits for anybody in a job that has been called off.
-        let called_off = control.liveness().aborted().is_some();
-        if gives_up || failed || called_off || std::thread::panicking() {
-            // Dropped without a goodbye: the others learn that this rank failed.
-            drop(self.endpoint.take());
-            return Ok(());
+        if let Some(error) = endpoint.called_off("cannot leave the job in good order") {
+            drop(endpoint);
+            return Err(error);
         }
         let met = control.barrier("leaving the job", FAREWELL);
-        drop(self.endpoint.take());
+        drop(endpoint);
         control.leave();
         met
     }
@@ -308,8 +319,7 @@ impl Communicator {
 
 impl Drop for Communicator {
     fn drop(&mut self) {
-        let gives_up = self.endpoint.as_ref().is_some_and(Endpoint::has_failed);
-        if let Err(error) = self.leave(gives_up) {
+        if let Err(error) = self.leave(true) {
             log::warn!("{error}");
         }
     }

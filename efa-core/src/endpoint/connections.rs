@@ -3,11 +3,9 @@
 //! Both need the patches to the vendored libfabric (`efa-sys/patches/tcp-*.patch`). An unpatched tcp provider
 //! lets everybody connect who reaches the port, and replaces a broken connection without a word.
 
-use std::sync::atomic::Ordering;
-
 use super::clock::Clock;
 use super::core::Core;
-use super::shared::Shared;
+use super::shared::{FirstFailure, Shared};
 use crate::bootstrap::JobSecret;
 use crate::fabric::Provider;
 use crate::ffi;
@@ -78,7 +76,8 @@ impl Connections {
                     let text = format!(
                         "the data connection between {me} and {peer} broke, and messages on their way are lost"
                     );
-                    shared.failed.store(true, Ordering::Relaxed);
+                    let failure = FirstFailure { text: text.clone(), lost: Some(*rank) };
+                    shared.first_failure.get_or_init(|| failure);
                     shared.liveness.mark_dead(*rank, &text);
                     *why = Some(text);
                 }

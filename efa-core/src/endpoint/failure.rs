@@ -3,7 +3,7 @@
 use super::shared::Shared;
 use super::slot::{About, Ending, Kind, Outcome};
 use crate::admission::CLOSED_EFA_PATH;
-use crate::bootstrap::Status;
+use crate::bootstrap::{CalledOff, Status};
 use crate::error::{Code, Error, Explanation};
 use crate::fabric::Provider;
 use crate::ffi::CompletionError;
@@ -243,20 +243,36 @@ impl Shared {
     /// The error of a collective that can't be finished, if the job has lost a rank.
     #[cold]
     pub(crate) fn first_lost(&self) -> Option<Error> {
+        if self.liveness.aborted().is_some() {
+            // Whoever called the job off may be gone by now, and that is not the cause.
+            return None;
+        }
         let (first, _) = self.liveness.first_dead()?;
         let rank = u32::try_from(first.rank).ok();
         let about = About { kind: Kind::Group, peer: rank, tag: 0, bytes: 0, group: None };
         Some(self.peer_lost(&about, "the collective can't be finished".into(), "it is gone"))
     }
 
-    fn aborted(&self, what: String) -> Error {
-        let (by, reason) = self
-            .liveness
-            .aborted()
-            .unwrap_or_else(|| (self.peers[self.me].clone(), "the reason is no longer known".into()));
-        let text =
-            Explanation::new(what, format!("{by} called the job off: {reason}"), "mend that and start again");
-        Error::Aborted { by: Box::new(by), text }
+    /// The error of an operation that ended with its job.
+    pub(crate) fn aborted(&self, what: String) -> Error {
+        let cause = self.liveness.called_off().unwrap_or_else(|| CalledOff::Aborted {
+            by: self.peers[self.me].clone(),
+            reason: "the reason is no longer known".into(),
+        });
+        let why = cause.to_string();
+        match cause {
+            CalledOff::Aborted { by, .. } => Error::Aborted {
+                by: Box::new(by),
+                text: Explanation::new(what, why, "mend that and start again"),
+            },
+            CalledOff::Lost { peer, .. } => {
+                let remedy = format!(
+                    "look at the output of rank {}; start the job again when it is mended",
+                    peer.rank
+                );
+                Error::PeerLost { peer: Box::new(peer), text: Explanation::new(what, why, remedy) }
+            }
+        }
     }
 
     /// What is known against the ranks that an overdue operation waited for.

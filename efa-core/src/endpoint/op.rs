@@ -6,11 +6,10 @@ use std::mem::ManuallyDrop;
 use std::pin::Pin;
 use std::ptr;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
-use super::shared::{Deadline, Locked, Shared};
+use super::shared::{Deadline, FirstFailure, Locked, Shared};
 use super::slot::{Ending, Kind, Notice, Outcome, SlotId, Stage};
 use super::tag::{Tag, unpack};
 use crate::error::{Error, Result};
@@ -133,7 +132,8 @@ impl<B: Send + 'static> Op<B> {
             self.state = State::Taken;
             return Some(self.shared.take_result(core, id));
         }
-        std::mem::replace(&mut self.state, State::Taken).into_result()
+        let result = std::mem::replace(&mut self.state, State::Taken).into_result()?;
+        Some(result.inspect_err(|error| self.shared.note_failure(error)))
     }
 }
 
@@ -146,7 +146,10 @@ impl Shared {
                 let (core, _) = self.wait_locked(self.lock(), id, Deadline::NONE);
                 self.take_result(core, id)
             }
-            over => over.into_result().expect("a result is taken only once"),
+            over => {
+                let result = over.into_result().expect("a result is taken only once");
+                result.inspect_err(|error| self.note_failure(error))
+            }
         }
     }
 
@@ -202,11 +205,25 @@ impl Shared {
             unreachable!("the operation is over")
         };
         let error = self.explain(&record.about, record.started, ending, outcome, core.closed.as_deref());
-        if matches!(error, Error::Timeout { .. } | Error::Operation { .. }) {
-            self.failed.store(true, Ordering::Relaxed);
-        }
         core.release(id);
+        drop(locked);
+        self.note_failure(&error);
         error
+    }
+
+    /// Notes the first failure, which the other ranks are told of if this one gives up because of it.
+    #[cold]
+    pub(crate) fn note_failure(&self, error: &Error) {
+        if matches!(error, Error::Cancelled(_)) {
+            return;
+        }
+        self.first_failure.get_or_init(|| FirstFailure {
+            text: error.to_string(),
+            lost: match error {
+                Error::PeerLost { peer, .. } => Some(peer.rank).filter(|&rank| rank != self.me),
+                _ => None,
+            },
+        });
     }
 }
 

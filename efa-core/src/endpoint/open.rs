@@ -9,7 +9,7 @@ use super::card::{self, AddressCard};
 use super::config::EndpointConfig;
 use super::connections;
 use super::core::Core;
-use super::shared::Shared;
+use super::shared::{FirstFailure, Shared};
 use super::tag::MAX_RANKS;
 use super::{progress, watchdog};
 use crate::admission::{Admission, Facts, Fingerprint};
@@ -260,9 +260,14 @@ impl Endpoint {
         self.shared.lock().is_open()
     }
 
-    /// Whether an operation was overdue, or the provider failed it.
-    pub(crate) fn has_failed(&self) -> bool {
-        self.shared.failed.load(Ordering::Relaxed)
+    /// The first error of an operation, apart from those that the program cancelled.
+    pub(crate) fn first_failure(&self) -> Option<&FirstFailure> {
+        self.shared.first_failure.get()
+    }
+
+    /// The error of something that can't be done because the job has been called off, if it has.
+    pub(crate) fn called_off(&self, what: &str) -> Option<Error> {
+        self.shared.liveness.called_off().map(|_| self.shared.aborted(what.into()))
     }
 
     /// Closes the endpoint without giving operations under way the time to end.

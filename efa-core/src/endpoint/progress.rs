@@ -32,6 +32,9 @@ const LONGEST_NAP: Duration = Duration::from_millis(2);
 const WATCH_EVERY: u32 = 5;
 /// How long an operation that is to be ended may take to end by itself, in ticks.
 const GRACE: u32 = 100;
+/// When the job is called off, an operation that has used up all but this part of its time is overdue by itself: it has
+/// probably waited as long as the one whose rank was the first to give up, and then its own peer is to be named.
+const NEARLY: u32 = 16;
 /// How long messages of a rank that has left in good order may still be on their way, in ticks.
 const FAREWELL: u32 = 200;
 
@@ -153,7 +156,7 @@ pub(super) struct Watch {
     epoch: Option<u64>,
     /// Since when each rank is known to be gone: its last messages get some time to arrive.
     gone: Vec<(usize, u32, bool)>,
-    aborted: bool,
+    called_off: bool,
     connections: Connections,
 }
 
@@ -167,7 +170,7 @@ impl Watch {
         let epoch = shared.liveness.epoch();
         if self.epoch != Some(epoch) {
             self.epoch = Some(epoch);
-            self.aborted = shared.liveness.aborted().is_some();
+            self.called_off = shared.liveness.called_off().is_some();
             for rank in 0..shared.peers.len() {
                 let status = shared.liveness.status(rank);
                 if status.is_gone() && !self.gone.iter().any(|gone| gone.0 == rank) {
@@ -209,11 +212,12 @@ impl Watch {
             // What nobody waits for, no scope either, may take its time, unless it can be taken back.
             let may_be_overdue =
                 !record.is_orphan() || record.about.group.is_some() || record.about.kind.can_cancel();
-            let ending = if self.aborted {
+            let age = now.wrapping_sub(record.started);
+            let ending = if self.called_off && !(may_be_overdue && age > limit - limit / NEARLY) {
                 Ending::Aborted
             } else if self.is_lost(shared, peer, now) {
                 Ending::PeerLost
-            } else if may_be_overdue && now.wrapping_sub(record.started) > limit {
+            } else if may_be_overdue && (age > limit || self.called_off) {
                 Ending::Overdue
             } else {
                 continue;

@@ -23,6 +23,14 @@ use crate::fabric::{Limits, Owner};
 use crate::ffi::{AccessFlags, Domain, Registered, Segment, log_one};
 use crate::memory::{self, Registrar};
 
+/// What is told to the other ranks if this one gives up.
+#[derive(Debug)]
+pub(crate) struct FirstFailure {
+    pub text: String,
+    /// The rank that the error says is lost.
+    pub lost: Option<usize>,
+}
+
 /// Everything about an endpoint that more than one thread uses.
 pub(crate) struct Shared {
     core: Lock<Core>,
@@ -42,8 +50,8 @@ pub(crate) struct Shared {
     pub spin_now: AtomicU32,
     pub oversubscribed: bool,
     next_key: AtomicU64,
-    /// An operation was overdue, or the provider failed it.
-    pub failed: AtomicBool,
+    /// The first error of an operation that the program has not asked for.
+    pub first_failure: OnceLock<FirstFailure>,
     pub stop: AtomicBool,
     pub progress_thread: OnceLock<Thread>,
 }
@@ -76,7 +84,7 @@ impl Shared {
             oversubscribed: config.local_ranks > cores,
             // Keys of one run must not fit memory of another that had the same address.
             next_key: AtomicU64::new(first_key()),
-            failed: AtomicBool::new(false),
+            first_failure: OnceLock::new(),
             config,
             stop: AtomicBool::new(false),
             progress_thread: OnceLock::new(),

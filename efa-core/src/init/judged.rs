@@ -3,9 +3,9 @@
 use std::thread;
 use std::time::{Duration, Instant};
 
+use super::Init;
 use super::introduction::{Introduction, parse};
 use super::path;
-use super::{Init, call_off};
 use crate::admission::{Facts, Report};
 use crate::bootstrap::Control;
 use crate::collective::Communicator;
@@ -106,7 +106,7 @@ impl Judged {
     /// rank 0 tells it.
     fn give_up(self, error: Error) -> Error {
         let Error::Refused { undetermined, .. } = error else {
-            call_off(&self.control, &error);
+            self.control.give_up(&error);
             return error;
         };
         if self.control.rank() == 0 {

@@ -11,7 +11,9 @@ use crate::admission::{Facts, Lookup, Policy, Report, source};
 use crate::bootstrap::{Control, ControlConfig, Job};
 use crate::collective::Communicator;
 use crate::endpoint::EndpointConfig;
-use crate::error::{Error, Result};
+#[cfg(doc)]
+use crate::error::Error;
+use crate::error::Result;
 use crate::fabric::{self, Provider, ProviderChoice};
 use crate::settings;
 pub use introduction::this_member;
@@ -99,7 +101,7 @@ impl Init {
         match self.assess(&control) {
             Ok((members, provider, report)) => Ok(Judged { init: self, control, members, provider, report }),
             Err(error) => {
-                call_off(&control, &error);
+                control.give_up(&error);
                 Err(error)
             }
         }
@@ -149,18 +151,5 @@ impl Init {
             Provider::Tcp | Provider::Sockets | Provider::Shm => self.policy.clone().uses_tcp(true),
         };
         Ok(lookup.evaluate(&facts, &policy).with_provider(provider.to_string()))
-    }
-}
-
-/// Tells the others why this rank gives up; without this they would only see that it is gone.
-fn call_off(control: &Control, error: &Error) {
-    let is_known = match error {
-        Error::Aborted { .. } => true,
-        // On efa a peer can be alive, and out of reach.
-        Error::PeerLost { peer, .. } => control.liveness().status(peer.rank).is_gone(),
-        _ => false,
-    };
-    if !is_known {
-        control.abort(&error.to_string());
     }
 }

@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use efa_core::Error;
-use efa_core::bootstrap::{ControlConfig, MAX_PAYLOAD, Status};
+use efa_core::bootstrap::{CalledOff, ControlConfig, MAX_PAYLOAD, Status};
 
 use super::job::{DEADLINE, connect_all, jobs, run};
 
@@ -167,7 +167,14 @@ fn the_death_of_rank_0_is_seen_by_all() {
         }
         let error = control.barrier("with the dead", DEADLINE).unwrap_err();
         assert_eq!(error.peer().map(|peer| peer.rank), Some(0), "{error}");
-        assert!(matches!(control.liveness().status(0), Status::Dead { .. }));
+        let liveness = control.liveness();
+        assert!(matches!(liveness.status(0), Status::Dead { .. }));
+        // Nobody would tell of further deaths, so that the whole job ends.
+        let cause = liveness.called_off().expect("the job is called off");
+        assert!(
+            matches!(&cause, CalledOff::Lost { peer, .. } if peer.rank == 0 && peer.host == "node-0"),
+            "{cause}"
+        );
         control.leave();
     });
 }

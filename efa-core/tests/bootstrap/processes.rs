@@ -4,7 +4,7 @@ use std::io::{BufRead, BufReader, Lines};
 use std::process::{Child, ChildStdout, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use efa_core::bootstrap::{Control, ControlConfig, Job, LaunchEnv, Status};
+use efa_core::bootstrap::{Control, ControlConfig, Job, LaunchEnv, MAX_PAYLOAD, Status};
 
 use super::job::DEADLINE;
 
@@ -134,6 +134,23 @@ fn a_stopped_process_is_silent_then_alive_again_then_dead() {
     let error = zero.barrier("which never completes", DEADLINE).unwrap_err();
     assert!(error.to_string().contains("nothing was heard from it for"), "{error}");
     zero.leave();
+}
+
+#[test]
+fn a_rank_leaves_in_time_although_a_stopped_rank_0_reads_nothing() {
+    let launch = LaunchEnv::new(2).unwrap();
+    let mut zero = Member::start(&launch, 0, 0);
+    let variables = launch.variables(1);
+    let job =
+        Job::from_vars(&|name| variables.iter().find(|(n, _)| *n == name).map(|(_, v)| v.clone())).unwrap();
+    let one = job.connect(&quick(), DEADLINE).unwrap();
+    assert_eq!(zero.next_line(), "arrived");
+    zero.signal("-STOP");
+    let large = vec![1; MAX_PAYLOAD];
+    assert!(one.exchange("more than a socket holds", &large, Duration::from_millis(100)).is_err());
+    let begun = Instant::now();
+    one.leave();
+    assert!(begun.elapsed() < quick().linger, "{:?}", begun.elapsed());
 }
 
 #[test]
