@@ -1,14 +1,11 @@
 //! Closing an endpoint so that the device really is done with the memory.
 
-use std::io::{self, Write};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use super::core::Core;
 use super::shared::Shared;
-use super::slot::{Kind, Notice};
-use crate::bootstrap::Status;
-use crate::fabric::{Owner, Provider};
+use crate::fabric::{self, Owner, Provider};
 
 /// How long sends, reads and writes that are under way may take to end by themselves.
 const LINGER: Duration = Duration::from_secs(1);
@@ -38,43 +35,30 @@ impl Shared {
     }
 
     /// Whether the process of a rank is known to have ended: being silent or stopped is not enough.
-    fn has_ended(&self, rank: usize) -> bool {
+    pub(super) fn has_ended(&self, rank: usize) -> bool {
         self.owners.get(rank).copied().flatten().is_some_and(Owner::is_gone)
+    }
+
+    /// Lets nobody else find this endpoint by its name. All ranks must have connected.
+    ///
+    /// A process that is killed then leaves nothing in `/dev/shm`. An unpatched libfabric may look a name up later.
+    pub(crate) fn forget_name(&self) {
+        if self.config.provider == Provider::Shm && fabric::SHM_IS_PATCHED {
+            self.remove_name();
+        }
+    }
+
+    fn remove_name(&self) {
+        fabric::remove_name(&self.peers[self.me].address);
     }
 
     /// Closes the endpoint now.
     ///
-    /// With shared memory the device that moves the data is the peer: closing our endpoint does not keep it from
-    /// answering a remote read later, straight into our memory. A peer that is gone can't, and one that lives has
-    /// answered long ago if it ever will. What is left is a peer that is stopped, which the missing heartbeat shows;
-    /// there is no way to shut that one out but to end this process.
+    /// With shared memory it may be the peer that moves the data: a patched libfabric tells the peer that the endpoint
+    /// is closed, and takes from it nothing that it may write; with another one no peer can reach our memory at all.
     pub(super) fn close_by_force(&self, core: &mut Core, why: String) {
-        if self.config.provider == Provider::Shm && core.is_open() {
-            for id in core.slots.under_way() {
-                let record = core.slots.get(id);
-                let about = record.about;
-                let rank = about.peer.map(|rank| rank as usize);
-                let is_stopped = rank.is_some_and(|rank| match self.liveness.status(rank) {
-                    Status::Silent { .. } => true,
-                    // Taken for dead after a long silence, it may still be continued.
-                    Status::Dead { .. } => !self.has_ended(rank),
-                    Status::Alive | Status::Left => false,
-                });
-                if about.kind != Kind::Read || !is_stopped {
-                    continue;
-                }
-                if record.is_orphan() && about.group.is_none() {
-                    // Nobody waits for the buffer: it can stay for good.
-                    std::mem::forget(std::mem::replace(&mut record.notice, Notice::None));
-                    continue;
-                }
-                let what = self.describe(&about);
-                let _ = writeln!(
-                    io::stderr(),
-                    "efa: ending this process: {what} can't be ended, and its peer is stopped ({why})"
-                );
-                std::process::abort();
-            }
+        if core.forgets_endpoint && core.is_open() {
+            self.remove_name();
         }
         if self.config.provider == Provider::Efa && core.is_open() {
             core.withdraw(&why);

@@ -22,7 +22,7 @@ use super::slot::{About, Ending, Kind, Notice, Outcome, SlotId, Slots, Stage};
 use crate::bootstrap::Liveness;
 use crate::error::Code;
 use crate::ffi::{
-    Batch, CompletionError, CompletionQueue, EndpointHandle, Polled, Posted, Segment, log_later,
+    Batch, CompletionError, CompletionQueue, EndpointHandle, Polled, Posted, Registered, Segment, log_later,
 };
 use peers::Doubtful;
 
@@ -64,6 +64,10 @@ pub(crate) struct Core {
     pub(super) panicked: Option<String>,
     /// Ends what takes too long.
     pub(super) watch: Watch,
+    /// Registrations of regions that are closed, when they have to last as long as the endpoint.
+    kept: Vec<Registered>,
+    /// Closing the endpoint does harm: it is left to itself instead, see `fabric::shm`.
+    pub forgets_endpoint: bool,
     /// Why the endpoint was closed, if it was.
     pub closed: Option<String>,
     /// A thread is polling for everybody.
@@ -106,6 +110,8 @@ impl Core {
             spoiled: false,
             panicked: None,
             watch: Watch::default(),
+            kept: Vec::new(),
+            forgets_endpoint: false,
             closed: None,
             led: false,
             followers: Vec::new(),
@@ -546,9 +552,12 @@ impl Core {
 
     /// Closes the endpoint, after which the device touches no memory of ours, and ends everything under way.
     pub(crate) fn close(&mut self, why: String) {
-        if self.endpoint.take().is_none() {
-            return;
+        let Some(endpoint) = self.endpoint.take() else { return };
+        if self.forgets_endpoint {
+            // Nothing here calls it any more, and nothing else makes it touch memory.
+            std::mem::forget(endpoint);
         }
+        self.kept.clear();
         self.closed.get_or_insert(why);
         self.settle_doubts(|_| true);
         let retired = std::mem::take(&mut self.retired);
@@ -562,6 +571,13 @@ impl Core {
             if self.slots.get(id).about.kind != Kind::Group {
                 self.finish(id, Outcome::Closed);
             }
+        }
+    }
+
+    /// Ends the registration of a region, or keeps it where transfers under way may still look into it.
+    pub(crate) fn end_registration(&mut self, registered: Registered) {
+        if self.forgets_endpoint && self.is_open() {
+            self.kept.push(registered);
         }
     }
 

@@ -282,6 +282,7 @@ impl Shared {
             None => 0..self.peers.len(),
         };
         let suspects = ranks.filter_map(|rank| match self.liveness.status(rank) {
+            Status::Alive if self.has_ended(rank) => Some(format!("; the process of rank {rank} has ended")),
             Status::Alive => None,
             Status::Left => Some(format!("; rank {rank} has left")),
             Status::Silent { quiet } => Some(format!("; rank {rank} has been silent for {quiet:.0?}")),

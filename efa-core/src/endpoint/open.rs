@@ -99,7 +99,8 @@ impl Unconnected {
         let owners = cards.iter().map(|card| Owner::of_address(&card.address)).collect();
         let room = [self.limits.send_depth, self.limits.receive_depth]
             .map(|depth| depth.clamp(1, self.config.depth));
-        let core = Core::new(self.handle, self.queue, room, cards.len(), liveness.clone());
+        let mut core = Core::new(self.handle, self.queue, room, cards.len(), liveness.clone());
+        core.forgets_endpoint = self.config.provider == Provider::Shm && !fabric::SHM_IS_PATCHED;
         let peers = cards.into_iter().map(|card| card.peer).collect();
         let shared =
             Shared::new(core, self.domain, self.config, self.limits, me, addresses, peers, owners, liveness);
@@ -268,6 +269,11 @@ impl Endpoint {
     /// The error of something that can't be done because the job has been called off, if it has.
     pub(crate) fn called_off(&self, what: &str) -> Option<Error> {
         self.shared.liveness.called_off().map(|_| self.shared.aborted(what.into()))
+    }
+
+    /// Removes what would stay behind if this process were killed, once all ranks have connected.
+    pub(crate) fn forget_name(&self) {
+        self.shared.forget_name();
     }
 
     /// Closes the endpoint without giving operations under way the time to end.

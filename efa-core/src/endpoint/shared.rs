@@ -274,8 +274,7 @@ impl Registrar for Shared {
     }
 
     fn deregister(&self, registered: Registered) {
-        let _lock = self.lock();
-        drop(registered);
+        self.lock().end_registration(registered);
     }
 
     fn retire(&self, memory: Box<dyn Any + Send>) {

@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use serde::Serialize;
 
-use super::{Library, Provider};
+use super::{Library, Provider, shm};
 use crate::error::{Code, Error, Explanation, Result};
 use crate::ffi::{self, Capabilities, Info, MemoryModes, Version, Wanted};
 
@@ -129,15 +129,15 @@ pub(crate) fn find(provider: Provider, device: Option<&str>, source: Option<IpAd
     let why = match found {
         Ok(mut infos) if !infos.is_empty() => return Ok(infos.swap_remove(0)),
         Ok(_) => missing(provider, device, source),
-        Err(_) if is_out_of_space && provider == Provider::Shm => {
-            "/dev/shm has too little space left for it (16 MiB per rank)".into()
-        }
+        Err(_) if is_out_of_space && provider == Provider::Shm => too_little_shared_memory(),
         Err(code) => format!("fi_getinfo: {} ({code})", ffi::describe(code)),
     };
     let remedy = match provider {
         Provider::Shm if !is_out_of_space => format!("use one of those here: {}", available_list()),
         Provider::Shm => {
-            "free space in /dev/shm or make it larger (docker run --shm-size), or use tcp".into()
+            "free space in /dev/shm, or make it larger (docker run --shm-size=1g or --ipc=host, not docker's 64 MiB; \
+             mount -o remount,size=1g /dev/shm), or use tcp"
+                .into()
         }
         Provider::Efa if is_emulated() => {
             "look for a line of efa-emulator's above; if there is none, use a libfabric with the efa provider, or build \
@@ -161,6 +161,17 @@ pub(crate) fn device_count(provider: Provider) -> usize {
 /// Whether this process runs on the emulated EFA of `efa-emulator`, which `efa run --emulate-efa` says by a variable.
 pub(crate) fn is_emulated() -> bool {
     std::env::var_os("EFA_EMULATOR_JOB").is_some()
+}
+
+/// Why the shm provider finds no room. It asks for that of an endpoint per processor, however many ranks there are.
+fn too_little_shared_memory() -> String {
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    let room = shm::room()
+        .map_or_else(String::new, |(free, all)| format!(" {} of {} MiB are free.", free >> 20, all >> 20));
+    format!(
+        "/dev/shm has too little space left.{room} An endpoint takes 16 MiB, and libfabric asks for those of {cores} or \
+         more, one per processor"
+    )
 }
 
 fn missing(provider: Provider, device: Option<&str>, source: Option<IpAddr>) -> String {
@@ -196,14 +207,22 @@ fn available_list() -> String {
 /// Only an exact name counts: asking for atomics makes libfabric offer `tcp;ofi_rxm` in place of `tcp`, and newer
 /// ones offer it besides; the two don't understand each other.
 fn ask(provider: Provider, device: Option<&str>, source: Option<IpAddr>) -> Result<Vec<Info>, Code> {
-    let base = Capabilities::MESSAGING;
+    // An unpatched shm copies out of and into the memory of other processes, also when that is no longer meant for it.
+    // It can't do so for endpoints that are open to memory of other devices.
+    let (base, modes) = match provider {
+        Provider::Efa => (Capabilities::MESSAGING, MemoryModes::DEVICE),
+        Provider::Shm if !shm::IS_PATCHED => {
+            (Capabilities::MESSAGING | Capabilities::ANY_MEMORY, MemoryModes::ANY)
+        }
+        _ => (Capabilities::MESSAGING, MemoryModes::NONE),
+    };
     let mut answer = Ok(Vec::new());
     for capabilities in [base | Capabilities::ATOMIC, base] {
         let wanted = Wanted {
             provider: Some(provider.name()),
             domain: device,
             capabilities,
-            memory_modes: if provider == Provider::Efa { MemoryModes::DEVICE } else { MemoryModes::NONE },
+            memory_modes: modes,
             message_order: Capabilities::SENDS_IN_ORDER,
             source,
         };

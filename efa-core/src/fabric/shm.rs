@@ -7,6 +7,20 @@ use std::fs;
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use crate::ffi;
+
+/// Whether this libfabric's shm provider keeps to its own memory: see `docs/providers.md`.
+///
+/// One that does not is kept in check by other means: it moves all data through shared memory (`fabric::offer`), so that
+/// only this process's own calls touch its memory; an endpoint that is closed is never called again, but not closed in
+/// libfabric either (`endpoint::closing`), which would unmap what others use and answer messages at wrong places; and
+/// regions stay registered for as long, since transfers under way look into their registration.
+pub(crate) const IS_PATCHED: bool = ffi::has_patch("shm-closed-mapping")
+    && ffi::has_patch("shm-closed-sender")
+    && ffi::has_patch("shm-discard")
+    && ffi::has_patch("shm-read-by-initiator")
+    && ffi::has_patch("shm-region-closed");
+
 const FOLDER: &str = "/dev/shm";
 const PREFIX: &str = "efa-ep";
 
@@ -30,6 +44,25 @@ pub(crate) fn remove_stale() {
             let _ = fs::remove_file(Path::new(FOLDER).join(name));
         }
     }
+}
+
+/// Removes the file of an endpoint of this process. Whoever has mapped it keeps it, and nobody else can find it.
+pub(crate) fn remove_name(name: &str) {
+    let is_ours = Owner::parse(name, &pid_namespace()).is_some_and(|owner| owner.pid == std::process::id());
+    if is_ours && !name.contains('/') {
+        // The endpoint's end removes it as well.
+        let _ = fs::remove_file(Path::new(FOLDER).join(name));
+    }
+}
+
+/// How many bytes there are free in `/dev/shm`, and how many in all.
+pub(crate) fn room() -> Option<(u64, u64)> {
+    // SAFETY: all-zero is a valid `statvfs`, and the path ends in a zero.
+    let stat = unsafe {
+        let mut stat: libc::statvfs = std::mem::zeroed();
+        (libc::statvfs(c"/dev/shm".as_ptr(), &mut stat) == 0).then_some(stat)?
+    };
+    Some((stat.f_bavail.saturating_mul(stat.f_frsize), stat.f_blocks.saturating_mul(stat.f_frsize)))
 }
 
 /// Whether a file is an endpoint of a process that is gone. Numbers of another namespace tell us nothing.

@@ -369,7 +369,7 @@ impl EndpointHandle {
         const PROOFS: i32 = (0x7cb << 16) | 0x100;
         // SAFETY: the endpoint is open, and the value is copied.
         let returned = unsafe {
-            let (level, start) = (sys::FI_OPT_ENDPOINT as i32, proofs.as_ptr().cast());
+            let (level, start) = (sys::FI_OPT_ENDPOINT, proofs.as_ptr().cast());
             sys::fi_setopt(self.fid(), level, PROOFS, start, proofs.len())
         };
         check("fi_setopt", returned, "cannot protect the endpoint's connections", ASK_INFO)

@@ -35,6 +35,8 @@ impl Capabilities {
     /// Tagged messages, remote reads and writes, both ways.
     pub(crate) const MESSAGING: u64 = sys::FI_MSG | sys::FI_TAGGED | sys::FI_RMA;
     pub(crate) const ATOMIC: u64 = sys::FI_ATOMIC;
+    /// Memory of accelerators, too.
+    pub(crate) const ANY_MEMORY: u64 = sys::FI_HMEM;
     pub(crate) const SENDS_IN_ORDER: u64 = sys::FI_ORDER_SAS;
 }
 
@@ -44,6 +46,8 @@ pub(crate) struct MemoryModes;
 impl MemoryModes {
     /// Offsets from zero and keys of our choice.
     pub(crate) const NONE: i32 = 0;
+    /// As `NONE`, for [`Capabilities::ANY_MEMORY`].
+    pub(crate) const ANY: i32 = sys::FI_MR_HMEM;
     /// What a device with its own translation tables wants.
     pub(crate) const DEVICE: i32 =
         sys::FI_MR_LOCAL | sys::FI_MR_VIRT_ADDR | sys::FI_MR_ALLOCATED | sys::FI_MR_PROV_KEY;

@@ -94,6 +94,7 @@ impl Judged {
         let patience = self.init.path + self.init.arrival;
         let closed = path::try_neighbours(&self.control, &endpoint, self.init.path, patience)?;
         if closed.is_empty() {
+            endpoint.forget_name();
             return Ok(endpoint);
         }
         endpoint.abandon("the job was refused");

@@ -76,6 +76,50 @@ fn an_endpoint_that_is_gone_is_not_mistaken_for_another() {
 }
 
 #[test]
+fn a_rank_that_is_killed_leaves_no_file() {
+    if !is_ours() {
+        return;
+    }
+    let test = "died::a_rank_that_is_killed_leaves_no_file";
+    if let Some(folder) = process::folder_of_child() {
+        let world = efa_core::init().unwrap();
+        let mut data = vec![1.0f32; LONG];
+        world.all_reduce_in_place(&mut data, efa_core::collective::ReduceOp::Sum).unwrap();
+        assert!(data == vec![2.0; LONG], "long messages get through without the name");
+        process::tell(&folder, &format!("joined-{}", world.rank()));
+        process::hear(&folder, "never");
+        unreachable!();
+    }
+    let folder = tempfile::tempdir().unwrap();
+    // Taken and given back: a port that is most likely free.
+    let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let ranks: Vec<Rank> = ["0", "1"]
+        .into_iter()
+        .map(|rank| {
+            let variables = [
+                ("EFA_RANK", rank),
+                ("EFA_WORLD_SIZE", "2"),
+                ("EFA_LOCAL_RANK", rank),
+                ("EFA_LOCAL_WORLD_SIZE", "2"),
+                ("EFA_RENDEZVOUS", &port.to_string()),
+                ("EFA_PROVIDER", "shm"),
+            ];
+            Rank::start(test, folder.path(), &variables)
+        })
+        .collect();
+    for rank in 0..2 {
+        process::hear(folder.path(), &format!("joined-{rank}"));
+    }
+    let pids: Vec<String> = ranks.iter().map(|rank| format!(".{}.", rank.id())).collect();
+    drop(ranks);
+    for file in fs::read_dir("/dev/shm").unwrap() {
+        let name = file.unwrap().file_name().into_string().unwrap();
+        let is_theirs = name.starts_with("efa-ep") && pids.iter().any(|pid| name.contains(pid));
+        assert!(!is_theirs, "{name} stays");
+    }
+}
+
+#[test]
 fn a_full_dev_shm_kills_nobody() {
     if !is_ours() {
         return;

@@ -41,6 +41,11 @@ impl Rank {
         Self(command.spawn().expect("the test's program starts again"))
     }
 
+    /// The process number.
+    pub(super) fn id(&self) -> u32 {
+        self.0.id()
+    }
+
     /// Stops the process as Ctrl-Z does, and returns when it has stopped.
     pub(super) fn stop(&self) {
         self.signal(libc::SIGSTOP);

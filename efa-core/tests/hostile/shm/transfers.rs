@@ -116,7 +116,7 @@ fn a_region_may_be_closed_during_a_segmented_transfer() {
                     std::thread::sleep(Duration::from_micros(200 * round));
                     region.close();
                     // Takes the freed object's place.
-                    let filling: Vec<_> = (0..64).map(|_| vec![0xA5u8; 200]).collect();
+                    let filling: Vec<_> = (64..512).step_by(8).map(|size| vec![0xA5u8; size]).collect();
                     common::meet(&endpoint);
                     drop(filling);
                 } else {
