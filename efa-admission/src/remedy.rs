@@ -1,11 +1,18 @@
 //! The commands that mend what is wrong, ready to be pasted into a shell.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
-use super::facts::{Facts, InterfaceFacts, InterfaceKind, known};
+use super::facts::{Facts, InterfaceFacts, known};
 use super::failure::{ApiFailure, MetadataFailure};
 use super::groups::Direction;
 use super::names::MemberName;
+
+/// AWS takes no more values in one filter.
+const MOST_VALUES: usize = 200;
+
+/// What a command that stops an instance takes away.
+const STOPS: &str = "stops the instance: data on instance store volumes is lost, its capacity may be gone at the start, \
+                     and an Auto Scaling group or node pool may replace it";
 
 /// A name for a placement group or security group that has to be created.
 const NEW_GROUP: &str = "efa-job";
@@ -51,16 +58,32 @@ pub(super) fn join_group(
     )
 }
 
-/// Creates a security group where there is none at all.
-pub(super) fn create_group() -> String {
+/// Creates a security group where there is none at all, in the VPC of the interface.
+pub(super) fn create_group(beside: Option<&InterfaceFacts>) -> String {
+    let vpc = match beside {
+        Some(beside) => known(&beside.vpc_id).map_or_else(
+            || {
+                format!(
+                    "\"$(aws ec2 describe-subnets --subnet-ids {} --query 'Subnets[0].VpcId' --output text)\"",
+                    beside.subnet_id
+                )
+            },
+            ToOwned::to_owned,
+        ),
+        None => "VPC_ID".into(),
+    };
     format!(
-        "aws ec2 create-security-group --group-name {NEW_GROUP} --description 'EFA traffic among its members'"
+        "aws ec2 create-security-group --group-name {NEW_GROUP} --vpc-id {vpc} \
+         --description 'EFA traffic among its members'"
     )
 }
 
 /// Shows the rules of the groups.
 pub(super) fn describe_groups(groups: &[String]) -> String {
-    format!("aws ec2 describe-security-groups --group-ids {}", groups.join(" "))
+    if groups.is_empty() {
+        return "aws ec2 describe-security-groups --output json".into();
+    }
+    format!("aws ec2 describe-security-groups --output json --group-ids {}", groups.join(" "))
 }
 
 /// Lets the API tell the rules, and as the other way, takes them from a file.
@@ -91,18 +114,20 @@ pub(super) fn know_rules(failure: Option<&ApiFailure>, groups: &[String]) -> Str
 pub(super) fn describe_interfaces(instances: &[&str]) -> String {
     let instances: BTreeSet<&str> = instances.iter().copied().filter(|id| !id.is_empty()).collect();
     let instances: Vec<&str> = instances.into_iter().collect();
-    format!(
-        "aws ec2 describe-network-interfaces --filters Name=attachment.instance-id,Values={}",
-        instances.join(",")
-    )
+    let commands = instances.chunks(MOST_VALUES).map(|some| {
+        format!(
+            "aws ec2 describe-network-interfaces --output json --filters Name=attachment.instance-id,Values={}",
+            some.join(",")
+        )
+    });
+    commands.collect::<Vec<_>>().join("\n")
 }
 
 /// Shows the kinds of the instances' interfaces.
 pub(super) fn describe_kinds(instances: &[&str]) -> String {
-    format!(
-        "{} --query 'NetworkInterfaces[].[Attachment.InstanceId,NetworkInterfaceId,InterfaceType]' --output table",
-        describe_interfaces(instances)
-    )
+    let query = "--output table --query \
+                 'NetworkInterfaces[].[Attachment.InstanceId,NetworkInterfaceId,InterfaceType]'";
+    describe_interfaces(instances).replace("--output json", query)
 }
 
 /// Lets the metadata service answer, or shows what it answers.
@@ -138,65 +163,7 @@ pub(super) fn metadata(failure: &MetadataFailure, members: &[MemberName]) -> Str
 pub(super) fn describe_status(instances: &[&str]) -> String {
     let instances: BTreeSet<&str> = instances.iter().copied().collect();
     let instances: Vec<&str> = instances.into_iter().collect();
-    format!("aws ec2 describe-instance-status --instance-ids {}", instances.join(" "))
-}
-
-/// Launches instances like the strays beside the model member, whose subnet, groups and placement they get. One
-/// command for each instance type.
-pub(super) fn launch_beside(
-    model: &Facts,
-    beside: &InterfaceFacts,
-    strays: &[(&Facts, &[&InterfaceFacts])],
-    efa: bool,
-) -> String {
-    let mut by_type: BTreeMap<Option<&str>, Vec<&(&Facts, &[&InterfaceFacts])>> = BTreeMap::new();
-    for stray in strays {
-        by_type.entry(known(&stray.0.member.instance_type)).or_default().push(stray);
-    }
-    let commands = by_type.into_iter().map(|(instance_type, strays)| {
-        let (first, interfaces) = strays[0];
-        let instances: BTreeSet<&str> =
-            strays.iter().map(|(facts, _)| facts.member.instance_id.as_str()).collect();
-        let instance_type =
-            instance_type.map_or_else(|| ask_instance(first, "InstanceType"), ToOwned::to_owned);
-        let group = model.member.placement.as_ref().and_then(|placement| known(&placement.group));
-        let placement =
-            group.map(|group| format!(" --placement GroupName={}", quoted(group))).unwrap_or_default();
-        format!(
-            "aws ec2 run-instances --image-id {} --instance-type {instance_type} --count {}{placement} \
-             --network-interfaces {}",
-            ask_instance(first, "ImageId"),
-            instances.len(),
-            launch_interfaces(interfaces, beside, efa)
-        )
-    });
-    commands.collect::<Vec<_>>().join("\n")
-}
-
-/// Gives each instance an EFA in the model's subnet and groups; that takes a stopped instance.
-pub(super) fn attach_efa(lacking: &[&Facts], model: Option<&InterfaceFacts>) -> String {
-    let subnet = model.map_or("SUBNET_ID", |model| model.subnet_id.as_str());
-    let groups = match model.map(group_list).unwrap_or_default() {
-        none if none.is_empty() => String::new(),
-        groups => format!(" --groups {}", groups.join(" ")),
-    };
-    let mut seen = BTreeSet::new();
-    let commands = lacking.iter().filter(|facts| seen.insert(facts.member.instance_id.as_str())).map(|facts| {
-        let id = &facts.member.instance_id;
-        let create = format!(
-            "aws ec2 create-network-interface --interface-type efa --subnet-id {subnet}{groups} \
-             --query NetworkInterface.NetworkInterfaceId --output text"
-        );
-        let device = facts.member.interfaces.len();
-        stopped(
-            id,
-            &format!(
-                "aws ec2 attach-network-interface --instance-id {id} --network-card-index 0 --device-index {device} \
-                 --network-interface-id \"$({create})\""
-            ),
-        )
-    });
-    commands.collect::<Vec<_>>().join("\n")
+    format!("aws ec2 describe-instance-status --include-all-instances --instance-ids {}", instances.join(" "))
 }
 
 /// Changes the type of each instance, which takes a stopped one.
@@ -209,17 +176,31 @@ pub(super) fn change_type(members: &[MemberName], instance_type: &str) -> String
     })
 }
 
-/// Moves each instance into the placement group, or into a new one; that takes a stopped instance.
-pub(super) fn move_into_placement_group(members: &[MemberName], group: Option<&str>) -> String {
+/// Shows types and placement of the instances. What would be better takes other instances, which is said beside it: a
+/// warning never asks to stop one.
+pub(super) fn describe_placement(members: &[MemberName], better: &str) -> String {
+    let ids: BTreeSet<&str> = members.iter().map(|member| member.instance_id.as_str()).collect();
+    let ids: Vec<&str> = ids.into_iter().collect();
+    format!(
+        "aws ec2 describe-instances --output table \
+         --query 'Reservations[].Instances[].[InstanceId,InstanceType,SubnetId,Placement.GroupName]' \
+         --instance-ids {}  # {better}",
+        ids.join(" ")
+    )
+}
+
+/// Names the placement group to launch the next instances in, and creates it if there is none.
+pub(super) fn launch_in_placement_group(members: &[MemberName], group: Option<&str>) -> String {
     let create = match group {
         Some(_) => String::new(),
         None => format!("aws ec2 create-placement-group --group-name {NEW_GROUP} --strategy cluster\n"),
     };
     let group = quoted(group.unwrap_or(NEW_GROUP));
     create
-        + &each_instance(members, |id| {
-            stopped(id, &format!("aws ec2 modify-instance-placement --instance-id {id} --group-name {group}"))
-        })
+        + &describe_placement(
+            members,
+            &format!("launch the next instances with --placement GroupName={group}"),
+        )
 }
 
 /// The interface's groups in the order of their ids.
@@ -234,38 +215,11 @@ fn each_instance(members: &[MemberName], command: impl Fn(&str) -> String) -> St
     ids.map(command).collect::<Vec<_>>().join("\n")
 }
 
-fn stopped(id: &str, command: &str) -> String {
+pub(super) fn stopped(id: &str, command: &str) -> String {
     format!(
         "aws ec2 stop-instances --instance-ids {id} && aws ec2 wait instance-stopped --instance-ids {id} && \
-         {command} && aws ec2 start-instances --instance-ids {id}"
+         {command} && aws ec2 start-instances --instance-ids {id}  # {STOPS}"
     )
-}
-
-/// The interfaces of an instance to be launched: as many as the stray has, on the same network cards.
-fn launch_interfaces(interfaces: &[&InterfaceFacts], beside: &InterfaceFacts, efa: bool) -> String {
-    let groups = match group_list(beside) {
-        groups if groups.is_empty() => String::new(),
-        groups => format!(",Groups=[{}]", groups.join(",")),
-    };
-    let mut on_card: BTreeMap<u32, u32> = BTreeMap::new();
-    let parts = interfaces.iter().map(|interface| {
-        let card = interface.network_card.unwrap_or(0);
-        // Only card 0 has the primary interface, device 0; elsewhere devices count from 1.
-        let used = on_card.entry(card).or_insert(u32::from(card > 0));
-        let device = *used;
-        *used += 1;
-        let kind = match interface.kind {
-            InterfaceKind::EfaOnly => "efa-only",
-            InterfaceKind::Efa => "efa",
-            InterfaceKind::Unknown if efa => "efa",
-            InterfaceKind::Unknown | InterfaceKind::Interface => "interface",
-        };
-        format!(
-            "'NetworkCardIndex={card},DeviceIndex={device},InterfaceType={kind},SubnetId={}{groups}'",
-            beside.subnet_id
-        )
-    });
-    parts.collect::<Vec<_>>().join(" ")
 }
 
 /// The interface's id, or a command that finds it.
@@ -287,7 +241,7 @@ fn interface_id(facts: &Facts, interface: &InterfaceFacts) -> String {
 }
 
 /// A command that asks for a property of the member's instance.
-fn ask_instance(facts: &Facts, property: &str) -> String {
+pub(super) fn ask_instance(facts: &Facts, property: &str) -> String {
     format!(
         "\"$(aws ec2 describe-instances --instance-ids {} --query 'Reservations[0].Instances[0].{property}' \
          --output text)\"",
@@ -296,7 +250,7 @@ fn ask_instance(facts: &Facts, property: &str) -> String {
 }
 
 /// The text as one word of a shell's command line.
-fn quoted(text: &str) -> String {
+pub(super) fn quoted(text: &str) -> String {
     if !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_.:/".contains(&byte)) {
         return text.to_owned();
     }

@@ -72,7 +72,7 @@ pub(crate) struct InfoArgs {
 /// The options of `efa doctor`.
 #[derive(Debug, Args)]
 #[command(
-    override_usage = "efa doctor [--members FILE [--for N]] [--security-groups FILE] [--policy P] [--provider P] [--json]",
+    override_usage = "efa doctor [--members FILE [--for N]] [--security-groups FILE] [--policy P] [--provider P] [--json|--script|--format F]",
     after_help = "\
 Without --members it judges and checks this host or, started by a launcher, all ranks of the job together: then
 every rank also sends to every other, and rank 0 prints one report with the matrix of pairs. The members file
@@ -111,6 +111,21 @@ pub(crate) struct DoctorArgs {
     /// One JSON object instead of a table
     #[arg(long)]
     pub(crate) json: bool,
+    /// All remedies as one shell script instead: checks that only read, then changes, with --dry-run unless APPLY=1
+    #[arg(long, conflicts_with = "json")]
+    pub(crate) script: bool,
+    /// How to print the findings for a pipeline: sarif (2.1.0) or junit
+    #[arg(long, value_name = "F", conflicts_with_all = ["json", "script"])]
+    pub(crate) format: Option<ReportFormat>,
+}
+
+/// A form of the findings that other programs read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum ReportFormat {
+    /// Static Analysis Results Interchange Format 2.1.0
+    Sarif,
+    /// JUnit's XML
+    Junit,
 }
 
 /// The options of `efa run`.

@@ -247,6 +247,60 @@ fn a_members_file_stands_in_for_metadata_in_a_running_job() {
 }
 
 #[test]
+fn remedies_as_a_script_read_first_and_change_nothing_unasked() {
+    let files = Files::new(&json!([member(0, "subnet-1"), member(1, "subnet-1")]), &groups(false));
+    let output = files.doctor(&["--provider", "efa", "--script"]);
+    assert_eq!(output.status.code(), Some(1));
+    let script = String::from_utf8(output.stdout).expect("text");
+    let place = |text: &str| script.find(text).unwrap_or_else(|| panic!("{text} is not in {script}"));
+    assert!(
+        place("aws ec2 describe-security-groups") < place("change aws ec2 authorize-security-group-egress")
+    );
+    place("# undo: aws ec2 revoke-security-group-egress --group-id sg-1");
+    // A stand-in for the AWS command line writes down what it is asked.
+    let folder = tempfile::tempdir().expect("a folder");
+    let aws = folder.path().join("aws");
+    fs::write(&aws, "#!/bin/sh\necho \"$@\" >> \"$(dirname \"$0\")/asked\"\n").expect("writable");
+    fs::set_permissions(&aws, std::os::unix::fs::PermissionsExt::from_mode(0o755)).expect("ours");
+    let asked = |apply: &str| {
+        let path = format!("{}:{}", folder.path().display(), std::env::var("PATH").unwrap_or_default());
+        let mut shell = Command::new("sh");
+        let status = shell.arg("-c").arg(&script).env("PATH", path).env("APPLY", apply).status();
+        assert!(status.expect("a shell").success());
+        let asked = fs::read_to_string(folder.path().join("asked")).expect("a list");
+        fs::remove_file(folder.path().join("asked")).expect("ours");
+        asked
+    };
+    let tried = asked("0");
+    assert!(tried.lines().any(|line| line.contains("authorize-") && line.ends_with("--dry-run")), "{tried}");
+    let changed = asked("1");
+    assert!(changed.contains("authorize-") && !changed.contains("--dry-run"), "{changed}");
+}
+
+#[test]
+fn findings_come_in_forms_that_pipelines_read() {
+    let files = Files::new(&json!([member(0, "subnet-1"), member(1, "subnet-1")]), &groups(false));
+    let output = files.doctor(&["--provider", "efa", "--format", "sarif"]);
+    assert_eq!(output.status.code(), Some(1));
+    let run = &json_of(&output)["runs"][0];
+    assert_eq!(run["results"][0]["ruleId"], "missing-self-egress");
+    assert_eq!(run["results"][0]["level"], "error");
+    assert_eq!(run["tool"]["driver"]["rules"][0]["id"], "missing-self-egress");
+
+    let output = files.doctor(&["--provider", "efa", "--format", "junit"]);
+    assert_eq!(output.status.code(), Some(1));
+    let xml = String::from_utf8(output.stdout).expect("text");
+    assert!(
+        xml.contains("tests=\"1\" failures=\"1\"") && xml.contains("type=\"missing-self-egress\""),
+        "{xml}"
+    );
+    let good = Files::new(&json!([member(0, "subnet-1"), member(1, "subnet-1")]), &groups(true));
+    let output = good.doctor(&["--provider", "efa", "--format", "junit"]);
+    assert_eq!(output.status.code(), Some(0));
+    assert!(String::from_utf8_lossy(&output.stdout).contains("name=\"admitted\"/>"));
+}
+
+#[test]
 fn this_host_is_judged_without_files() {
     let output =
         Command::new(env!("CARGO_BIN_EXE_efa")).args(["doctor", "--json"]).output().expect("efa starts");

@@ -6,9 +6,9 @@
 use std::collections::BTreeMap;
 
 use super::rules::Rules;
-use super::{Finding, FindingCode, Job, error, is_broken};
+use super::{Finding, FindingCode, Job, error, in_order, is_broken};
 use crate::facts::{Facts, InterfaceKind};
-use crate::names::{is_or_are, shortened};
+use crate::names::shortened;
 use crate::remedy;
 
 /// The findings of the most favourable reading, with the doubt itself, if that reading breaks no rule. `strict` are the
@@ -27,9 +27,8 @@ pub(super) fn doubt(job: &Job<'_>, rules: &Rules<'_>, strict: &[Finding]) -> Opt
     }
     let broken = strict.iter().find(|finding| is_broken(std::slice::from_ref(finding)))?;
     let message = format!(
-        "which interfaces of {} {} EFAs is not known, and it decides: if all are, {}",
+        "which interfaces of {} are EFAs is not known, and it decides: if all are, {}",
         shortened(&names),
-        is_or_are(&names),
         broken.message
     );
     let why = "instance metadata does not tell the kind of an interface that has an address, and only EFA interfaces \
@@ -54,7 +53,10 @@ fn favourable(job: &Job<'_>, rules: &Rules<'_>) -> Vec<Facts> {
     }
     let best = places.into_iter().rev().max_by_key(|(_, count)| *count).map(|(place, _)| place);
     let read = |facts: &Facts| {
+        // Which one is kept must not depend on how they are listed.
+        let ordered = in_order(facts.member.interfaces.iter().collect()).into_iter().cloned().collect();
         let mut facts = facts.clone();
+        facts.member.interfaces = ordered;
         let keeps_one = candidates(&facts);
         let unknown =
             |interface: &&mut crate::facts::InterfaceFacts| interface.kind == InterfaceKind::Unknown;

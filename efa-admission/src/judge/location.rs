@@ -6,7 +6,7 @@ use super::home::{Home, Network, zone};
 use super::{Finding, FindingCode, Job, Member, MemberName, Severity, error, finding};
 use crate::facts::{Site, known};
 use crate::names::{is_or_are, shortened};
-use crate::remedy;
+use crate::{launch, remedy};
 
 /// So many of the places where strays are get named in a message.
 const PLACES_SHOWN: usize = 3;
@@ -77,7 +77,13 @@ fn subnets(job: &Job<'_>, home: &Home<'_>) -> Vec<Finding> {
     } else {
         (Severity::Error, "EFA traffic is not routed, so the strict policy wants the whole job in one subnet")
     };
-    let fix = relocate(job, home, &strays.members);
+    let fix = match severity {
+        Severity::Warning if job.site != Site::Host => {
+            let better = format!("launch the next instances in {}", home.subnet.id);
+            remedy::describe_placement(&strays.names(), &better)
+        }
+        _ => relocate(job, home, &strays.members),
+    };
     let mut findings = Vec::new();
     if severity == Severity::Warning && job.site != Site::Host {
         findings.extend(unknown_places(job, home));
@@ -119,9 +125,8 @@ fn relocate(job: &Job<'_>, home: &Home<'_>, strays: &[&Member<'_>]) -> String {
         }
         Site::Host => format!("start every rank with an address in {}", home.subnet.id),
         Site::Ec2 | Site::File => {
-            let facts: Vec<_> =
-                strays.iter().map(|member| (member.facts, member.interfaces.as_slice())).collect();
-            remedy::launch_beside(home.model.0, home.model.1, &facts, job.policy.efa())
+            let facts: Vec<_> = strays.iter().map(|member| member.facts).collect();
+            launch::beside(home.model.0, home.model.1, &facts, job.policy.efa())
         }
     }
 }

@@ -2,8 +2,8 @@
 
 use super::{Finding, FindingCode, Job, Member, error, in_order};
 use crate::facts::{HostFacts, Site};
+use crate::launch;
 use crate::names::{has_or_have, shortened};
-use crate::remedy;
 
 /// libfabric's efa provider locks about 72 MiB for receiving and as much for sending when an endpoint opens, before
 /// any memory of the program's own.
@@ -42,7 +42,7 @@ fn without_efa_interface(job: &Job<'_>) -> Option<Finding> {
             .find_map(|it| in_order(it.facts.member.interfaces.iter().collect()).first().copied())
     };
     let model = job.home().map(|home| home.model.1).or_else(first);
-    Some(error(FindingCode::NoEfaInterface, names, [message, why, remedy::attach_efa(&facts, model)]))
+    Some(error(FindingCode::NoEfaInterface, names, [message, why, launch::attach_efa(&facts, model)]))
 }
 
 fn without_device(job: &Job<'_>) -> Option<Finding> {

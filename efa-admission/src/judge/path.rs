@@ -8,8 +8,8 @@ use super::{Finding, FindingCode, MemberName, Severity, finding, judged};
 use crate::facts::{Facts, InterfaceFacts, Site, known};
 use crate::groups::Direction;
 use crate::policy::Policy;
-use crate::remedy;
 use crate::report::Report;
+use crate::{launch, remedy};
 
 /// So many closed paths get a finding each; one more names the rest.
 const PATHS_SHOWN: usize = 4;
@@ -169,7 +169,7 @@ fn fix(from: &Facts, to: &Facts, policy: &Policy) -> String {
     if let Some(beside) = beside.filter(|beside| theirs.iter().any(|it| it.subnet_id != beside.subnet_id))
         && policy.efa()
     {
-        return remedy::launch_beside(from, beside, &[(to, &theirs)], true);
+        return launch::beside(from, beside, &[to], true);
     }
     let theirs: BTreeSet<&str> = theirs.iter().flat_map(|it| remedy::group_list(it)).collect();
     let shared = ours.iter().flat_map(|it| remedy::group_list(it)).find(|group| theirs.contains(group));

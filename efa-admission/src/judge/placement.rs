@@ -55,7 +55,10 @@ fn types(job: &Job<'_>) -> Option<Finding> {
     };
     let message = format!("the job has {} instance types: {}", types.0.len(), types.listed());
     let why = "every step of a collective waits for the slowest member".into();
-    let fix = remedy::change_type(&others, common);
+    let fix = remedy::describe_placement(
+        &others,
+        &format!("launch the next instances with --instance-type {common}"),
+    );
     Some(warning(FindingCode::MixedInstanceTypes, others, message, why, fix))
 }
 
@@ -72,7 +75,7 @@ fn outside_cluster_group(job: &Job<'_>) -> Option<Finding> {
     }
     let message = format!("{} {} in no cluster placement group", shortened(&names), is_or_are(&names));
     let why = "instances in one cluster placement group are close to each other, which helps latency".into();
-    let fix = remedy::move_into_placement_group(&names, cluster_groups(job).most_common());
+    let fix = remedy::launch_in_placement_group(&names, cluster_groups(job).most_common());
     Some(warning(FindingCode::NotInClusterPlacementGroup, names, message, why, fix))
 }
 
@@ -81,7 +84,7 @@ fn groups(job: &Job<'_>) -> Option<Finding> {
     let (common, others) = groups.split()?;
     let message = format!("the job has {} placement groups: {}", groups.0.len(), groups.listed());
     let why = "instances of different placement groups may be far from each other".into();
-    let fix = remedy::move_into_placement_group(&others, Some(common));
+    let fix = remedy::launch_in_placement_group(&others, Some(common));
     Some(warning(FindingCode::DifferentPlacementGroups, others, message, why, fix))
 }
 

@@ -158,7 +158,11 @@ fn nothing_shared(held: &Held<'_, '_>, rules: &Rules<'_>, nearest: Option<&str>)
         let mut names: Vec<MemberName> = held.all.iter().map(|(member, ..)| member.name()).collect();
         names.dedup();
         let message = "none of the job's interfaces has a security group".into();
-        let text = [message, WHY_SHARED.into(), remedy::create_group()];
+        let text = [
+            message,
+            WHY_SHARED.into(),
+            remedy::create_group(held.all.first().map(|(_, interface, _)| *interface)),
+        ];
         return finding(FindingCode::NoSharedSecurityGroup, Severity::Error, names, Vec::new(), text);
     };
     let count = held.counts.get(nearest).copied().unwrap_or(0);

@@ -6,6 +6,7 @@ use std::net::IpAddr;
 use super::rules::Rules;
 use super::sharing::{Held, not_found, rules_unknown, unknown_groups};
 use super::{Finding, FindingCode, Job, MemberName, Severity, finding};
+use crate::facts::InterfaceFacts;
 use crate::groups::{Direction, Peer};
 use crate::names::shortened;
 use crate::remedy;
@@ -39,6 +40,7 @@ struct End<'a> {
     name: MemberName,
     groups: &'a [String],
     addresses: Vec<IpAddr>,
+    interface: Option<&'a InterfaceFacts>,
 }
 
 /// The interfaces by the groups that they have.
@@ -55,7 +57,7 @@ impl<'a> Ends<'a> {
             let addresses = v4.chain(interface.ipv6.iter().copied().map(IpAddr::V6)).collect();
             let class: BTreeSet<&str> = groups.iter().map(String::as_str).collect();
             ends.classes.entry(class.into_iter().collect()).or_default().push(ends.all.len());
-            ends.all.push(End { name: member.name(), groups, addresses });
+            ends.all.push(End { name: member.name(), groups, addresses, interface: Some(interface) });
         }
         ends
     }
@@ -106,7 +108,7 @@ impl<'a> Ends<'a> {
         let other = others.iter().find_map(|end| end.groups.iter().min());
         let fix = match (groups.first(), other) {
             (Some(group), Some(other)) => remedy::authorize_tcp(group, other, direction),
-            _ => remedy::create_group(),
+            _ => remedy::create_group(self.all[holders[0]].interface),
         };
         let groups = groups.iter().map(|group| (*group).to_owned()).collect();
         finding(code, Severity::Error, names, groups, [message, why.into(), fix])

@@ -61,3 +61,16 @@ fn the_fingerprint_does_not_depend_on_order_either() {
     let other = evaluate(&reversed, &groups("right"), &strict()).admit().expect("an admitted job");
     assert_eq!(other.fingerprint().to_string(), admission.fingerprint().to_string());
 }
+
+#[test]
+fn the_order_of_unknown_interfaces_does_not_matter() {
+    let listed = |first: u32| {
+        let groups = |number: u32| if number == 0 { ["sg-1"] } else { ["sg-2"] };
+        let one = |number: u32| interface(0, number, "unknown", "subnet-1", &groups(number));
+        members(&[member(0, &[one(first), one(1 - first)])])
+    };
+    let rules = groups("admit-each-other");
+    let judged = |first| evaluate(&listed(first), &rules, &strict());
+    let (forward, backward) = (judged(0), judged(1));
+    assert_eq!(forward.findings(), backward.findings());
+}

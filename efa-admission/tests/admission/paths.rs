@@ -45,7 +45,7 @@ fn a_closed_path_names_both_hosts_with_interfaces_and_groups_and_the_commands() 
          --ip-permissions 'IpProtocol=-1,UserIdGroupPairs=[{GroupId=sg-1}]'\n\
          aws ec2 authorize-security-group-egress --group-id sg-1 \
          --ip-permissions 'IpProtocol=-1,UserIdGroupPairs=[{GroupId=sg-1}]'\n\
-         aws ec2 describe-instance-status --instance-ids i-1 i-2  # are both up?"
+         aws ec2 describe-instance-status --include-all-instances --instance-ids i-1 i-2  # are both up?"
     );
     assert!(!report.admitted());
     assert_eq!(report.exit_status(), 1);

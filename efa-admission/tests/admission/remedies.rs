@@ -108,7 +108,8 @@ fn a_stray_is_launched_anew_in_the_subnet_of_the_others() {
          --query 'Reservations[0].Instances[0].ImageId' --output text)\" --instance-type hpc7a.96xlarge --count 1 \
          --placement GroupName=pg-1 --network-interfaces \
          'NetworkCardIndex=0,DeviceIndex=0,InterfaceType=efa,SubnetId=subnet-1,Groups=[sg-1]' \
-         'NetworkCardIndex=1,DeviceIndex=1,InterfaceType=efa-only,SubnetId=subnet-1,Groups=[sg-1]'"
+         'NetworkCardIndex=1,DeviceIndex=1,InterfaceType=efa-only,SubnetId=subnet-1,Groups=[sg-1]'  \
+         # the old instances keep running, with what is on them: terminate them once the job has moved"
     );
     shell_accepts(&report);
 }
@@ -145,20 +146,120 @@ fn a_member_without_an_efa_gets_one_beside_the_others() {
          aws ec2 attach-network-interface --instance-id i-1 --network-card-index 0 --device-index 1 \
          --network-interface-id \"$(aws ec2 create-network-interface --interface-type efa --subnet-id subnet-1 \
          --groups sg-1 --query NetworkInterface.NetworkInterfaceId --output text)\" && \
-         aws ec2 start-instances --instance-ids i-1"
+         aws ec2 start-instances --instance-ids i-1  # stops the instance: data on instance store volumes is lost, its \
+         capacity may be gone at the start, and an Auto Scaling group or node pool may replace it"
     );
     shell_accepts(&report);
 }
 
 #[test]
-fn placement_is_mended_on_a_stopped_instance() {
+fn a_warning_never_asks_to_stop_or_replace_an_instance() {
+    for case in crate::cases::every_case() {
+        let report = judge(&case.members, case.groups, &case.policy);
+        for finding in report.findings().iter().filter(|it| it.severity == efa_admission::Severity::Warning) {
+            for verb in ["stop-instances", "run-instances", "terminate-instances"] {
+                assert!(!finding.fix.contains(verb), "{}: {}", case.name, finding.fix);
+            }
+        }
+        for finding in report.findings().iter().filter(|it| it.fix.contains("aws ec2 stop-instances")) {
+            assert!(finding.fix.contains("instance store"), "{}: {}", case.name, finding.fix);
+        }
+    }
+}
+
+#[test]
+fn the_primary_interface_stays_in_a_relaunch() {
+    let layout = |rank: usize, subnet: &str| {
+        let mut primary = interface(rank, 0, "interface", "subnet-nodes", &["sg-2"]);
+        primary["device_number"] = json!(0);
+        let mut first = interface(rank, 1, "efa-only", subnet, &["sg-1"]);
+        (first["network_card"], first["device_number"]) = (json!(0), json!(1));
+        let mut second = interface(rank, 2, "efa-only", subnet, &["sg-1"]);
+        (second["network_card"], second["device_number"]) = (json!(1), json!(0));
+        member(rank, &[primary, first, second])
+    };
+    let report = judge(
+        &[layout(0, "subnet-1"), layout(1, "subnet-1"), layout(2, "subnet-2")],
+        "right-and-empty",
+        &strict(),
+    );
+    let fix = fix_of(&report, FindingCode::DifferentSubnet);
+    assert!(
+        fix.contains(
+            "--network-interfaces 'NetworkCardIndex=0,DeviceIndex=0,InterfaceType=interface,SubnetId=subnet-nodes,\
+             Groups=[sg-2]' 'NetworkCardIndex=0,DeviceIndex=1,InterfaceType=efa-only,SubnetId=subnet-1,Groups=[sg-1]' \
+             'NetworkCardIndex=1,DeviceIndex=0,InterfaceType=efa-only,SubnetId=subnet-1,Groups=[sg-1]'"
+        ),
+        "{fix}"
+    );
+    // A file that leaves out the primary interface gets one, and a card with one slot has no device 1.
+    let bare = |rank: usize, subnet: &str| {
+        let cards: Vec<Value> =
+            (0..2).map(|card| interface(rank, card, "efa-only", subnet, &["sg-1"])).collect();
+        let mut it = member(rank, &cards);
+        it["instance_type"] = json!("hpc6id.32xlarge");
+        it
+    };
+    let report = judge(&[bare(0, "subnet-1"), bare(1, "subnet-1"), bare(2, "subnet-2")], "right", &strict());
+    let fix = fix_of(&report, FindingCode::DifferentSubnet);
+    assert!(fix.contains("'NetworkCardIndex=0,DeviceIndex=0,InterfaceType=interface,"), "{fix}");
+    assert!(fix.contains("'NetworkCardIndex=1,DeviceIndex=0,InterfaceType=efa-only,"), "{fix}");
+}
+
+#[test]
+fn commands_have_what_they_need_to_be_pasted() {
+    let nothing: Vec<Value> = uniform_with(1, |it| it["interfaces"][0]["security_groups"] = json!([]));
+    let report = judge(&nothing, "right", &strict());
+    assert!(fix_of(&report, FindingCode::NoSharedSecurityGroup).contains("--vpc-id vpc-1"), "{report}");
+    let many: Vec<Value> = (0..450)
+        .map(|rank| {
+            member(
+                rank,
+                &[
+                    interface(rank, 0, "unknown", "subnet-1", &[["sg-1", "sg-2"][rank % 2]]),
+                    interface(rank, 1, "efa-only", "subnet-1", &["sg-1"]),
+                ],
+            )
+        })
+        .collect();
+    let report = judge(&many, "right-and-empty", &strict());
+    let fix = fix_of(&report, FindingCode::InterfaceKindUnknown);
+    assert_eq!(fix.lines().count(), 3, "{fix}");
+    assert!(fix.lines().all(|line| line.matches(',').count() <= 202), "{fix}");
+    assert!(fix.contains("--output table"), "{fix}");
+}
+
+/// The remedies of all cases, one a line, for ci/remedies to let the AWS command line parse them.
+#[test]
+fn every_remedy_is_a_line_of_shell() {
+    let mut lines = std::collections::BTreeSet::new();
+    for case in crate::cases::every_case() {
+        let unknown = SecurityGroups::unknown_because(efa_admission::ApiFailure::Denied);
+        let facts = members(&case.members);
+        for report in
+            [judge(&case.members, case.groups, &case.policy), evaluate(&facts, &unknown, &case.policy)]
+        {
+            let script = report.to_script();
+            let status = std::process::Command::new("sh").arg("-n").arg("-c").arg(&script).status();
+            assert!(status.expect("a shell").success(), "{}: {script}", case.name);
+            lines.extend(report.findings().iter().flat_map(|it| it.fix.lines().map(str::to_owned)));
+        }
+    }
+    assert!(lines.iter().filter(|line| line.starts_with("aws ")).count() > 20, "{lines:?}");
+    if let Some(path) = std::env::var_os("EFA_TEST_REMEDIES") {
+        std::fs::write(path, lines.into_iter().collect::<Vec<_>>().join("\n") + "\n").expect("writable");
+    }
+}
+
+#[test]
+fn placement_is_said_with_what_would_be_better() {
     let members = uniform_with(2, |it| it["placement"] = json!({"group": null}));
     let report = judge(&members, "right", &strict());
     assert_eq!(
         fix_of(&report, FindingCode::NotInClusterPlacementGroup),
-        "aws ec2 stop-instances --instance-ids i-1 && aws ec2 wait instance-stopped --instance-ids i-1 && \
-         aws ec2 modify-instance-placement --instance-id i-1 --group-name pg-1 && \
-         aws ec2 start-instances --instance-ids i-1"
+        "aws ec2 describe-instances --output table \
+         --query 'Reservations[].Instances[].[InstanceId,InstanceType,SubnetId,Placement.GroupName]' \
+         --instance-ids i-1  # launch the next instances with --placement GroupName=pg-1"
     );
     let mut nobody_in_one = uniform(2);
     nobody_in_one.iter_mut().for_each(|it| it["placement"] = json!({}));
@@ -179,7 +280,7 @@ fn a_group_name_with_a_quote_in_it_stays_one_word() {
     members[1]["placement"]["group"] = json!("it's; reboot");
     let report = judge(&members, "right", &strict());
     let fix = fix_of(&report, FindingCode::DifferentPlacementGroups);
-    assert!(fix.contains(r"--group-name 'it'\''s; reboot' "), "{fix}");
+    assert!(fix.contains(r"GroupName='it'\''s; reboot'"), "{fix}");
     shell_accepts(&report);
 }
 
@@ -188,7 +289,7 @@ fn unknown_rules_are_asked_for() {
     let report = evaluate(&members(&uniform(1)), &SecurityGroups::unknown(), &strict());
     assert_eq!(
         fix_of(&report, FindingCode::RulesUnknown),
-        "aws ec2 describe-security-groups --group-ids sg-1 > groups.json  \
+        "aws ec2 describe-security-groups --output json --group-ids sg-1 > groups.json  \
          # then judge with --security-groups groups.json"
     );
 }

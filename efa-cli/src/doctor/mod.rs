@@ -5,6 +5,7 @@ mod host;
 mod job;
 mod matrix;
 mod pairs;
+mod pipeline;
 mod template;
 
 use std::io;
@@ -106,7 +107,11 @@ fn policy(args: &DoctorArgs) -> Result<Policy, Error> {
 }
 
 fn tell(args: &DoctorArgs, diagnosis: &Diagnosis) -> Result<ExitCode, Failure> {
-    if args.json {
+    if let Some(format) = args.format {
+        stdout::print(&pipeline::text(&diagnosis.report, format))?;
+    } else if args.script {
+        stdout::print(&diagnosis.report.to_script())?;
+    } else if args.json {
         stdout::print_json(diagnosis)?;
     } else {
         stdout::print(&diagnosis.to_table(colourful(&io::stdout())))?;

@@ -38,6 +38,8 @@ fn permission(entry: &IpPermission) -> Permission {
     };
     let lists = entry.prefix_list_ids().iter();
     Permission {
+        from_port: entry.from_port().map(i64::from),
+        to_port: entry.to_port().map(i64::from),
         ip_protocol: entry.ip_protocol().unwrap_or_default().to_owned(),
         user_id_group_pairs: entry.user_id_group_pairs().iter().map(pair).collect(),
         ip_ranges: entry.ip_ranges().iter().map(|it| IpRange { cidr_ip: owned(it.cidr_ip()) }).collect(),
