@@ -19,7 +19,8 @@
 //! answers. There is no thread until something must happen later: a retry, a fault, an event for a sleeping program.
 //!
 //! Processes may die at any point. Each holds a lock of the kernel's while it lives, which is how others know; no state
-//! in shared memory waits for a particular process; the next process to start removes what the dead left behind.
+//! in shared memory waits for a particular process; the next process to start removes what the dead left behind. Their
+//! memory is gone with them: the files have no names, only links to them in the folder.
 //! What is read from shared memory is never trusted: indices and lengths are bounded by sizes checked when mapping.
 //!
 //! # Environment
@@ -31,6 +32,9 @@
 //! | `EFA_EMULATOR_DEVICES` | devices of this process, 1 to 32 | 1 |
 //! | `EFA_EMULATOR_PLAN` | faults: a plan, or `@` and the name of a file with one | none |
 //! | `EFA_EMULATOR_LOG` | file for the log; `%p` stands for the process number, `%r` for the rank | none |
+//! | `EFA_EMULATOR_RDMA` | what the devices can do to remote memory: `none`, `read`, `write` (and read) | `write` |
+//! | `EFA_EMULATOR_QUEUE_PAIRS` | queue pairs that a device has, those of all processes together; one more fails with ENOMEM | 256 |
+//! | `EFA_EMULATOR_FILES` | `named`: shared files have names, for jobs across containers that don't see each other's processes; a killed process then leaves megabytes until the next start | `unnamed` |
 //! | `EFA_EMULATOR_CMA` | `off`: don't access other processes' memory by system call | `on` |
 //! | `EFA_RANK` | this process's rank in plan and log | order of opening, from 0 |
 //!
@@ -77,6 +81,7 @@ mod job;
 mod letters;
 mod log;
 mod mapping;
+mod pages;
 mod peers;
 mod process;
 mod queue;

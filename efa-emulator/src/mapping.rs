@@ -7,6 +7,7 @@ use std::path::Path;
 use std::ptr::NonNull;
 
 use crate::errno::Errno;
+use crate::settings;
 
 /// Types that may lie in memory which other processes change at any time: atomics, and bytes only copied.
 ///
@@ -30,13 +31,7 @@ impl Mapping {
     /// Creates a file of `len` bytes of which the first `reserve` are backed by memory now, so that a full file system
     /// shows here as ENOSPC and not later as a signal.
     pub(crate) fn create(path: &Path, len: usize, reserve: usize) -> Result<(Self, File), Errno> {
-        let file = File::options()
-            .read(true)
-            .write(true)
-            .create_new(true)
-            .mode(0o600)
-            .custom_flags(libc::O_CLOEXEC)
-            .open(path)?;
+        let file = Self::new_file(path)?;
         let made = file
             .set_len(len as u64)
             .map_err(Errno::from)
@@ -51,9 +46,29 @@ impl Mapping {
         }
     }
 
+    /// Makes an empty file whose memory goes with the process: what bears the name is a link to the process's open file,
+    /// so a process that is killed leaves the link and nothing else. EEXIST if there is the name.
+    fn new_file(path: &Path) -> Result<File, Errno> {
+        let folder = path.parent().ok_or(Errno(libc::EINVAL))?;
+        let mut options = File::options();
+        options.read(true).write(true).mode(0o600);
+        let nameless = options.clone().custom_flags(libc::O_CLOEXEC | libc::O_TMPFILE).open(folder);
+        match nameless {
+            Ok(file) if !settings::needs_names() => {
+                let target = format!("/proc/{}/fd/{}", std::process::id(), file.as_raw_fd());
+                std::os::unix::fs::symlink(target, path)?;
+                Ok(file)
+            }
+            // Not every file system has files without names.
+            _ => Ok(options.create_new(true).custom_flags(libc::O_CLOEXEC).open(path)?),
+        }
+    }
+
     /// Maps an existing file of at least `least` bytes, all of it.
     pub(crate) fn open(path: &Path, least: usize) -> Result<Self, Errno> {
-        let file = File::options().read(true).write(true).custom_flags(libc::O_CLOEXEC).open(path)?;
+        // Without blocking: behind a link that was left behind there may be anything.
+        let flags = libc::O_CLOEXEC | libc::O_NONBLOCK;
+        let file = File::options().read(true).write(true).custom_flags(flags).open(path)?;
         let len = usize::try_from(file.metadata()?.len()).map_err(|_| Errno(libc::EFBIG))?;
         if len < least {
             return Err(Errno(libc::ESTALE));

@@ -13,7 +13,7 @@ use crate::job::Job;
 use crate::log::Log;
 use crate::peers::Peers;
 use crate::regions::Regions;
-use crate::settings::Settings;
+use crate::settings::{Rdma, Settings};
 use crate::wire::Address;
 use crate::wire::process::ProcessFile;
 
@@ -28,6 +28,10 @@ pub(crate) struct Process {
     pub(crate) peers: Peers,
     pub(crate) helper: Helper,
     pub(crate) devices: Vec<DeviceState>,
+    /// What its devices can do to remote memory.
+    pub(crate) rdma: Rdma,
+    /// Queue pairs that a device has, those of all processes together.
+    pub(crate) queue_pairs: u32,
     /// Processors of the machine: a process bound to one of them may well have it for itself.
     pub(crate) processors: usize,
     cross_memory: AtomicBool,
@@ -89,6 +93,8 @@ impl Process {
             peers: Peers::default(),
             helper: Helper::default(),
             devices,
+            rdma: settings.rdma,
+            queue_pairs: settings.queue_pairs,
             // SAFETY: takes no pointers.
             processors: usize::try_from(unsafe { libc::sysconf(libc::_SC_NPROCESSORS_ONLN) }).unwrap_or(1),
             cross_memory: AtomicBool::new(settings.cross_memory),

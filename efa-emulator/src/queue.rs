@@ -59,15 +59,36 @@ pub(crate) struct Queue {
     /// How many threads besides the program's are carrying out its work.
     busy: AtomicU32,
     destroyed: AtomicBool,
+    place: Spin<Option<QueuePair>>,
+}
+
+/// One of the queue pairs that a device has; given back when dropped.
+struct QueuePair {
+    process: Arc<Process>,
+    device: u8,
+}
+
+impl QueuePair {
+    fn take(process: &Arc<Process>, device: u8) -> Result<Self, Errno> {
+        process.job.take_queue_pair(device, process.queue_pairs)?;
+        Ok(Self { process: process.clone(), device })
+    }
+}
+
+impl Drop for QueuePair {
+    fn drop(&mut self) {
+        self.process.job.give_queue_pair(self.device);
+    }
 }
 
 impl Queue {
-    /// Makes a queue pair that doesn't receive yet. ENOSPC if shared memory is full.
+    /// Makes a queue pair that doesn't receive yet. ENOSPC if shared memory is full, ENOMEM if the device has no more.
     pub(crate) fn new(parts: Parts) -> Result<Arc<Self>, Errno> {
         let process = &parts.process;
         let device = process.device(parts.device).ok_or(Errno(libc::ENODEV))?;
         let (slot, generation) = (process.job.slot(), process.job.generation());
         let count = parts.receive_depth.max(1).next_power_of_two();
+        let place = QueuePair::take(process, parts.device)?;
         let (qpn, path, file) = loop {
             let qpn = device.next_qpn();
             let path = process.job.queue_path(slot, generation, parts.device, qpn);
@@ -91,6 +112,7 @@ impl Queue {
             retries: AtomicU32::new(RETRY_FOR_EVER),
             busy: AtomicU32::new(0),
             destroyed: AtomicBool::new(false),
+            place: Spin::new(Some(place)),
         });
         queue.parts.receive_completions.attach(&queue);
         Ok(queue)
@@ -127,6 +149,7 @@ impl Queue {
             header.state.store(STATE_GONE, Ordering::Release);
         }
         let _ = std::fs::remove_file(&self.path);
+        drop(self.place.lock().take());
         self.parts.receive_completions.detach(self);
         self.parts.send_completions.detach(self);
     }

@@ -1,12 +1,29 @@
 //! What the environment says.
 
 use std::path::PathBuf;
+use std::sync::OnceLock;
 
+use crate::device::limits;
 use crate::errno::{Errno, complain};
 use crate::faults::Plan;
+use crate::work::Operation;
 
 /// Most devices of one process: the most that any instance type has.
 pub(crate) const MAX_DEVICES: usize = 32;
+
+impl Rdma {
+    /// Whether the device carries out such work.
+    pub(crate) fn allows(self, operation: Operation) -> bool {
+        match operation {
+            Operation::Send => true,
+            Operation::Read => self >= Self::Read,
+            Operation::Write => self >= Self::Write,
+        }
+    }
+}
+
+/// Most queue pairs of one device: their numbers have 16 bits, two of which are not given out.
+const MAX_QUEUE_PAIRS: u32 = 16_000;
 
 /// Every variable, read once when the device list is first asked for.
 #[derive(Debug)]
@@ -25,12 +42,29 @@ pub(crate) struct Settings {
     pub(crate) log: Option<String>,
     /// Whether other processes' memory may be accessed by system call.
     pub(crate) cross_memory: bool,
+    /// What the devices can do to remote memory.
+    pub(crate) rdma: Rdma,
+    /// Queue pairs that a device has, those of all processes together.
+    pub(crate) queue_pairs: u32,
+}
+
+/// What a device can do to remote memory by itself. Later generations of EFA learnt more of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Default)]
+pub(crate) enum Rdma {
+    /// Nothing: libfabric's provider makes reads and writes of messages.
+    None,
+    /// Reads.
+    Read,
+    /// Reads and writes.
+    #[default]
+    Write,
 }
 
 impl Settings {
     /// Reads the environment. What is wrong is told on stderr, and answered with EINVAL.
     pub(crate) fn from_env() -> Result<Self, Errno> {
         let (base, job) = (base(), job()?);
+        check_files()?;
         if base.as_os_str().len() > LONGEST_BASE {
             let why =
                 format!("Programs take the paths of devices only up to {LONGEST_BASE} bytes and a little");
@@ -49,6 +83,8 @@ impl Settings {
             plan: plan()?,
             log: variable("EFA_EMULATOR_LOG"),
             cross_memory: cross_memory()?,
+            rdma: rdma()?,
+            queue_pairs: queue_pairs()?,
         })
     }
 
@@ -62,6 +98,12 @@ impl Settings {
 pub(crate) fn sysfs_dir() -> Option<PathBuf> {
     let job = variable("EFA_EMULATOR_JOB").unwrap_or_else(|| DEFAULT_JOB.to_owned());
     is_job_name(&job).then(|| base().join(format!("{}{job}", job_prefix())).join("sys"))
+}
+
+/// Whether shared files need names of their own, because processes of the job can't see each other in `/proc`.
+pub(crate) fn needs_names() -> bool {
+    static NEEDED: OnceLock<bool> = OnceLock::new();
+    *NEEDED.get_or_init(|| variable("EFA_EMULATOR_FILES").as_deref() == Some("named"))
 }
 
 /// What the names of all job folders of this user begin with.
@@ -111,6 +153,39 @@ fn devices() -> Result<usize, Errno> {
         _ => {
             let why = format!("A process has 1 to {MAX_DEVICES} devices");
             wrong("EFA_EMULATOR_DEVICES", &text, &why, "Give a number in that range")
+        }
+    }
+}
+
+fn check_files() -> Result<(), Errno> {
+    match variable("EFA_EMULATOR_FILES").as_deref() {
+        None | Some("named" | "unnamed") => Ok(()),
+        Some(other) => {
+            let why = "It says whether shared files have names, which outlive a process that is killed";
+            wrong("EFA_EMULATOR_FILES", other, why, "Set it to named or unnamed, or not at all")
+        }
+    }
+}
+
+fn rdma() -> Result<Rdma, Errno> {
+    match variable("EFA_EMULATOR_RDMA").as_deref() {
+        None | Some("write") => Ok(Rdma::Write),
+        Some("read") => Ok(Rdma::Read),
+        Some("none") => Ok(Rdma::None),
+        Some(other) => {
+            let why = "It says what the device can do to remote memory";
+            wrong("EFA_EMULATOR_RDMA", other, why, "Set it to none, read or write, or not at all")
+        }
+    }
+}
+
+fn queue_pairs() -> Result<u32, Errno> {
+    let Some(text) = variable("EFA_EMULATOR_QUEUE_PAIRS") else { return Ok(limits::QUEUE_PAIRS) };
+    match text.trim().parse() {
+        Ok(n) if (1..=MAX_QUEUE_PAIRS).contains(&n) => Ok(n),
+        _ => {
+            let why = format!("A device has 1 to {MAX_QUEUE_PAIRS} queue pairs");
+            wrong("EFA_EMULATOR_QUEUE_PAIRS", &text, &why, "Give a number in that range")
         }
     }
 }

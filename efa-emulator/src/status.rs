@@ -10,6 +10,8 @@ pub enum Status {
     Ok = 0,
     /// The device or the queue went away first.
     Flushed = 1,
+    /// The device can't do it.
+    Unsupported = 3,
     /// The local key doesn't cover the memory.
     InvalidLocalKey = 5,
     /// Longer than the device takes.
@@ -35,6 +37,7 @@ impl Status {
     pub(crate) fn verbs(self) -> c_int {
         match self {
             Self::Ok => 0,
+            Self::Unsupported => 2,
             Self::LocalBadLength => 1,
             Self::InvalidLocalKey => 4,
             Self::Flushed => 5,

@@ -105,6 +105,9 @@ fn try_once(queue: &Arc<Queue>, work: &Work) -> Result<(), Outcome> {
         return Err(Outcome::Done(Status::Flushed));
     }
     let to = work.to.as_ref().ok_or(Outcome::Done(Status::BadDestination))?;
+    if !process.rdma.allows(work.operation) {
+        return Err(Outcome::Done(Status::Unsupported));
+    }
     let len = work.len();
     let longest =
         if work.operation == Operation::Send { MAX_MESSAGE as u64 } else { u64::from(limits::MAX_RDMA) };

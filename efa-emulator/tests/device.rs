@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use common::{DEADLINE, Endpoint, Options, QKEY, run, say};
 use efa_emulator::abi::queue::*;
 use efa_emulator::abi::verbs::*;
+use efa_emulator::verbs::regions::ibv_reg_mr;
 
 /// Every test runs its scenario in a process and a folder of its own.
 macro_rules! scenarios {
@@ -21,6 +22,8 @@ macro_rules! scenarios {
         fn scenarios() {
             match std::env::var("SCENARIO").unwrap().as_str() {
                 $(stringify!($name) => scenario::$name(),)*
+                "no_more_queue_pairs" => scenario::no_more_queue_pairs(),
+                "what_the_device_cannot_do_is_refused" => scenario::what_the_device_cannot_do_is_refused(),
                 other => panic!("no scenario {other}"),
             }
             say("done");
@@ -43,6 +46,7 @@ scenarios! {
     unsolicited_writes_take_none
     a_peer_without_handle_is_refused_remote_access
     local_keys_are_checked
+    page_rights_are_checked_at_registration
     queues_have_a_depth
     sends_may_be_posted_while_polling
     datagrams_are_lost_without_a_receive
@@ -50,6 +54,16 @@ scenarios! {
     a_destroyed_queue_pair_is_gone
     devices_are_apart
     the_old_poll_call_works
+}
+
+#[test]
+fn a_device_has_so_many_queue_pairs_and_one_more_is_refused() {
+    run("no_more_queue_pairs", &[("EFA_EMULATOR_QUEUE_PAIRS", "3"), ("EFA_EMULATOR_DEVICES", "2")]);
+}
+
+#[test]
+fn a_device_without_remote_access_refuses_it() {
+    run("what_the_device_cannot_do_is_refused", &[("EFA_EMULATOR_RDMA", "none")]);
 }
 
 mod scenario {
@@ -284,6 +298,56 @@ mod scenario {
             });
             assert_eq!(e.poll_sent().status, 5);
         }
+    }
+
+    pub fn page_rights_are_checked_at_registration() {
+        let (e, _) = open();
+        let map = |rights| {
+            let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS;
+            // SAFETY: a fresh mapping at an address of the kernel's choice.
+            unsafe { libc::mmap(std::ptr::null_mut(), 8192, rights, flags, -1, 0) }
+        };
+        let answer = |memory, access: u32| {
+            // SAFETY: a valid protection domain; what is wrong with the memory is to be refused.
+            let region = unsafe { ibv_reg_mr(e.pd, memory, 8192, access as i32) };
+            let error = std::io::Error::last_os_error().raw_os_error();
+            if region.is_null() { error } else { None }
+        };
+        let (local, read, write) = (IBV_ACCESS_LOCAL_WRITE, IBV_ACCESS_REMOTE_READ, IBV_ACCESS_REMOTE_WRITE);
+        let (both, constant) = (map(libc::PROT_READ | libc::PROT_WRITE), map(libc::PROT_READ));
+        assert_eq!(answer(both, local | read | write), None);
+        assert_eq!(answer(constant, read), None);
+        assert_eq!(answer(constant, local), Some(libc::EFAULT));
+        assert_eq!(answer(constant, local | write), Some(libc::EFAULT));
+        assert_eq!(answer(both, write), Some(libc::EINVAL), "a remote write is a local one, too");
+        // SAFETY: the mapping is ours, and nobody uses it.
+        unsafe { libc::munmap(constant, 8192) };
+        assert_eq!(answer(constant, 0), Some(libc::EFAULT));
+    }
+
+    pub fn no_more_queue_pairs() {
+        let endpoints: Vec<_> = (0..3).map(|_| open()).collect();
+        let refused = std::panic::catch_unwind(|| drop(open())).unwrap_err();
+        let text = refused.downcast_ref::<String>().unwrap();
+        assert!(text.contains(&format!("(os error {})", libc::ENOMEM)), "{text}");
+        // The other device has its own.
+        drop(with(Options { device: 1, ..Options::default() }));
+        // SAFETY: destroyed once, and not used any more.
+        assert_eq!(unsafe { efa_emulator::verbs::queues::ibv_destroy_qp(endpoints[0].0.qp) }, 0);
+        std::mem::forget(open());
+        endpoints.into_iter().for_each(std::mem::forget);
+    }
+
+    pub fn what_the_device_cannot_do_is_refused() {
+        let (mut e, me) = with(Options { access: IBV_ACCESS_LOCAL_WRITE as i32, ..Options::default() });
+        for access in [IBV_ACCESS_REMOTE_READ, IBV_ACCESS_LOCAL_WRITE | IBV_ACCESS_REMOTE_WRITE] {
+            // SAFETY: a valid protection domain, and memory of ours.
+            let region = unsafe { ibv_reg_mr(e.pd, e.buffer.as_mut_ptr().cast(), 64, access as i32) };
+            assert!(region.is_null());
+            assert_eq!(std::io::Error::last_os_error().raw_os_error(), Some(libc::EOPNOTSUPP));
+        }
+        e.write(&me, 1, 8, None);
+        assert_eq!(e.poll_sent().status, 3);
     }
 
     pub fn queues_have_a_depth() {

@@ -69,8 +69,40 @@ fn what_a_killed_process_left_is_gone_once_the_next_runs() {
     killed.kill().unwrap();
     killed.wait().unwrap();
     assert_eq!(left(dir.path()).len(), 1);
+    assert!(bytes_in(dir.path()) < 300 << 10, "the queue's memory is still there: {}", bytes_in(dir.path()));
     finish(start(dir.path(), "one_line", &[("EFA_EMULATOR_JOB", "new")]));
     assert_eq!(left(dir.path()), Vec::<String>::new());
+}
+
+/// What a folder's files take, links not followed.
+fn bytes_in(folder: &Path) -> u64 {
+    use std::os::unix::fs::MetadataExt;
+    let sizes = std::fs::read_dir(folder).unwrap().map(|entry| {
+        let path = entry.unwrap().path();
+        let about = path.symlink_metadata().unwrap();
+        about.blocks() * 512 + if about.is_dir() { bytes_in(&path) } else { 0 }
+    });
+    sizes.sum()
+}
+
+#[test]
+fn queue_pairs_of_all_processes_count() {
+    let limit = [("EFA_EMULATOR_QUEUE_PAIRS", "1")];
+    let dir = tempfile::tempdir().unwrap();
+    let mut holder = start(dir.path(), "holder", &limit);
+    wait_for(dir.path(), "holder");
+    assert_eq!(finish(start(dir.path(), "full", &limit)).0, [format!("no queue pair: {}", libc::ENOMEM)]);
+    // Those of the dead don't.
+    holder.kill().unwrap();
+    holder.wait().unwrap();
+    finish(start(dir.path(), "one_line", &limit));
+}
+
+#[test]
+fn with_names_for_files_all_is_as_without() {
+    let [a, b] = pair("active", "passive", &[("EFA_EMULATOR_FILES", "named")]);
+    assert_eq!(a, ["sent 100", "wrote 0", "read 0", "refused 7"]);
+    assert_eq!(b, ["received 100", "saw the write"]);
 }
 
 #[test]
@@ -102,6 +134,10 @@ fn wrong_settings_are_explained() {
         ("EFA_EMULATOR_DEVICES", "two"),
         ("EFA_EMULATOR_JOB", "../up"),
         ("EFA_EMULATOR_CMA", "perhaps"),
+        ("EFA_EMULATOR_RDMA", "atomics"),
+        ("EFA_EMULATOR_QUEUE_PAIRS", "0"),
+        ("EFA_EMULATOR_QUEUE_PAIRS", "many"),
+        ("EFA_EMULATOR_FILES", "some"),
         ("EFA_RANK", "first"),
         ("EFA_EMULATOR_LOG", "/nonexistent/log"),
         ("EFA_EMULATOR_DIR", "/nonexistent"),

@@ -65,6 +65,10 @@ fn a_refused_key_is_an_error_of_the_operation_that_used_it() {
 #[test]
 fn a_message_whose_bytes_are_refused_fails_at_the_receiver_who_can_still_close() {
     let outcome = run_with(2, "large, then close", "badkey=1", &[("EFA_TIMEOUT", "2")]);
+    if !cfg!(feature = "vendored") {
+        // Without our patches no message is read out of its sender's memory.
+        return assert!(outcome.success, "{}", outcome.all);
+    }
     let words = ["the receive of up to 2097152 bytes from rank 0 (", "device status 7"];
     has_said(&outcome, 1, "Operation", None, &words);
     assert!(outcome.said[1].ends_with("closed\n"), "{}", outcome.all);
@@ -107,13 +111,14 @@ fn how_long_a_silent_peer_is_waited_for_is_up_to_the_plan() {
     assert!(begun.elapsed() >= std::time::Duration::from_secs(4));
 }
 
+// The counts are well beyond what a busy machine makes the provider send while a job starts.
 #[test]
 fn a_killed_rank_is_named_by_the_others_whatever_they_wait_for() {
     for (part, rank, at, words) in [
         ("exchange", 1, 300, "rank 1"),
-        ("large", 1, 45, "to rank 1 ("),
-        ("large", 0, 45, "from rank 0 ("),
-        ("everything", 1, 60, "rank 1"),
+        ("large", 1, 300, "to rank 1 ("),
+        ("large", 0, 300, "from rank 0 ("),
+        ("everything", 1, 100, "rank 1"),
     ] {
         let outcome = run(2, part, &format!("kill={rank}@{at}"));
         let survivor = 1 - rank;
@@ -130,7 +135,7 @@ fn a_lost_device_is_told_as_ours_by_its_owner_and_ends_the_owner_for_the_others(
     has_said(&outcome, 1, "Closed", None, &words);
     has_said(&outcome, 0, "PeerLost", Some(1), &["rank 1 ("]);
     // While it sends.
-    let outcome = run(2, "large", "device-gone=0/0@45");
+    let outcome = run(2, "large", "device-gone=0/0@300");
     assert!(outcome.said[0].contains(words[0]), "{}", outcome.all);
     has_said(&outcome, 1, "PeerLost", Some(0), &["rank 0 ("]);
 }

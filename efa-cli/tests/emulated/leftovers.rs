@@ -32,7 +32,7 @@ fn what_killed_ranks_leave_is_gone_after_the_next_run() {
     let folder = folder();
     let name = folder.path().to_str().expect("UTF-8");
     // Both at once, so that neither is left to clear up after the other.
-    let killed = run_with(2, "large", "kill=0@45; kill=1@45", &[("EFA_EMULATOR_DIR", name)]);
+    let killed = run_with(2, "large", "kill=0@300; kill=1@300", &[("EFA_EMULATOR_DIR", name)]);
     assert!(!killed.success, "{}", killed.all);
     let next = run_with(2, "exchange", "", &[("EFA_EMULATOR_DIR", name)]);
     assert!(next.success, "{}", next.all);

@@ -12,8 +12,8 @@ pub(crate) const RECEIVE_PIECES: u16 = 1;
 pub(crate) const INLINE: usize = 32;
 /// Bytes of one read or write.
 pub(crate) const MAX_RDMA: u32 = 1 << 30;
-/// Queue pairs.
-pub(crate) const QUEUE_PAIRS: i32 = 256;
+/// Queue pairs, where the settings don't say another number.
+pub(crate) const QUEUE_PAIRS: u32 = 256;
 /// Completion queues.
 pub(crate) const COMPLETION_QUEUES: i32 = 512;
 /// Entries of a completion queue.

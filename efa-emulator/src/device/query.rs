@@ -11,6 +11,7 @@ use crate::abi::verbs::{
     IBV_LINK_LAYER_UNSPECIFIED, IBV_MTU_4096, IBV_PORT_ACTIVE, IBV_PORT_DOWN, ibv_device_attr, ibv_port_attr,
 };
 use crate::handles::MAX_HANDLES;
+use crate::settings::Rdma;
 use crate::wire::MAX_MESSAGE;
 use crate::wire::process::MAX_REGIONS;
 
@@ -22,7 +23,7 @@ pub(crate) const PART: u32 = 0xefa2;
 const FIRMWARE: &str = "emulated";
 
 /// Answer to `ibv_query_device`.
-pub(crate) fn device(guid: u64) -> ibv_device_attr {
+pub(crate) fn device(guid: u64, queue_pairs: u32) -> ibv_device_attr {
     // SAFETY: the structure is made of integers, for which all zeroes is a value.
     let mut attr: ibv_device_attr = unsafe { std::mem::zeroed() };
     copy_text(&mut attr.fw_ver, FIRMWARE);
@@ -32,7 +33,7 @@ pub(crate) fn device(guid: u64) -> ibv_device_attr {
     attr.page_size_cap = 0xffff_ffff_ffff_f000;
     attr.vendor_id = VENDOR;
     attr.vendor_part_id = PART;
-    attr.max_qp = limits::QUEUE_PAIRS;
+    attr.max_qp = queue_pairs as i32;
     attr.max_qp_wr = limits::SEND_DEPTH as i32;
     attr.max_sge = i32::from(limits::SEND_PIECES);
     attr.max_sge_rd = 1;
@@ -47,7 +48,10 @@ pub(crate) fn device(guid: u64) -> ibv_device_attr {
 }
 
 /// Answer to `efadv_query_device`.
-pub(crate) fn efa() -> efadv_device_attr {
+pub(crate) fn efa(rdma: Rdma) -> efadv_device_attr {
+    let read = if rdma >= Rdma::Read { EFADV_DEVICE_ATTR_CAPS_RDMA_READ } else { 0 };
+    let write = EFADV_DEVICE_ATTR_CAPS_RDMA_WRITE | EFADV_DEVICE_ATTR_CAPS_UNSOLICITED_WRITE_RECV;
+    let write = if rdma >= Rdma::Write { write } else { 0 };
     efadv_device_attr {
         comp_mask: 0,
         max_sq_wr: limits::SEND_DEPTH,
@@ -56,12 +60,8 @@ pub(crate) fn efa() -> efadv_device_attr {
         max_rq_sge: limits::RECEIVE_PIECES,
         inline_buf_size: limits::INLINE as u16,
         reserved: [0; 2],
-        device_caps: EFADV_DEVICE_ATTR_CAPS_RDMA_READ
-            | EFADV_DEVICE_ATTR_CAPS_RNR_RETRY
-            | EFADV_DEVICE_ATTR_CAPS_CQ_WITH_SGID
-            | EFADV_DEVICE_ATTR_CAPS_RDMA_WRITE
-            | EFADV_DEVICE_ATTR_CAPS_UNSOLICITED_WRITE_RECV,
-        max_rdma_size: limits::MAX_RDMA,
+        device_caps: read | write | EFADV_DEVICE_ATTR_CAPS_RNR_RETRY | EFADV_DEVICE_ATTR_CAPS_CQ_WITH_SGID,
+        max_rdma_size: if rdma == Rdma::None { 0 } else { limits::MAX_RDMA },
     }
 }
 

@@ -76,6 +76,36 @@ impl Job {
         }
     }
 
+    /// Takes one of the `most` queue pairs that all processes together have of a device. ENOMEM if there is none left,
+    /// as the driver answers.
+    pub(crate) fn take_queue_pair(&self, device: u8, most: u32) -> Result<(), Errno> {
+        let of =
+            |slot: u16| self.table.entry(slot).and_then(|entry| entry.queue_pairs.get(usize::from(device)));
+        let own = of(self.slot).ok_or(Errno(libc::ENODEV))?;
+        own.fetch_add(1, Ordering::SeqCst);
+        let alive = |slot: &u16| {
+            let generation =
+                self.table.entry(*slot).map_or(0, |entry| entry.generation.load(Ordering::Acquire));
+            generation != 0 && self.is_alive(*slot, generation)
+        };
+        let counts =
+            (0..MAX_PROCESSES).filter(alive).filter_map(|slot| Some(of(slot)?.load(Ordering::SeqCst)));
+        // Of two that take the last one at the same time both are refused; none is given twice.
+        if counts.fold(0, u32::saturating_add) > most {
+            self.give_queue_pair(device);
+            return Err(Errno(libc::ENOMEM));
+        }
+        Ok(())
+    }
+
+    /// Gives back what [`Job::take_queue_pair`] took.
+    pub(crate) fn give_queue_pair(&self, device: u8) {
+        let count = self.table.entry(self.slot).and_then(|entry| entry.queue_pairs.get(usize::from(device)));
+        if let Some(count) = count {
+            count.fetch_sub(1, Ordering::SeqCst);
+        }
+    }
+
     /// The number by which the kernel here knows the process of a place; none if it lives in another container.
     pub(crate) fn pid(&self, slot: u16) -> Option<u32> {
         let (own, other) = (self.table.entry(self.slot)?, self.table.entry(slot)?);
@@ -145,6 +175,7 @@ impl Job {
             entry.rank.store(settings.rank.unwrap_or(u32::from(slot)), Ordering::Relaxed);
             entry.devices.store(settings.devices as u32, Ordering::Relaxed);
             entry.gone.store(0, Ordering::Relaxed);
+            entry.queue_pairs.iter().for_each(|count| count.store(0, Ordering::Relaxed));
             entry.generation.store(generation, Ordering::Release);
         }
         Ok(Some(job))
@@ -216,6 +247,8 @@ mod tests {
             plan: Default::default(),
             log: None,
             cross_memory: true,
+            rdma: Default::default(),
+            queue_pairs: 4,
         }
     }
 

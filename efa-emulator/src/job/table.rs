@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 use crate::errno::Errno;
 use crate::mapping::{Mapping, Shared, reserve_range};
+use crate::settings::MAX_DEVICES;
 
 /// Most processes of one job.
 pub(crate) const MAX_PROCESSES: u16 = 1024;
@@ -13,7 +14,7 @@ pub(crate) const MAX_PROCESSES: u16 = 1024;
 pub(crate) const MAGIC: u64 = u64::from_le_bytes(*b"EFA-emul");
 
 /// Changes with everything that another version of this library would read differently.
-pub(crate) const LAYOUT: u32 = 1;
+pub(crate) const LAYOUT: u32 = 2;
 
 const ENTRIES: usize = 64;
 const SIZE: usize = ENTRIES + MAX_PROCESSES as usize * size_of::<Entry>();
@@ -42,6 +43,8 @@ pub(crate) struct Entry {
     pub(crate) devices: AtomicU32,
     /// Bit per device that went away.
     pub(crate) gone: AtomicU32,
+    /// Queue pairs per device.
+    pub(crate) queue_pairs: [AtomicU32; MAX_DEVICES],
 }
 
 // SAFETY: atomics only.

@@ -91,7 +91,10 @@ pub unsafe extern "C" fn ibv_close_device(context: *mut ibv_context) -> c_int {
 pub unsafe extern "C" fn ibv_query_device(context: *mut ibv_context, attr: *mut ibv_device_attr) -> c_int {
     code(|| {
         // SAFETY: the caller vouches for both.
-        unsafe { *attr = query::device(guid(Context::of(context))) };
+        unsafe {
+            let context = Context::of(context);
+            *attr = query::device(guid(context), context.process.queue_pairs);
+        }
         Ok(())
     })
 }
@@ -102,13 +105,13 @@ pub unsafe extern "C" fn ibv_query_device(context: *mut ibv_context, attr: *mut 
 /// `context` must be open, `attr` writable for `inlen` bytes.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn efadv_query_device(
-    _: *mut ibv_context,
+    context: *mut ibv_context,
     attr: *mut efadv_device_attr,
     inlen: u32,
 ) -> c_int {
     code(|| {
         // SAFETY: the caller vouches for it.
-        unsafe { query::answer(attr, inlen as usize, &query::efa()) };
+        unsafe { query::answer(attr, inlen as usize, &query::efa(Context::of(context).process.rdma)) };
         Ok(())
     })
 }

@@ -10,9 +10,15 @@ use crate::abi::verbs::{
 use crate::device::{limits, query};
 use crate::errno::{Errno, code, pointer};
 use crate::letters;
+use crate::pages;
+use crate::settings::Rdma;
 use crate::wire::process::RegionInfo;
 
-/// Registers memory. Nothing is pinned; the key admits exactly this range with these rights.
+/// Registers memory; the key admits exactly this range with these rights.
+///
+/// As the kernel does for a device, this faults the pages in, for writing if the device may write there: null with
+/// `errno` EFAULT if they are not mapped, or read-only. They are not pinned. Rights that the device can't use are
+/// refused with EOPNOTSUPP, remote writes without local ones with EINVAL.
 ///
 /// # Safety
 /// `pd` must be valid, and the memory must stay mapped until [`ibv_dereg_mr`].
@@ -65,9 +71,19 @@ pub unsafe extern "C" fn ibv_reg_mr_iova2(
         }
         // SAFETY: the caller vouches for the domain, which holds an open context.
         let owner = unsafe { Context::of((*pd).context) };
+        let access = access & known;
+        let rdma = owner.process.rdma;
+        if access & IBV_ACCESS_REMOTE_READ != 0 && rdma < Rdma::Read
+            || access & IBV_ACCESS_REMOTE_WRITE != 0 && rdma < Rdma::Write
+        {
+            return Err(Errno(libc::EOPNOTSUPP));
+        }
+        if access & IBV_ACCESS_REMOTE_WRITE != 0 && access & IBV_ACCESS_LOCAL_WRITE == 0 {
+            return Err(Errno(libc::EINVAL));
+        }
+        pages::populate(addr as usize, length, access & IBV_ACCESS_LOCAL_WRITE != 0)?;
         letters::attend(&owner.process);
-        let info =
-            RegionInfo { address: iova, len: length as u64, access: access & known, device: owner.device };
+        let info = RegionInfo { address: iova, len: length as u64, access, device: owner.device };
         let key = owner.process.regions.add(info)?;
         let log = &owner.process.log;
         log.line(

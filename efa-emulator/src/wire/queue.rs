@@ -51,6 +51,8 @@ pub(crate) struct QueueFile {
     posted: Ring,
     /// Entries for writes with immediate data that need no posted receive.
     unsolicited: Ring,
+    /// The owner's open file: without it, nobody else finds the memory.
+    _file: Option<File>,
 }
 
 /// Which of the two rings.
@@ -78,8 +80,8 @@ impl QueueFile {
     /// Makes the file of a queue pair with `count` receives. ENOSPC if the memory isn't there.
     pub(crate) fn create(path: &Path, count: u32) -> Result<Self, Errno> {
         let len = size(count);
-        let (mapping, _file): (_, File) = Mapping::create(path, len, len)?;
-        let queue = Self::with(mapping, count)?;
+        let (mapping, file) = Mapping::create(path, len, len)?;
+        let queue = Self { _file: Some(file), ..Self::with(mapping, count)? };
         queue.posted.initialise(&queue.mapping);
         queue.unsolicited.initialise(&queue.mapping);
         let header = queue.header()?;
@@ -108,7 +110,7 @@ impl QueueFile {
         let ring = |place| Ring::new(&mapping, place).ok_or(Errno(libc::ESTALE));
         let (posted, unsolicited) = (ring(posted)?, ring(unsolicited)?);
         mapping.at::<Header>(0).ok_or(Errno(libc::ESTALE))?;
-        Ok(Self { mapping, posted, unsolicited })
+        Ok(Self { mapping, posted, unsolicited, _file: None })
     }
 
     /// What senders must know.
@@ -138,7 +140,8 @@ mod tests {
     fn only_whole_files_of_ours_are_mapped() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("q");
-        QueueFile::create(&path, 16).unwrap();
+        let own = QueueFile::create(&path, 16).unwrap();
+        assert!(own._file.is_some());
         QueueFile::open(&path).unwrap();
         let bytes = std::fs::read(&path).unwrap();
         assert_eq!(bytes.len(), size(16));
