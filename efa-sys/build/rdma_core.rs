@@ -33,6 +33,12 @@ const PROBES: [(&str, &str); 9] = [
     ),
 ];
 
+/// Headers before rdma-core 46 don't name the capability to write remote memory, though they have the calls for it.
+/// The value is the kernel's (`EFA_QUERY_DEVICE_CAPS_RDMA_WRITE`). A libefa that does not know the capability does not
+/// report it, and then the provider makes writes out of messages, for which nobody tells the writer that they failed.
+const RDMA_WRITE: (&str, Setting) =
+    ("HAVE_CAPS_RDMA_WRITE", ("EFADV_DEVICE_ATTR_CAPS_RDMA_WRITE", "(1 << 3)"));
+
 const MISSING: &str = "\
     the feature `vendored-efa` needs rdma-core 31 or newer, and <infiniband/verbs.h> and <infiniband/efadv.h> with \
     efadv_query_ah, from -lefa and -libverbs, don't compile and link here\n\
@@ -51,6 +57,10 @@ pub(crate) fn add_provider(out_dir: &Path, plan: &mut Plan) -> Result<(), String
     plan.settings.extend(FIXED);
     for (name, lines) in PROBES {
         plan.settings.push((name, if builds(out_dir, lines, &["-c"])? { "1" } else { "0" }));
+    }
+    if let Some(setting) = plan.settings.iter_mut().find(|setting| **setting == (RDMA_WRITE.0, "0")) {
+        setting.1 = "1";
+        plan.settings.push(RDMA_WRITE.1);
     }
     Ok(())
 }

@@ -5,6 +5,9 @@ use std::process::{Command, Output, Stdio};
 /// Names the part that the ranks play.
 pub(crate) const PART: &str = "EFA_TEST_PART";
 
+/// Names a rank, and after how many milliseconds in its part it is killed: `1@200`.
+pub(crate) const DEATH: &str = "EFA_TEST_DEATH";
+
 /// `efa`, with an arrival time that lets a test fail rather than hang.
 pub(crate) fn efa() -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_efa"));

@@ -8,3 +8,5 @@ mod faults;
 mod job;
 mod leftovers;
 mod parts;
+mod regions;
+mod truncated;

@@ -1,13 +1,16 @@
 //! What the ranks of the jobs do.
 
 use efa_core::collective::ReduceOp;
-use efa_core::memory::{Access, RemoteRegion};
+use efa_core::memory::{Access, MappedFile, RemoteRegion};
 use efa_core::{Communicator, Error, Result};
 
-use crate::job::PART;
+use crate::job::{DEATH, PART};
 
 /// Long enough to go by a read of the sender's memory.
 const LARGE: usize = 1 << 20;
+
+/// Length of a message that goes to an empty buffer.
+const TOO_LONG_FOR_NONE: usize = 2 * LARGE;
 
 /// A rank of the jobs that the other tests start.
 #[test]
@@ -18,25 +21,44 @@ fn rank() {
         Ok(world) => world,
         Err(error) => return tell(&error),
     };
+    die_later(world.rank());
     let result = match part.as_str() {
         "everything" => everything(&world).map(|()| println!("said: all right")),
         "read" => read(&world),
         "across" => across(&world),
         "exchange" => exchange(&world),
         "large" | "large, then close" => large(&world),
+        "ring" => ring(&world),
+        "too long" => too_long(&world, &[2000, 100_000]),
+        "too long by far" => too_long(&world, &[LARGE, 10 * LARGE, TOO_LONG_FOR_NONE, 10_000_000]),
+        "constant" => constant(&world).map(|()| println!("said: all right")),
+        part if part.starts_with("closed region, ") => closed_region(&world, &part[15..]),
         other => panic!("there is no part '{other}'"),
     };
     match result {
         Ok(()) => world.finish().expect("all ranks leave"),
         Err(error) => {
             tell(&error);
-            if part == "large, then close" {
+            if matches!(part.as_str(), "large, then close" | "ring") {
                 drop(world);
                 println!("said: closed");
             }
             // As a program does that gives up: nothing is closed, and the others find out.
             std::process::exit(1);
         }
+    }
+}
+
+/// Kills this process out of the blue, wherever it is then, if it is the rank that the test names.
+fn die_later(rank: usize) {
+    let Ok(text) = std::env::var(DEATH) else { return };
+    let (who, when) = text.split_once('@').expect("a rank and milliseconds");
+    if who.parse() == Ok(rank) {
+        let pause = std::time::Duration::from_millis(when.parse().expect("milliseconds"));
+        std::thread::spawn(move || {
+            std::thread::sleep(pause);
+            let _ = rustix::process::kill_process(rustix::process::getpid(), rustix::process::Signal::KILL);
+        });
     }
 }
 
@@ -49,6 +71,7 @@ fn tell(error: &Error) {
         Error::Refused { .. } => "Refused",
         Error::Aborted { .. } => "Aborted",
         Error::Timeout { .. } => "Timeout",
+        Error::Truncated { .. } => "Truncated",
         _ => "other",
     };
     println!("said: {kind} {:?} {error}", error.peer().map(|peer| peer.rank));
@@ -130,10 +153,91 @@ fn exchange(world: &Communicator) -> Result<()> {
 /// Rank 0 sends large messages to rank 1.
 fn large(world: &Communicator) -> Result<()> {
     let mut data = vec![world.rank() as u8; 2 * LARGE];
-    for _ in 0..50 {
+    for _ in 0..400 {
         match world.rank() {
             0 => world.endpoint().send_blocking(1, 1u32, &data)?,
             _ => world.endpoint().recv_blocking(0, 1u32, &mut data).map(drop)?,
+        }
+    }
+    Ok(())
+}
+
+/// All-reduces of a size that goes around the ring in large pieces.
+fn ring(world: &Communicator) -> Result<()> {
+    let mut data = vec![world.rank() as f32; 8 << 20];
+    for _ in 0..20 {
+        world.all_reduce_in_place(&mut data, ReduceOp::Average)?;
+    }
+    Ok(())
+}
+
+/// Rank 0 sends messages that are longer than what rank 1 receives into. After each the two go on as before.
+fn too_long(world: &Communicator, lengths: &[usize]) -> Result<()> {
+    let endpoint = world.endpoint();
+    for &len in lengths {
+        let mut short = vec![0u8; if len == TOO_LONG_FOR_NONE { 0 } else { len / 10 }];
+        match world.rank() {
+            0 => {
+                let sent = endpoint.send_blocking(1, 1u32, &vec![1u8; len]);
+                println!("said: sent {}", sent.map_or_else(|error| error.to_string(), |()| "whole".into()));
+            }
+            _ => match endpoint.recv_blocking(0, 1u32, &mut short) {
+                Err(Error::Truncated { capacity, .. }) => println!("said: truncated at {capacity}"),
+                other => println!("said: {other:?}"),
+            },
+        }
+        exchange(world)?;
+    }
+    Ok(())
+}
+
+/// Rank 0 uses a region of rank 1's that is closed. After that the two go on as before.
+fn closed_region(world: &Communicator, operation: &str) -> Result<()> {
+    let endpoint = world.endpoint();
+    // A region that stays open, so that the provider has seen keys that it knows.
+    let kept = endpoint.allocate::<u64>(1000)?.expose(Access::ReadWrite)?;
+    let theirs = swap(world, &kept.remote())?;
+    endpoint.write_blocking(&theirs, 0, &[1u64; 100])?;
+    let region = endpoint.allocate::<u64>(LARGE / 8)?.expose(Access::ReadWrite)?;
+    let closed = swap(world, &region.remote())?;
+    drop(region);
+    world.barrier()?;
+    if world.rank() == 0 {
+        let result = match operation {
+            "write" => endpoint.write_blocking(&closed, 0, &[1u8; 100_000]),
+            "short write" => endpoint.write_blocking(&closed, 0, &[1u8; 100]),
+            "read" => endpoint.read_blocking(&closed, 0, &mut [1u8; 100_000]),
+            "atomic" => endpoint.fetch_add(&closed, 0, 1u64).map(drop),
+            other => panic!("there is no operation '{other}'"),
+        };
+        println!("said: {}", result.map_or_else(|error| error.to_string(), |()| "done".into()));
+        return Ok(());
+    }
+    // As long as rank 0's operation takes at most.
+    let begun = std::time::Instant::now();
+    while begun.elapsed() < std::time::Duration::from_secs(2) {
+        std::thread::sleep(std::time::Duration::from_millis(10));
+        kept.to_vec();
+    }
+    println!("said: unharmed {}", endpoint.is_open());
+    Ok(())
+}
+
+/// Sends from a mapped file, which is read-only memory, messages of all kinds of lengths.
+fn constant(world: &Communicator) -> Result<()> {
+    let path = std::env::temp_dir().join(format!("efa-constant-{}", std::process::id()));
+    let contents: Vec<u8> = (0..3 * LARGE).map(|index| (index * 7) as u8).collect();
+    for len in [1, 200, 5000, 100_000, LARGE, 3 * LARGE] {
+        if world.rank() == 0 {
+            std::fs::write(&path, &contents[..len]).expect("the folder can be written to");
+            let file = MappedFile::open(&path).expect("it was just written");
+            let sent = world.endpoint().send(1, 1u32, file.slice(0..len)?).wait().0;
+            std::fs::remove_file(&path).expect("it is there");
+            sent?;
+        } else {
+            let mut got = vec![0u8; len];
+            world.endpoint().recv_blocking(0, 1u32, &mut got)?;
+            assert!(got == contents[..len], "{len} bytes");
         }
     }
     Ok(())

@@ -14,6 +14,8 @@ use std::sync::atomic::Ordering;
 use std::thread;
 use std::time::Duration;
 
+use log::Level;
+
 use super::clock::Clock;
 use super::connections::Connections;
 use super::core::Core;
@@ -22,7 +24,7 @@ use super::slot::{Ending, Kind};
 use super::wait::Led;
 use super::{failure, fence};
 use crate::bootstrap::Status;
-use crate::ffi::{EndpointHandle, log_now};
+use crate::ffi::{EndpointHandle, log_later, log_now};
 
 /// The first and the longest nap of an idle thread without a descriptor to sleep on. The longest bounds how late a
 /// peer's remote read is answered while this rank computes.
@@ -35,6 +37,9 @@ const GRACE: u32 = 100;
 /// When the job is called off, an operation that has used up all but this part of its time is overdue by itself: it has
 /// probably waited as long as the one whose rank was the first to give up, and then its own peer is to be named.
 const NEARLY: u32 = 16;
+/// What efa reports when a peer's remote operation named memory that is not registered for it
+/// (`FI_EFA_ERR_RMA_ADDR`). The mistake is the peer's.
+const REFUSED_ACCESS: i32 = 4111;
 /// How long messages of a rank that has left in good order may still be on their way, in ticks.
 const FAREWELL: u32 = 200;
 
@@ -181,7 +186,12 @@ impl Watch {
         if let Some(why) = core.panicked.take() {
             return shared.close_by_force(core, why);
         }
-        if let Some((code, device_status)) = core.endpoint().and_then(EndpointHandle::event_error) {
+        while let Some((code, device_status)) = core.endpoint().and_then(EndpointHandle::event_error) {
+            if device_status == REFUSED_ACCESS {
+                let text = "refused a peer's access to memory that is not, or no longer, exposed to it";
+                log_later(Level::Warn, text.into());
+                continue;
+            }
             let why = failure::device_failure(code, device_status);
             return shared.close_by_force(core, format!("the provider's own traffic failed: {why}"));
         }

@@ -19,9 +19,9 @@ use super::progress::describe_panic;
 use super::slot::{About, CallMemory, Kind, Operands, Outcome, SlotId};
 use crate::bootstrap::Liveness;
 use crate::error::{Code, Error, Peer, Result};
-use crate::fabric::{Limits, Owner};
-use crate::ffi::{AccessFlags, Domain, Registered, Segment, log_one};
-use crate::memory::{self, Registrar};
+use crate::fabric::{Limits, Owner, Provider};
+use crate::ffi::{AccessFlags, Domain, EndpointHandle, Registered, Segment, log_one};
+use crate::memory::{self, Access, Registrar};
 
 /// What is told to the other ranks if this one gives up.
 #[derive(Debug)]
@@ -205,6 +205,10 @@ impl Shared {
             // efa copies it, or has the device take it out of ordinary memory: registering would cost more than both.
             return Ok(());
         }
+        if kind == Kind::Send && self.limits.must_copy(memory.iter().map(|segment| segment.len).sum()) {
+            memory.iter_mut().for_each(|segment| segment.descriptor = std::ptr::null_mut());
+            return Ok(());
+        }
         let is_remote = matches!(kind, Kind::Read | Kind::Write);
         for segment in memory.iter_mut().filter(|segment| segment.descriptor.is_null()) {
             let mut len = segment.len;
@@ -279,6 +283,17 @@ impl Registrar for Shared {
 
     fn retire(&self, memory: Box<dyn Any + Send>) {
         self.lock().retire(memory);
+    }
+
+    /// libfabric's efa provider crashes over an operation that it carries out itself on memory that is not registered
+    /// (1.22 to 2.1 at least; `efa-closed-region` mends the built-in 1.22): all atomics, and reads and writes where the
+    /// device can't. What comes late then goes to memory that is out of use.
+    fn keeps_windows(&self, access: Access) -> bool {
+        if self.config.provider != Provider::Efa || crate::ffi::has_patch("efa-closed-region") {
+            return false;
+        }
+        let emulates_writes = || self.lock().endpoint().is_some_and(EndpointHandle::emulates_writes);
+        access == Access::ReadWrite || emulates_writes()
     }
 
     fn wants_local_registration(&self) -> bool {

@@ -51,6 +51,9 @@ pub struct Limits {
     /// From how many bytes on a send is copied at once.
     #[serde(skip)]
     inject_from: usize,
+    /// From how many bytes on a send must not be read out of registered memory by the receiver's device.
+    #[serde(skip)]
+    unread_from: usize,
 }
 
 /// Below this libfabric's efa provider (1.22 to 2.1 at least) does not copy a message that it injects: the device takes it
@@ -59,7 +62,28 @@ pub struct Limits {
 /// are, and nothing tells how many on those to come.
 const EFA_INJECT_FROM: usize = 128;
 
+/// From this length on the receiver's device reads a message out of the sender's registered memory, where it can:
+/// `FI_EFA_INTER_MIN_READ_MESSAGE_SIZE`.
+const EFA_READ_FROM: usize = 1 << 20;
+
+/// From how many bytes on libfabric's efa provider has to copy a message: a receiver whose buffer is too short crashes
+/// when it is to be read (1.22 to 2.1 at least; `efa-truncated-long-message` mends the built-in 1.22). Nothing tells the
+/// receiver in time, so it is up to the sender.
+fn efa_unread_from() -> usize {
+    if ffi::has_patch("efa-truncated-long-message") {
+        return usize::MAX;
+    }
+    let set = std::env::var("FI_EFA_INTER_MIN_READ_MESSAGE_SIZE").ok();
+    set.and_then(|text| text.trim().parse().ok()).map_or(EFA_READ_FROM, |set: usize| set.min(EFA_READ_FROM))
+}
+
 impl Limits {
+    /// Whether the provider must be given this message without its registration, so that it copies the message.
+    #[inline]
+    pub(crate) fn must_copy(&self, bytes: usize) -> bool {
+        bytes >= self.unread_from
+    }
+
     /// Whether a message of this length is copied at once when it is sent.
     #[inline]
     pub(crate) fn injects(&self, bytes: usize) -> bool {
@@ -68,6 +92,7 @@ impl Limits {
 
     pub(crate) fn of(info: &Info) -> Self {
         let (send_segments, receive_segments) = info.segments();
+        let is_efa = info.provider() == Provider::Efa.name();
         Self {
             max_message_size: info.max_message_size(),
             inject_size: info.inject_size(),
@@ -78,7 +103,8 @@ impl Limits {
             immediate_size: info.immediate_size(),
             atomics: info.capabilities() & Capabilities::ATOMIC != 0,
             local_registration: info.wants_local_registration(),
-            inject_from: if info.provider() == Provider::Efa.name() { EFA_INJECT_FROM } else { 0 },
+            inject_from: if is_efa { EFA_INJECT_FROM } else { 0 },
+            unread_from: if is_efa { efa_unread_from() } else { usize::MAX },
         }
     }
 }

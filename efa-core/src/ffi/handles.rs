@@ -1,6 +1,6 @@
 //! Open libfabric objects. Each closes itself when dropped, and keeps its parents open until then.
 
-use std::ffi::{CString, c_void};
+use std::ffi::{CString, c_int, c_void};
 use std::ops::BitOr;
 use std::os::fd::RawFd;
 use std::ptr::{self, NonNull};
@@ -394,6 +394,19 @@ impl EndpointHandle {
         // SAFETY: the queue is open and the entry is ours.
         let returned = unsafe { sys::fi_eq_readerr(events.raw.as_ptr(), &mut entry, 0) };
         (returned > 0).then(|| (Code(entry.err.saturating_abs()), entry.prov_errno))
+    }
+
+    /// Whether efa makes remote writes out of messages, because the device can't write or libfabric is too old to say.
+    pub(crate) fn emulates_writes(&self) -> bool {
+        /// `FI_OPT_EFA_EMULATED_WRITE` of `rdma/fi_ext.h`.
+        const EMULATED_WRITE: c_int = -(0xefa << 16) + 2;
+        let (mut answer, mut len) = (true, size_of::<bool>());
+        // SAFETY: the endpoint is enabled, and `answer` is as long as `len` says; the option is a `bool`.
+        let returned = unsafe {
+            let level = sys::FI_OPT_ENDPOINT;
+            sys::fi_getopt(self.fid(), level, EMULATED_WRITE, (&raw mut answer).cast(), &mut len)
+        };
+        returned != 0 || answer
     }
 
     /// Asks for an operation to be cancelled. A hint: the completion tells what became of it.

@@ -158,8 +158,7 @@ impl<T: Pod> Region<T> {
 impl<T: Pod> Drop for Region<T> {
     fn drop(&mut self) {
         if let Some((window, buffer)) = self.inner.take() {
-            drop(window);
-            buffer.retire();
+            buffer.retire(window, self.access);
         }
     }
 }

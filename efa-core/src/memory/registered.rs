@@ -29,6 +29,9 @@ pub(crate) trait Registrar: Send + Sync {
     /// Keeps memory that peers could reach until the endpoint is closed.
     fn retire(&self, memory: Box<dyn Any + Send>);
 
+    /// Whether a region's registration must be kept, with its memory, until the endpoint is closed.
+    fn keeps_windows(&self, access: super::Access) -> bool;
+
     /// Whether the device wants even local memory to be registered.
     fn wants_local_registration(&self) -> bool;
 
@@ -207,9 +210,11 @@ impl<T: Pod> RegisteredBuf<T> {
         (elements, self.registration.as_ref())
     }
 
-    /// Leaves the memory to the endpoint until that is closed: peers could reach it, and may still write there.
-    pub(super) fn retire(self) {
-        self.registry.retire(Box::new((self.registration, self.pages)));
+    /// Leaves the memory to the endpoint until that is closed: peers could reach it through the window, and may still
+    /// write there.
+    pub(super) fn retire(self, window: Registration, access: super::Access) {
+        let window = self.registry.keeps_windows(access).then_some(window);
+        self.registry.retire(Box::new((window, self.registration, self.pages)));
     }
 
     pub(super) fn rank(&self) -> usize {
