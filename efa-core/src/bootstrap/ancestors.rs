@@ -21,7 +21,7 @@ pub(super) fn launcher_pid() -> u32 {
 }
 
 /// The name and the parent in a line as `/proc/PID/stat` has it; the name is in parentheses and may hold some, too.
-fn name_and_parent(stat: &str) -> Option<(&str, u32)> {
+pub(super) fn name_and_parent(stat: &str) -> Option<(&str, u32)> {
     let (front, rest) = stat.rsplit_once(')')?;
     let (_, name) = front.split_once('(')?;
     let parent = rest.split_whitespace().nth(1)?.parse().ok()?;

@@ -33,6 +33,8 @@ mod dial;
 mod environment;
 mod fault;
 mod frame;
+#[cfg(test)]
+mod fuzz_tests;
 mod gather;
 mod hub;
 mod inbox;

@@ -24,10 +24,10 @@ use super::key::{JobKey, KEY_BYTES};
 use crate::{Error, Result};
 
 /// Begins every answer; the last byte is the version.
-const MAGIC: [u8; 8] = *b"efa-key\x01";
+pub(super) const MAGIC: [u8; 8] = *b"efa-key\x01";
 
 /// An answer: the magic, whether a key follows, and the key or as many zeros.
-const ANSWER_BYTES: usize = MAGIC.len() + 1 + KEY_BYTES;
+pub(super) const ANSWER_BYTES: usize = MAGIC.len() + 1 + KEY_BYTES;
 
 /// The job has no key but this one.
 const THIS_KEY: u8 = 0;
@@ -168,7 +168,7 @@ pub(super) fn ask_for_key(port: u16, until: Instant) -> Result<Answer> {
 }
 
 /// What the bytes of an answer say.
-fn decode(answer: &[u8; ANSWER_BYTES]) -> Answer {
+pub(super) fn decode(answer: &[u8; ANSWER_BYTES]) -> Answer {
     let (magic, rest) = answer.split_at(MAGIC.len());
     match (magic == MAGIC, rest) {
         (true, [THIS_KEY, key @ ..]) => match <&[u8; KEY_BYTES]>::try_from(key) {
@@ -223,7 +223,7 @@ fn own_user() -> Result<u32> {
 }
 
 /// Refuses the one user id that also stands for all users that the user namespace with this map does not know.
-fn check_user(user: u32, map: &str) -> Result<()> {
+pub(super) fn check_user(user: u32, map: &str) -> Result<()> {
     let knows_all = map.split_whitespace().eq(["0", "0", "4294967295"]);
     if user != UNKNOWN_USER || knows_all {
         return Ok(());
