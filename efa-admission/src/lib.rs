@@ -54,3 +54,4 @@ pub use names::MemberName;
 pub use pass::{Admission, Fingerprint};
 pub use policy::Policy;
 pub use report::{Finding, FindingCode, Report, Severity};
+pub use types::most_efas;

@@ -32,6 +32,12 @@ pub(crate) fn find(name: &str) -> Option<&'static InstanceType> {
     TYPES.get_or_init(|| TABLE.lines().filter_map(parse).collect()).get(name)
 }
 
+/// How many EFA interfaces an instance of the type can have at most; `None` for a type that the table of this version
+/// does not have.
+pub fn most_efas(instance_type: &str) -> Option<usize> {
+    find(instance_type).map(|it| it.efas)
+}
+
 /// Whether the table knows the type and says that it has no EFA.
 pub(crate) fn lacks_efa(name: &str) -> bool {
     find(name).is_some_and(|it| it.efas == 0)

@@ -58,6 +58,8 @@ pub(super) struct System<'a> {
     pub(super) local_ranks: usize,
     /// What the variable `container` or Kubernetes' say.
     pub(super) container: Option<String>,
+    /// Whether Slurm has started this process.
+    pub(super) slurm: bool,
     /// Whether the device is an emulated one, and the plan of its faults.
     pub(super) emulated: Option<String>,
 }
@@ -76,6 +78,7 @@ impl System<'_> {
             self.shared_memory(),
             self.container(),
         ];
+        checks.extend(self.machine());
         checks.extend(self.emulated.as_ref().map(|plan| {
             let plan =
                 if plan.is_empty() { "without faults".into() } else { format!("with the faults '{plan}'") };
@@ -151,13 +154,25 @@ impl System<'_> {
                     format!("{}; an EFA endpoint locks {}", Bytes(bytes), Bytes(LOCKED_PER_ENDPOINT));
                 match self.driven.max(self.on_the_bus()) {
                     0 => note("memlock-limit", detail),
-                    _ => warning(
-                        "memlock-limit",
-                        detail,
-                        "ulimit -l unlimited  # in a container: --ulimit memlock=-1".into(),
-                    ),
+                    _ => warning("memlock-limit", detail, self.lift_memlock().into()),
                 }
             }
+        }
+    }
+
+    /// The command that lifts the limit, by what has started the process: each has its own place for it.
+    fn lift_memlock(&self) -> &'static str {
+        match (self.container.as_deref(), self.slurm) {
+            (Some("kubernetes"), _) => {
+                "kubectl debug node/NODE_NAME -it --image=busybox -- cat /proc/1/limits  # set LimitMEMLOCK=infinity for \
+                 containerd on the node: pods inherit it"
+            }
+            (Some(_), _) => "docker run --ulimit memlock=-1 ...",
+            (None, true) => {
+                "sudo systemctl edit slurmd  # [Service] LimitMEMLOCK=infinity; and in slurm.conf \
+                 PropagateResourceLimitsExcept=MEMLOCK"
+            }
+            (None, false) => "ulimit -l unlimited  # of a systemd service: LimitMEMLOCK=infinity",
         }
     }
 
@@ -211,7 +226,7 @@ impl System<'_> {
     }
 
     /// How many EFAs are plugged in, driven or not. Containers see the host's bus.
-    fn on_the_bus(&self) -> usize {
+    pub(super) fn on_the_bus(&self) -> usize {
         let Ok(devices) = fs::read_dir(self.root.join("sys/bus/pci/devices")) else { return 0 };
         let has = |device: &Path, file: &str, start: &str| {
             fs::read_to_string(device.join(file)).is_ok_and(|text| text.trim().starts_with(start))
@@ -267,15 +282,15 @@ pub(super) fn paint(coloured: bool, colour: &str, text: &str) -> String {
     if coloured { format!("\x1b[{colour}m{text}\x1b[0m") } else { text.to_owned() }
 }
 
-fn ok(name: &str, detail: String) -> Check {
+pub(super) fn ok(name: &str, detail: String) -> Check {
     Check { name: name.into(), state: State::Ok, detail, fix: None }
 }
 
-fn note(name: &str, detail: String) -> Check {
+pub(super) fn note(name: &str, detail: String) -> Check {
     Check { state: State::Note, ..ok(name, detail) }
 }
 
-fn warning(name: &str, detail: String, fix: String) -> Check {
+pub(super) fn warning(name: &str, detail: String, fix: String) -> Check {
     Check { state: State::Warning, fix: Some(fix), ..ok(name, detail) }
 }
 
@@ -305,6 +320,7 @@ mod tests {
             shared: Some((1 << 30, 1 << 30)),
             local_ranks: 4,
             container: None,
+            slurm: false,
             emulated: None,
         }
     }
@@ -326,6 +342,20 @@ mod tests {
     }
 
     #[test]
+    fn each_launcher_has_its_own_way_to_lift_the_limit() {
+        let root = root(&DEVICE);
+        let fix = |container: Option<&str>, slurm| {
+            let container = container.map(str::to_owned);
+            let system = System { driven: 1, container, slurm, ..system(root.path()) };
+            check(&system, "memlock-limit").fix.expect("a command")
+        };
+        assert!(fix(None, false).contains("systemd"));
+        assert!(fix(None, true).contains("PropagateResourceLimitsExcept=MEMLOCK"));
+        assert!(fix(Some("docker"), true).contains("--ulimit memlock=-1"));
+        assert!(fix(Some("kubernetes"), false).contains("containerd"));
+    }
+
+    #[test]
     fn an_efa_instance_in_order_has_no_warnings() {
         let files = [
             DEVICE[0],
@@ -339,7 +369,8 @@ mod tests {
         ];
         let root = root(&files);
         let system = System { memlock: Some(u64::MAX), driven: 1, offered: 1, ..system(root.path()) };
-        assert!(system.checks().iter().all(|check| check.state == State::Ok), "{:?}", system.checks());
+        let quiet = |check: &Check| check.state == State::Ok || check.name.starts_with("efa-");
+        assert!(system.checks().iter().all(quiet), "{:?}", system.checks());
         assert_eq!(check(&system, "efa-driver").detail, "loaded, version 2.13.0g");
         assert_eq!(check(&system, "huge-pages").detail, "5128 of 2 MiB, 5000 free");
     }

@@ -53,6 +53,7 @@ impl State {
             shared: space.map(|space| (space.f_blocks * space.f_frsize, space.f_bavail * space.f_frsize)),
             local_ranks,
             container: checks::container(root, |name| std::env::var(name).ok()),
+            slurm: std::env::var_os("SLURM_JOB_ID").is_some(),
             emulated: is_emulated().then(|| std::env::var("EFA_EMULATOR_PLAN").unwrap_or_default()),
         };
         Self { checks: system.checks() }

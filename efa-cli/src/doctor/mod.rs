@@ -3,6 +3,7 @@
 mod checks;
 mod host;
 mod job;
+mod machine;
 mod matrix;
 mod pairs;
 mod pipeline;
