@@ -198,3 +198,61 @@ fn memory_that_can_only_be_read_is_sent_and_written_all_the_same() {
         meet(&endpoint);
     });
 }
+
+#[test]
+fn a_pooled_buffer_comes_back_when_the_device_is_done_with_it_and_not_before() {
+    ranks(2, |endpoint| {
+        if endpoint.rank() == 1 {
+            return meet(&endpoint);
+        }
+        let pool = endpoint.pool(1000, 3).unwrap();
+        drop(endpoint.recv(1, 1u32, pool.take().unwrap()));
+        std::mem::forget(endpoint.recv(1, 2u32, pool.take().unwrap()));
+        let held = endpoint.recv(1, 3u32, pool.take().unwrap());
+        assert!(pool.take().is_none());
+        meet(&endpoint);
+        endpoint.close();
+        assert_eq!(
+            pool.available(),
+            1,
+            "the dropped receive ended with the endpoint, the leaked one keeps its buffer"
+        );
+        let (result, buffer) = held.wait();
+        assert!(matches!(result, Err(Error::Closed(_))), "{result:?}");
+        let mut other = pool.take().unwrap();
+        drop(pool);
+        other.fill(1);
+        assert!(buffer.iter().all(|&byte| byte == 0) && other.iter().all(|&byte| byte == 1));
+    });
+}
+
+#[test]
+fn what_peers_write_to_a_region_that_was_closed_lands_in_no_other_memory() {
+    const LEN: usize = 1 << 18;
+    const ROUNDS: usize = 10;
+    ranks(2, |endpoint| {
+        for _ in 0..ROUNDS {
+            if endpoint.rank() == 0 {
+                let region = endpoint.allocate::<u8>(LEN).unwrap().expose(Access::Write).unwrap();
+                tell(&endpoint, &region);
+                endpoint.recv_blocking(1, 1u32, &mut [0u8]).unwrap();
+                // Writes are on their way. Memory that is freed now is the next to be allocated.
+                drop(region);
+                let fresh: Vec<_> = (0..4).map(|_| endpoint.allocate::<u8>(LEN).unwrap()).collect();
+                meet(&endpoint);
+                assert!(fresh.iter().all(|buffer| buffer.iter().all(|&byte| byte == 0)));
+            } else {
+                let region = learn(&endpoint, 0);
+                let writes: Vec<_> = (0..4).map(|_| endpoint.write(&region, 0, vec![0xEEu8; LEN])).collect();
+                endpoint.send_blocking(0, 1u32, &[0u8]).unwrap();
+                for write in writes {
+                    // In place, or refused because the region is closed.
+                    let (result, buffer) = write.wait();
+                    assert!(matches!(result, Ok(_) | Err(Error::Operation { .. })), "{result:?}");
+                    assert_eq!(buffer.len(), LEN);
+                }
+                meet(&endpoint);
+            }
+        }
+    });
+}
