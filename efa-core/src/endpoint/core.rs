@@ -14,11 +14,11 @@ use std::thread::Thread;
 
 use log::Level;
 
-use super::TRUNCATED;
 use super::activity::Activity;
 use super::call::{Call, Deferred, Lane, Memory};
 use super::progress::Watch;
 use super::slot::{About, Ending, Kind, Notice, Outcome, SlotId, Slots, Stage};
+use super::{NO_MESSAGE, TRUNCATED};
 use crate::bootstrap::Liveness;
 use crate::error::Code;
 use crate::ffi::{
@@ -333,6 +333,12 @@ impl Core {
         }
         // SAFETY: as in `complete_plainly`.
         if let Some((id, record)) = unsafe { self.slots.find(error.context) } {
+            if record.failed {
+                return;
+            }
+            if !matches!(error.code, TRUNCATED | NO_MESSAGE | Code(libc::ECANCELED)) {
+                record.special().failed = true;
+            }
             self.in_flight[Lane::of(record.about.kind) as usize] -= 1;
             // Withdrawn because the endpoint is closing: see `quiesce`.
             let is_cancelled = error.code == Code(libc::ECANCELED);

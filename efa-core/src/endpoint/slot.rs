@@ -185,6 +185,9 @@ pub(crate) struct Record {
     pub members: usize,
     /// The immediate to count as arrived here when the operation is done: of a write to oneself.
     pub announce: Option<u32>,
+    /// The provider reported a failure, and may do so once more: efa does for every packet of a message. The slot is not
+    /// used again, so that a late report can't end another operation, whose memory is still in use.
+    pub failed: bool,
 }
 
 /// All the slots of an endpoint. They are never freed before this is.
@@ -227,6 +230,9 @@ impl Slots {
         let group = record.about.group;
         if !record.plain {
             record.clean();
+            if record.failed {
+                self.free = free;
+            }
         }
         group
     }
@@ -379,6 +385,7 @@ impl Record {
             registered: Vec::new(),
             members: 0,
             announce: None,
+            failed: false,
         }
     }
 
@@ -454,6 +461,20 @@ mod tests {
         assert!(unsafe { slots.find(context) }.is_none());
         assert_eq!(slots.under_way().len(), ids.len() - 1);
         assert_eq!(slots.take(ABOUT, 0), ids[5]);
+    }
+
+    #[test]
+    fn a_late_report_of_a_failed_operation_meets_no_other_operation() {
+        let mut slots = Slots::new();
+        let id = slots.take(ABOUT, 0);
+        let context = slots.context(id);
+        slots.get(id).special().failed = true;
+        slots.finish(id, Outcome::Closed);
+        slots.release(id);
+        let later: Vec<_> = (0..3 * CHUNK).map(|_| slots.take(ABOUT, 0)).collect();
+        assert!(!later.contains(&id));
+        // SAFETY: the context is from these slots.
+        assert!(unsafe { slots.find(context) }.is_none());
     }
 
     #[test]
