@@ -85,6 +85,8 @@ fn rank() {
         }),
         "cut" => cut(efa_core::init().expect("the job is in order")),
         "give-up" => give_up(efa_core::init().expect("the job is in order")),
+        "run" => println!("said: {:?}", efa_core::run(|world| Ok::<_, Error>(world.size()))),
+        "run and fail" => run_and_fail(),
         "join" => match efa_core::init() {
             Ok(world) => println!("said: joined on {}", world.endpoint().provider()),
             Err(error) => println!("said: {error}"),
@@ -115,6 +117,18 @@ fn give_up(world: Communicator) {
     drop(world);
     assert!(begun.elapsed() < Duration::from_secs(2), "{:?}", begun.elapsed());
     println!("said: gone");
+}
+
+/// Rank 0 fails with an error of its own making, which no operation has seen; the others wait in a collective.
+fn run_and_fail() {
+    let begun = Instant::now();
+    let result: Result<(), Box<dyn std::error::Error>> = efa_core::run(|world| {
+        if world.rank() == 0 {
+            return Err("the training data is missing".into());
+        }
+        Ok(world.barrier()?)
+    });
+    println!("said: {} after {:?}", result.expect_err("rank 0 fails"), begun.elapsed());
 }
 
 /// Rank 0 ends early with an error; each of the others waits for the next one, and only the last for rank 0.
@@ -287,4 +301,26 @@ fn a_full_shared_memory_is_an_error_that_says_so() {
     assert!(told > 0, "{all}");
     assert!(!all.contains("SIGBUS") && !all.contains("panicked"), "{all}");
     assert!(said(&output).iter().all(|said| !said.is_empty() && !said.contains("joined")), "{all}");
+}
+
+#[test]
+fn run_gives_every_rank_the_value_of_its_closure() {
+    let output = job("tcp", "run").output().expect("efa starts");
+    assert!(output.status.success(), "{}", everything(&output));
+    assert_eq!(said(&output), ["Ok(4)"; 4]);
+}
+
+#[test]
+fn an_error_in_run_ends_the_job_at_every_rank_with_its_message() {
+    for provider in ["tcp", "shm"] {
+        let output = job(provider, "run and fail").output().expect("efa starts");
+        for (rank, said) in said(&output).iter().enumerate() {
+            let named = rank == 0 || said.contains("rank 0");
+            let all = everything(&output);
+            assert!(
+                named && said.contains("the training data is missing"),
+                "{provider}, rank {rank}: {said}\n{all}"
+            );
+        }
+    }
 }

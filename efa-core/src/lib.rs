@@ -10,19 +10,23 @@
 //! use efa_core::collective::ReduceOp;
 //!
 //! fn main() -> efa_core::Result<()> {
-//!     let world = efa_core::init()?;
-//!     let (rank, size) = (world.rank(), world.size());
-//!     let mut gradient = vec![rank as f32; 1 << 20];
-//!     world.all_reduce_in_place(&mut gradient, ReduceOp::Average)?;
+//!     efa_core::run(|world| {
+//!         let (rank, size) = (world.rank(), world.size());
+//!         let mut gradient = vec![rank as f32; 1 << 20];
+//!         world.all_reduce_in_place(&mut gradient, ReduceOp::Average)?;
 //!
-//!     let mut from = [0usize];
-//!     let greeting = world.endpoint().send((rank + 1) % size, 7u32, vec![rank]);
-//!     world.endpoint().recv_blocking((rank + size - 1) % size, 7u32, &mut from)?;
-//!     greeting.wait().0?;
-//!     println!("rank {rank}: the average is {}, rank {} greets", gradient[0], from[0]);
-//!     world.finish()
+//!         let mut from = [0usize];
+//!         let greeting = world.endpoint().send((rank + 1) % size, 7u32, vec![rank]);
+//!         world.endpoint().recv_blocking((rank + size - 1) % size, 7u32, &mut from)?;
+//!         greeting.wait().0?;
+//!         println!("rank {rank}: the average is {}, rank {} greets", gradient[0], from[0]);
+//!         Ok(())
+//!     })
 //! }
 //! ```
+//!
+//! [`run`] joins the job, runs the closure at every rank, and leaves; a rank that fails ends the job everywhere, with its
+//! message. [`init()`] returns the communicator to a program that wants to do this itself.
 //!
 //! Start it on one machine with `efa run -n 4 -- target/release/program`, on several with `torchrun`, `srun` or
 //! `mpirun`; started by itself it is a job of one.
@@ -136,4 +140,4 @@ use efa_error as error;
 pub use collective::Communicator;
 pub use endpoint::{Completion, Endpoint, EndpointConfig, Op, Source, Tag, TagMatch};
 pub use error::{Code, Error, Explanation, Peer, Result, printable};
-pub use init::{Init, Judged, init, this_member};
+pub use init::{Init, Judged, init, run, this_member};

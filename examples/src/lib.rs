@@ -1,28 +1,12 @@
 //! What the examples share: how a program joins its job, and how it says that it failed.
 
 use std::process::ExitCode;
-use std::time::Duration;
 
 use efa_core::{Communicator, Error, Explanation, Result};
 
-/// How long a failed rank gives the others to come to the same end, so that those who failed alike can say so.
-const LAST_WORDS: Duration = Duration::from_secs(1);
-
-/// Joins the job, runs `body` and leaves. A failure is told on stderr in three lines, calls the job off, so that no
-/// other rank waits for this one, and gives the exit status 1.
+/// Runs `body` as [`efa_core::run`] does. A failure is told on stderr in three lines and gives the exit status 1.
 pub fn run(body: impl FnOnce(&Communicator) -> Result<()>) -> ExitCode {
-    let world = match efa_core::init() {
-        Ok(world) => world,
-        Err(error) => return failed(&error),
-    };
-    if let Err(error) = body(&world) {
-        let status = failed(&error);
-        if world.control().barrier("the end of a failed run", LAST_WORDS).is_err() {
-            world.control().abort(&error.to_string());
-        }
-        return status;
-    }
-    match world.finish() {
+    match efa_core::run(body) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => failed(&error),
     }

@@ -3,6 +3,7 @@
 mod introduction;
 mod judged;
 mod path;
+mod run;
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -19,6 +20,7 @@ use crate::settings;
 pub use introduction::this_member;
 use introduction::{Introduction, choose_provider, parse};
 pub use judged::Judged;
+pub use run::run;
 
 /// Joins the job that this process belongs to, and returns the communicator of all its ranks.
 ///

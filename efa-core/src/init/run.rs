@@ -1,0 +1,64 @@
+//! From joining the job to leaving it, around a closure: [`run`].
+
+use std::any::Any;
+use std::fmt::Display;
+
+use super::Init;
+use crate::collective::Communicator;
+use crate::error::Error;
+
+/// Joins the job, runs `program` with the communicator of all ranks, and leaves the job.
+///
+/// If `program` fails or panics at one rank, the job is called off at once: every operation of the other ranks ends with
+/// an error that names the rank and carries its message. If `program` succeeds, the call waits until all ranks have
+/// finished.
+///
+/// The closure's error is any type that an [`Error`] converts to, such as [`Error`] itself, `Box<dyn Error>`, or the
+/// error of a crate like `anyhow`.
+///
+/// ```no_run
+/// use efa_core::collective::ReduceOp;
+///
+/// fn main() -> efa_core::Result<()> {
+///     efa_core::run(|world| {
+///         let mut gradient = vec![world.rank() as f32; 1024];
+///         world.all_reduce_in_place(&mut gradient, ReduceOp::Sum)
+///     })
+/// }
+/// ```
+///
+/// # Errors
+/// The errors of [`init`](super::init), of `program`, and of [`Communicator::finish`], in this order. After another rank
+/// has called the job off, [`Error::Aborted`] with that rank's message.
+pub fn run<T, E>(program: impl FnOnce(&Communicator) -> Result<T, E>) -> Result<T, E>
+where
+    E: From<Error> + Display + 'static,
+{
+    Init::from_env()?.run(program)
+}
+
+impl Init {
+    /// Joins the job that this value describes, and goes on as [`run`].
+    ///
+    /// # Errors
+    /// As [`run`].
+    pub fn run<T, E>(self, program: impl FnOnce(&Communicator) -> Result<T, E>) -> Result<T, E>
+    where
+        E: From<Error> + Display + 'static,
+    {
+        let world = self.join()?;
+        match program(&world) {
+            Ok(value) => {
+                world.finish()?;
+                Ok(value)
+            }
+            Err(error) => {
+                match (&error as &dyn Any).downcast_ref::<Error>() {
+                    Some(error) => world.control().give_up(error),
+                    None => world.control().give_up_with(None, &error.to_string()),
+                }
+                Err(error)
+            }
+        }
+    }
+}
