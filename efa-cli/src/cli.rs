@@ -72,7 +72,7 @@ pub(crate) struct InfoArgs {
 /// The options of `efa doctor`.
 #[derive(Debug, Args)]
 #[command(
-    override_usage = "efa doctor [--members FILE [--for N]] [--security-groups FILE] [--policy P] [--provider P] [--json|--script|--format F]",
+    override_usage = "efa doctor [--members FILE [--for N]] [--security-groups FILE] [--policy P] [--provider P] [--json|--script|--format F|--watch S]",
     after_help = "\
 Without --members it judges and checks this host or, started by a launcher, all ranks of the job together: then
 every rank also sends to every other, and rank 0 prints one report with the matrix of pairs. The members file
@@ -111,6 +111,9 @@ pub(crate) struct DoctorArgs {
     /// One JSON object instead of a table
     #[arg(long)]
     pub(crate) json: bool,
+    /// Judge again every S seconds (1 to 3600) and print what has changed, with the time, until it is interrupted
+    #[arg(long, value_name = "S", value_parser = parse_interval, conflicts_with_all = ["json", "script", "format"])]
+    pub(crate) watch: Option<Duration>,
     /// All remedies as one shell script instead: checks that only read, then changes, with --dry-run unless APPLY=1
     #[arg(long, conflicts_with = "json")]
     pub(crate) script: bool,
@@ -177,6 +180,13 @@ pub(crate) fn parse_ranks(text: &str) -> Result<usize, String> {
             Err(format!("{ranks} ranks are more than the {MAX_RANKS} that one machine may be given"))
         }
         Err(_) => Err(format!("a number of ranks goes from 1 to {MAX_RANKS}")),
+    }
+}
+
+fn parse_interval(text: &str) -> Result<Duration, String> {
+    match text.parse() {
+        Ok(seconds @ 1..=3600) => Ok(Duration::from_secs(seconds)),
+        _ => Err("an interval goes from 1 to 3600 seconds".into()),
     }
 }
 

@@ -301,6 +301,37 @@ fn findings_come_in_forms_that_pipelines_read() {
 }
 
 #[test]
+fn a_watch_says_what_has_changed_and_when() {
+    use std::io::BufRead;
+    let files = Files::new(&json!([member(0, "subnet-1"), member(1, "subnet-1")]), &groups(true));
+    let mut watch = Command::new(env!("CARGO_BIN_EXE_efa"))
+        .args(["doctor", "--provider", "efa", "--watch", "1", "--members"])
+        .arg(&files.members)
+        .arg("--security-groups")
+        .arg(&files.groups)
+        .stdout(std::process::Stdio::piped())
+        .stderr(std::process::Stdio::null())
+        .spawn()
+        .expect("efa starts");
+    let mut lines =
+        std::io::BufReader::new(watch.stdout.take().expect("a pipe")).lines().map_while(Result::ok);
+    assert!(lines.any(|line| line.starts_with("admitted: 2 members")));
+    let replace = |groups: &Value| {
+        let next = files.groups.with_extension("next");
+        fs::write(&next, groups.to_string()).expect("writable");
+        fs::rename(next, &files.groups).expect("in one folder");
+    };
+    replace(&groups(false));
+    let come = lines.find(|line| line.contains("new: error missing-self-egress")).expect("a change");
+    assert!(come.starts_with("20") && come.contains("Z new:"), "{come}");
+    assert!(lines.next().expect("the verdict").ends_with("refused, before admitted"));
+    replace(&groups(true));
+    assert!(lines.any(|line| line.contains("gone: error missing-self-egress")));
+    watch.kill().expect("it runs");
+    watch.wait().expect("it ends");
+}
+
+#[test]
 fn this_host_is_judged_without_files() {
     let output =
         Command::new(env!("CARGO_BIN_EXE_efa")).args(["doctor", "--json"]).output().expect("efa starts");

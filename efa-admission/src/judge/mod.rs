@@ -151,7 +151,10 @@ impl<'a> Job<'a> {
                 "whether {unknown} {interfaces} with an address carry an EFA is not known: {each} was judged as one"
             ));
         }
-        if self.policy.tcp() && self.members.iter().any(|member| member.facts.bound_interface().is_none()) {
+        if self.policy.tcp()
+            && self.has_several_machines()
+            && self.members.iter().any(|member| member.facts.bound_interface().is_none())
+        {
             notes.push(
                 "which interface the job binds is not known: every interface with an address was judged"
                     .into(),

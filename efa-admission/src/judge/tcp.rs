@@ -5,7 +5,7 @@ use std::net::IpAddr;
 
 use super::rules::Rules;
 use super::sharing::{Held, not_found, rules_unknown, unknown_groups};
-use super::{Finding, FindingCode, Job, MemberName, Severity, finding};
+use super::{Finding, FindingCode, Job, MemberName, Severity, error, finding};
 use crate::facts::InterfaceFacts;
 use crate::groups::{Direction, Peer};
 use crate::names::shortened;
@@ -14,6 +14,7 @@ use crate::remedy;
 /// Judges the rules of a job that is known to use tcp. Members on one machine reach each other whatever the rules are.
 pub(super) fn judge(job: &Job<'_>, rules: &Rules<'_>) -> Vec<Finding> {
     let mut findings: Vec<Finding> = unknown_groups(job).into_iter().collect();
+    findings.extend(without_address(job));
     let held = Held::of(job);
     if held.interfaces == 0 {
         return findings;
@@ -33,6 +34,19 @@ pub(super) fn judge(job: &Job<'_>, rules: &Rules<'_>) -> Vec<Finding> {
         _ => findings.extend(blocked),
     }
     findings
+}
+
+/// Members with no interface that tcp could use: an efa-only interface has no address.
+fn without_address(job: &Job<'_>) -> Option<Finding> {
+    let names = job.names(|member| member.interfaces.is_empty());
+    if names.is_empty() {
+        return None;
+    }
+    let message = format!("no interface of {} that tcp could use is known", shortened(&names));
+    let why = "tcp was chosen, and an efa-only interface has no IP address".into();
+    let ids: Vec<&str> = names.iter().map(|name| name.instance_id.as_str()).collect();
+    let fix = remedy::describe_kinds(&ids);
+    Some(error(FindingCode::IdentityUnknown, names, [message, why, fix]))
 }
 
 /// One interface that counts.

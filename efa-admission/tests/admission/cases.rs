@@ -327,6 +327,9 @@ fn tcp() -> Vec<Case> {
         case("tcp, and a group that isn't in the file", one_each(["sg-gone", "sg-1"]), "right")
             .policy(tcp())
             .undetermined(&["security-group-not-found"]),
+        case("tcp with efa-only interfaces alone", two_with(&[("efa-only", &["sg-1"])]), "right")
+            .policy(tcp())
+            .undetermined(&["identity-unknown"]),
         case("tcp on one machine", one_machine(), "ingress-only").policy(tcp()),
     ]
 }

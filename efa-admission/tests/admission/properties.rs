@@ -340,6 +340,34 @@ proptest! {
     #![proptest_config(config(2000))]
 
     #[test]
+    fn what_aws_allows_within_a_zone_is_never_called_broken(
+        (mut members, groups) in admitted_job(), changes in prop::collection::vec((0usize..6, any::<Index>()), 1..6),
+    ) {
+        for (change, victim) in changes {
+            let place = victim.index(members.len());
+            let member = &mut members[place].member;
+            let primary = member.interfaces[0].clone();
+            match change {
+                0 => member.interfaces[0].subnet_id = "subnet-2".into(),
+                1 => member.placement = Some(efa_admission::PlacementFacts::default()),
+                2 => member.interfaces[0].security_groups = Some(vec!["sg-1".into()]),
+                3 => member.interfaces[0].kind = InterfaceKind::Unknown,
+                // The recommended layout: a plain interface beside it, anywhere and with any groups, of known kind or not.
+                _ => member.interfaces.push(InterfaceFacts {
+                    interface_id: Some(format!("eni-{place}-plain-{}", member.interfaces.len())),
+                    kind: if change == 4 { InterfaceKind::Interface } else { InterfaceKind::Unknown },
+                    subnet_id: "subnet-nodes".into(),
+                    security_groups: Some(vec!["sg-2".into()]),
+                    ..primary
+                }),
+            }
+        }
+        let policy = Policy::same_zone().requires_efa(true);
+        let report = evaluate(&members, &SecurityGroups::known(groups), &policy);
+        prop_assert_ne!(report.exit_status(), 1, "{}", report);
+    }
+
+    #[test]
     fn no_broken_job_is_admitted(
         (mut members, mut groups) in admitted_job(), mutation in select(&MUTATIONS[..]), victim: Index,
     ) {

@@ -8,8 +8,10 @@ mod matrix;
 mod pairs;
 mod pipeline;
 mod template;
+mod watch;
 
 use std::io;
+use std::path::Path;
 use std::process::ExitCode;
 
 use efa_core::admission::source::{self, file};
@@ -47,22 +49,28 @@ struct Diagnosis {
 /// Prints the report and exits as it says: 0 admitted, 1 refused, 3 undetermined.
 pub(crate) fn doctor(args: &DoctorArgs) -> Result<ExitCode, Failure> {
     let job = Job::from_env()?;
+    if let Some(interval) = args.watch {
+        if job.launcher != Launcher::Alone {
+            return Err(Failure::from(Error::setting(
+                "cannot use --watch among the ranks of a job",
+                "it goes on until it is interrupted, and the job would wait for it",
+                "start it beside the job, on one host or with --members",
+            )));
+        }
+        return watch::watch(interval, || match &args.members {
+            Some(path) => judge_file(args, path),
+            None => judge_this_host(args),
+        });
+    }
     match &args.members {
         Some(path) => {
-            // Status 1 means "refused", so no other failure may look like it.
-            let described = file::read_described(path).map_err(|error| Failure::new(error, EXIT_USAGE))?;
-            let members = match args.copies {
-                Some(count) => template::copies(&described.members, count)?,
-                None => described.members,
-            };
-            let report = judge(args, &members)?.with_notes(described.notes);
+            let report = judge_file(args, path)?;
             let diagnosis = Diagnosis { report, provider: None, hosts: None, pairs: None };
             // All ranks of a job would say the same.
             if job.rank == 0 { tell(args, &diagnosis) } else { Ok(status(&diagnosis)) }
         }
         None if job.launcher == Launcher::Alone => {
-            let me = this_member(0, None).map_err(|error| Failure::new(error, EXIT_UNDETERMINED))?;
-            let report = judge(args, &[me])?;
+            let report = judge_this_host(args)?;
             let hosts = Some(host::group(vec![(host::name(), Some(host::State::of_this_host(1)))]));
             tell(args, &Diagnosis { report, provider: None, hosts, pairs: None })
         }
@@ -80,6 +88,21 @@ fn reject_unused_rules(args: &DoctorArgs, site: Site) -> Result<(), Failure> {
         ))),
         _ => Ok(()),
     }
+}
+
+/// The job that a file describes. Status 1 means "refused", so no other failure may look like it.
+fn judge_file(args: &DoctorArgs, path: &Path) -> Result<Report, Failure> {
+    let described = file::read_described(path).map_err(|error| Failure::new(error, EXIT_USAGE))?;
+    let members = match args.copies {
+        Some(count) => template::copies(&described.members, count)?,
+        None => described.members,
+    };
+    Ok(judge(args, &members)?.with_notes(described.notes))
+}
+
+fn judge_this_host(args: &DoctorArgs) -> Result<Report, Failure> {
+    let me = this_member(0, None).map_err(|error| Failure::new(error, EXIT_UNDETERMINED))?;
+    judge(args, &[me])
 }
 
 fn judge(args: &DoctorArgs, members: &[Facts]) -> Result<Report, Failure> {
