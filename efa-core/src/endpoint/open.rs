@@ -14,7 +14,7 @@ use super::tag::MAX_RANKS;
 use super::{progress, watchdog};
 use crate::admission::{Admission, Facts, Fingerprint};
 use crate::bootstrap::Liveness;
-use crate::error::{Error, Peer, Result};
+use crate::error::{Error, Explanation, Peer, Result};
 use crate::fabric::{self, Limits, Owner, Provider};
 use crate::ffi::{AddressVector, CompletionQueue, Domain, EndpointHandle, Fabric};
 use crate::memory::{BufferPool, Pages, RegisteredBuf, Registry};
@@ -73,7 +73,8 @@ impl Unconnected {
     ///
     /// # Errors
     /// [`Error::Refused`] when a card is of another member or of another membership; [`Error::Misuse`] when the
-    /// cards are not as many as were admitted, not in order, or that of `me` is not ours; [`Error::Fabric`] when an
+    /// cards are not as many as were admitted, not in order, or that of `me` is not ours; [`Error::PeerLost`] when a peer
+    /// on shared memory has closed its endpoint or ended; [`Error::Fabric`] when an
     /// address is not of this provider.
     pub fn connect(self, me: usize, cards: Vec<AddressCard>, liveness: Arc<Liveness>) -> Result<Endpoint> {
         let what = "cannot connect the endpoint";
@@ -94,6 +95,9 @@ impl Unconnected {
         let mut addresses = Vec::with_capacity(cards.len());
         for AddressCard { peer, address, .. } in &cards {
             card::check_address(self.config.provider, &self.address, address, peer)?;
+            if self.config.provider == Provider::Shm && !fabric::has_name(address) {
+                return Err(gone(peer));
+            }
             addresses.push(self.vector.insert(address)?);
         }
         let owners = cards.iter().map(|card| Owner::of_address(&card.address)).collect();
@@ -106,6 +110,19 @@ impl Unconnected {
             Shared::new(core, self.domain, self.config, self.limits, me, addresses, peers, owners, liveness);
         Endpoint::start(Arc::new(shared))
     }
+}
+
+/// The error of connecting to an endpoint on shared memory that is not there.
+fn gone(peer: &Peer) -> Error {
+    let text = Explanation::new(
+        format!("cannot connect the endpoint to {peer}"),
+        format!("there is no {} in /dev/shm: that rank has closed its endpoint or ended", peer.address),
+        format!(
+            "look at the output of rank {}; ranks that share no /dev/shm need another provider: EFA_PROVIDER=tcp",
+            peer.rank
+        ),
+    );
+    Error::PeerLost { peer: Box::new(peer.clone()), text }
 }
 
 impl fmt::Debug for Unconnected {

@@ -3,7 +3,9 @@
 //! Each endpoint has one, and a killed process leaves it behind. So ours have names that tell whose they are: whoever
 //! opens an endpoint removes those whose process is gone, and peers know of which process an endpoint is.
 
+use std::ffi::OsStr;
 use std::fs;
+use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -53,6 +55,13 @@ pub(crate) fn remove_name(name: &str) {
         // The endpoint's end removes it as well.
         let _ = fs::remove_file(Path::new(FOLDER).join(name));
     }
+}
+
+/// Whether an endpoint of this name is there. One that has closed, or whose process has ended and was cleaned up after,
+/// is not.
+pub(crate) fn has_name(address: &[u8]) -> bool {
+    let name = address.strip_suffix(&[0]).unwrap_or(address);
+    Path::new(FOLDER).join(OsStr::from_bytes(name)).exists()
 }
 
 /// How many bytes there are free in `/dev/shm`, and how many in all.

@@ -8,8 +8,8 @@ use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
-use efa_core::Endpoint;
 use efa_core::bootstrap::Liveness;
+use efa_core::{Endpoint, Error};
 
 use super::process::{self, Rank};
 use super::{LONG, common, is_ours};
@@ -72,7 +72,7 @@ fn an_endpoint_that_is_gone_is_not_mistaken_for_another() {
     // Before the others have heard of it.
     drop(open.remove(1));
     let result = open.remove(0).connect(0, cards, Arc::new(Liveness::alone(3)));
-    assert!(result.is_err(), "rank 1 is gone");
+    assert!(matches!(result, Err(Error::PeerLost { ref peer, .. }) if peer.rank == 1), "{result:?}");
 }
 
 #[test]

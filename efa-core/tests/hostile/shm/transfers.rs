@@ -113,10 +113,11 @@ fn a_region_may_be_closed_during_a_segmented_transfer() {
                         endpoint.allocate::<u8>(32 * LONG).unwrap().expose(Access::ReadWrite).unwrap();
                     common::tell(&endpoint, &region);
                     common::meet(&endpoint);
-                    std::thread::sleep(Duration::from_micros(200 * round));
+                    std::thread::sleep(Duration::from_micros(400 * round));
                     region.close();
                     // Takes the freed object's place.
-                    let filling: Vec<_> = (64..512).step_by(8).map(|size| vec![0xA5u8; size]).collect();
+                    let filling: Vec<_> =
+                        (0..2048).map(|number| vec![0xA5u8; 64 + 8 * (number % 32)]).collect();
                     common::meet(&endpoint);
                     drop(filling);
                 } else {
