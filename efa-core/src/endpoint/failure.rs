@@ -104,7 +104,8 @@ impl Shared {
             (Some(Ending::Overdue), _) => Error::timeout(
                 elapsed,
                 what,
-                format!("nothing came of it within {:?}{}", self.config.timeout, self.who_is_missing(about)),
+                format!("nothing came of it within {:?}{}", self.config.timeout, self.who_is_missing(about))
+                    + self.held_up(about),
                 "see what that rank is doing, or allow more time with EFA_TIMEOUT (seconds)",
             ),
             (Some(Ending::Aborted), _) => self.aborted(what),
@@ -272,6 +273,16 @@ impl Shared {
                 );
                 Error::PeerLost { peer: Box::new(peer), text: Explanation::new(what, why, remedy) }
             }
+        }
+    }
+
+    /// What may keep a message from arriving although its sender is well.
+    fn held_up(&self, about: &About) -> &'static str {
+        if self.config.provider == Provider::Tcp && about.kind == Kind::Receive {
+            "; on tcp a message can be held up by earlier ones of its sender that nobody has received: libfabric keeps \
+             64 of each, or as many as FI_TCP_MAX_SAVED says"
+        } else {
+            ""
         }
     }
 

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use super::shared::{Deadline, FirstFailure, Locked, Shared};
 use super::slot::{Ending, Kind, Notice, Outcome, SlotId, Stage};
-use super::tag::{Tag, unpack};
+use super::tag::Tag;
 use crate::error::{Error, Result};
 use crate::memory::Held;
 
@@ -181,7 +181,7 @@ impl Shared {
         let about = &record.about;
         let completion = match about.kind {
             Kind::Receive | Kind::Probe => {
-                let (peer, tag) = unpack(tag);
+                let (peer, tag) = self.tags.unpack(tag);
                 Completion { peer, tag, bytes }
             }
             _ => Completion {

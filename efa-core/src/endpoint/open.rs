@@ -101,8 +101,13 @@ impl Unconnected {
             addresses.push(self.vector.insert(address)?);
         }
         let owners = cards.iter().map(|card| Owner::of_address(&card.address)).collect();
-        let room = [self.limits.send_depth, self.limits.receive_depth]
+        let mut room = [self.limits.send_depth, self.limits.receive_depth]
             .map(|depth| depth.clamp(1, self.config.depth));
+        if self.config.provider == Provider::Tcp {
+            // Its receive queue has no end. Were receives held back here, the message at the head of a stream could be
+            // for one of those, and those that the provider has for messages behind it.
+            room[1] = usize::MAX;
+        }
         let mut core = Core::new(self.handle, self.queue, room, cards.len(), liveness.clone());
         core.forgets_endpoint = self.config.provider == Provider::Shm && !fabric::SHM_IS_PATCHED;
         let peers = cards.into_iter().map(|card| card.peer).collect();

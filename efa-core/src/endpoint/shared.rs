@@ -17,6 +17,7 @@ use super::core::Core;
 use super::lock::{Guard, Lock};
 use super::progress::describe_panic;
 use super::slot::{About, CallMemory, Kind, Operands, Outcome, SlotId};
+use super::tag::TagFormat;
 use crate::bootstrap::Liveness;
 use crate::error::{Code, Error, Peer, Result};
 use crate::fabric::{Limits, Owner, Provider};
@@ -38,6 +39,7 @@ pub(crate) struct Shared {
     pub config: EndpointConfig,
     pub limits: Limits,
     pub me: usize,
+    pub tags: TagFormat,
     /// Where to post to, by rank.
     pub addresses: Vec<u64>,
     /// Who they are, by rank.
@@ -75,6 +77,7 @@ impl Shared {
             domain,
             limits,
             me,
+            tags: TagFormat::new(config.secret.as_ref(), me, addresses.len()),
             addresses,
             peers,
             owners,

@@ -7,7 +7,10 @@
 //! 63   60 59              40 39                                      0
 //! [space] [ sender's rank  ] [ the user's tag, or a collective's slot ]
 //! ```
+//!
+//! What is posted is this exclusive or a mask that only the job's ranks know: see [`TagFormat`].
 
+use crate::bootstrap::JobSecret;
 use crate::error::{Error, Result};
 
 const TAG_BITS: u32 = 40;
@@ -118,51 +121,109 @@ pub(crate) enum Space {
     Control = 2,
 }
 
-/// The fabric tag of a message that `sender` sends.
-#[inline]
-pub(crate) fn pack(space: Space, sender: usize, tag: Tag) -> u64 {
-    ((space as u64) << SPACE_SHIFT) | ((sender as u64) << TAG_BITS) | tag.0
+/// How the tags of one endpoint look on the fabric.
+///
+/// A fabric tag is the packed tag, exclusive or a mask that follows from the job's secret. So whoever is not of the job
+/// doesn't know which tags are received, and the bits that a receive ignores stay where they are.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct TagFormat {
+    mask: u64,
+    /// The mask and this endpoint's own rank.
+    mine: u64,
+    /// The bits that a receive from any rank ignores: as many as the job's ranks need. The other bits of a rank are
+    /// secret as well.
+    any_rank: u64,
 }
 
-/// The fabric tag and ignore mask of a receive.
-#[inline]
-pub(crate) fn pack_match(space: Space, source: Source, tag: TagMatch) -> (u64, u64) {
-    match source {
-        Source::Rank(rank) => (pack(space, rank, tag.tag), tag.ignore),
-        Source::Any => (pack(space, 0, tag.tag), tag.ignore | RANK_MASK),
+impl TagFormat {
+    /// The format of rank `me` of `ranks`; without a secret, tags are not masked.
+    pub(crate) fn new(secret: Option<&JobSecret>, me: usize, ranks: usize) -> Self {
+        let mask = secret.map_or(0, |secret| secret.subkey_u64("efa fabric tags"));
+        let any_rank = (ranks.next_power_of_two() as u64 - 1) << TAG_BITS;
+        Self { mask, mine: mask ^ (me as u64) << TAG_BITS, any_rank: any_rank & RANK_MASK }
     }
-}
 
-/// The sender and the tag in a fabric tag.
-#[inline]
-pub(crate) fn unpack(fabric: u64) -> (usize, Tag) {
-    (((fabric & RANK_MASK) >> TAG_BITS) as usize, Tag(fabric & TAG_MASK))
+    /// The fabric tag of a message that this rank sends.
+    #[inline]
+    pub(crate) fn pack(&self, space: Space, tag: Tag) -> u64 {
+        ((space as u64) << SPACE_SHIFT) ^ self.mine ^ tag.0
+    }
+
+    /// The fabric tag and ignore mask of a receive.
+    #[inline]
+    pub(crate) fn pack_match(&self, space: Space, source: Source, tag: TagMatch) -> (u64, u64) {
+        let packed = ((space as u64) << SPACE_SHIFT) ^ self.mask ^ tag.tag.0;
+        match source {
+            Source::Rank(rank) => (packed ^ (rank as u64) << TAG_BITS, tag.ignore),
+            Source::Any => (packed, tag.ignore | self.any_rank),
+        }
+    }
+
+    /// The sender and the tag in a fabric tag.
+    #[inline]
+    pub(crate) fn unpack(&self, fabric: u64) -> (usize, Tag) {
+        let packed = fabric ^ self.mask;
+        (((packed & RANK_MASK) >> TAG_BITS) as usize, Tag(packed & TAG_MASK))
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    const RANKS: usize = 13;
+
+    /// Formats of some ranks, without a secret and with one.
+    fn formats(me: usize, ranks: usize) -> [TagFormat; 2] {
+        let plain = TagFormat::new(None, me, ranks);
+        let mask = 0x9E37_79B9_7F4A_7C15;
+        [plain, TagFormat { mask, mine: plain.mine ^ mask, ..plain }]
+    }
+
     #[test]
     fn what_is_packed_comes_out_again() {
-        for (rank, tag) in [(0, 0), (1, 7), (MAX_RANKS - 1, TAG_MASK)] {
-            assert_eq!(unpack(pack(Space::Control, rank, Tag(tag))), (rank, Tag(tag)));
+        for (rank, ranks, tag) in [(0, 1, 0), (1, 2, 7), (MAX_RANKS - 1, MAX_RANKS, TAG_MASK)] {
+            for format in formats(rank, ranks) {
+                assert_eq!(format.unpack(format.pack(Space::Control, Tag(tag))), (rank, Tag(tag)));
+            }
         }
     }
 
     #[test]
     fn a_receive_from_any_ignores_the_rank_and_nothing_else() {
-        let (tag, ignore) = pack_match(Space::User, Source::Any, Tag(5).into());
-        let sent = pack(Space::User, 12, Tag(5));
-        assert_eq!(sent & !ignore, tag & !ignore);
-        for other in [pack(Space::User, 12, Tag(4)), pack(Space::Collective, 12, Tag(5))] {
-            assert_ne!(other & !ignore, tag & !ignore);
+        for (receiver, sender) in formats(3, RANKS).into_iter().zip(formats(12, RANKS)) {
+            let (tag, ignore) = receiver.pack_match(Space::User, Source::Any, Tag(5).into());
+            assert_eq!(sender.pack(Space::User, Tag(5)) & !ignore, tag & !ignore);
+            for other in [sender.pack(Space::User, Tag(4)), sender.pack(Space::Collective, Tag(5))] {
+                assert_ne!(other & !ignore, tag & !ignore);
+            }
+        }
+    }
+
+    #[test]
+    fn masks_of_the_program_work_on_masked_tags() {
+        for (receiver, sender) in formats(3, RANKS).into_iter().zip(formats(12, RANKS)) {
+            let wanted = TagMatch::masked(Tag(0x50), 0x0F);
+            let (tag, ignore) = receiver.pack_match(Space::User, Source::Rank(12), wanted);
+            let accepts = |sent: u64| (sender.pack(Space::User, Tag(sent)) ^ tag) & !ignore == 0;
+            assert!(accepts(0x50) && accepts(0x5F) && !accepts(0x60) && !accepts(0x150));
         }
     }
 
     #[test]
     fn spaces_do_not_mix_even_when_every_tag_is_accepted() {
-        let (tag, ignore) = pack_match(Space::User, Source::Any, TagMatch::ANY);
-        assert_ne!(pack(Space::Collective, 3, Tag(9)) & !ignore, tag & !ignore);
+        for (receiver, sender) in formats(3, RANKS).into_iter().zip(formats(3, RANKS)) {
+            let (tag, ignore) = receiver.pack_match(Space::User, Source::Any, TagMatch::ANY);
+            assert_ne!(sender.pack(Space::Collective, Tag(9)) & !ignore, tag & !ignore);
+        }
+    }
+
+    #[test]
+    fn without_the_mask_a_receive_of_anything_is_still_a_guess() {
+        let [plain, masked] = formats(0, 8);
+        let (tag, ignore) = masked.pack_match(Space::User, Source::Any, TagMatch::ANY);
+        // 4 bits of the space, and the 17 that eight ranks don't need.
+        assert_eq!((!ignore).count_ones(), 21);
+        assert_ne!(plain.pack(Space::User, Tag(0)) & !ignore, tag & !ignore);
     }
 }

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use super::call::Call;
 use super::shared::{Deadline, Shared};
 use super::slot::{About, Ending, Kind, Notice, Outcome, SlotId};
-use super::tag::{self, Space, Tag};
+use super::tag::{Space, Tag};
 use super::wait::Led;
 use super::{Endpoint, Source};
 use crate::error::{Error, Result};
@@ -93,7 +93,7 @@ impl<'a> Workspace<'a> {
         let segment = self.segment(place, &range, false)?;
         let shared = self.shared;
         let address = shared.address(to)?;
-        let fabric_tag = tag::pack(Space::Collective, shared.me, tag);
+        let fabric_tag = shared.tags.pack(Space::Collective, tag);
         let mut core = shared.lock();
         if shared.limits.injects(segment.len) {
             // SAFETY: `segment` checked the range, and the bytes are copied before the call returns.
@@ -130,7 +130,7 @@ impl<'a> Workspace<'a> {
         let segment = self.segment(place, &range, true)?;
         let shared = self.shared;
         shared.address(from)?;
-        let (fabric_tag, ignore) = tag::pack_match(Space::Collective, Source::Rank(from), tag.into());
+        let (fabric_tag, ignore) = shared.tags.pack_match(Space::Collective, Source::Rank(from), tag.into());
         let about = About {
             kind: Kind::Receive,
             peer: Some(from as u32),

@@ -1,7 +1,7 @@
 //! Looking for a message without receiving it.
 
 use crate::endpoint::slot::{About, Kind};
-use crate::endpoint::tag::{self, Space};
+use crate::endpoint::tag::Space;
 use crate::endpoint::{Completion, Endpoint, Source, TagMatch};
 use crate::error::Result;
 
@@ -23,7 +23,7 @@ impl Endpoint {
             }
             Source::Any => None,
         };
-        let (fabric_tag, ignore) = tag::pack_match(Space::User, from, tag);
+        let (fabric_tag, ignore) = self.shared.tags.pack_match(Space::User, from, tag);
         let about = About { kind: Kind::Probe, peer, tag: tag.tag().value(), bytes: 0, group: None };
         let mut core = self.shared.lock();
         // What has come in over the wire is seen only after a poll.

@@ -5,7 +5,7 @@ use bytemuck::Pod;
 use super::{check_segments, segment, segment_mut};
 use crate::endpoint::call::Call;
 use crate::endpoint::slot::{About, Kind, SlotId};
-use crate::endpoint::tag::{self, Space};
+use crate::endpoint::tag::Space;
 use crate::endpoint::{Completion, Endpoint, Op, Source, State, TagMatch};
 use crate::error::Result;
 use crate::ffi::Segment;
@@ -131,7 +131,7 @@ impl Endpoint {
             }
             Source::Any => None,
         };
-        let (fabric_tag, ignore) = tag::pack_match(space, from, tag);
+        let (fabric_tag, ignore) = self.shared.tags.pack_match(space, from, tag);
         let about = About { kind: Kind::Receive, peer, tag: tag.tag().value(), bytes, group };
         Ok((about, Call::Receive { tag: fabric_tag, ignore }))
     }

@@ -6,7 +6,7 @@ use super::{check_segments, segment};
 use crate::endpoint::call::Call;
 use crate::endpoint::shared::Locked;
 use crate::endpoint::slot::{About, Kind, SlotId};
-use crate::endpoint::tag::{self, Space};
+use crate::endpoint::tag::Space;
 use crate::endpoint::{Completion, Endpoint, Op, State, Tag};
 use crate::error::{Error, Result};
 use crate::ffi::{Posted, Segment};
@@ -82,7 +82,7 @@ impl Endpoint {
         let bytes = segments.iter().map(|segment| segment.len).sum();
         self.check_length("send", bytes)?;
         let about = About { kind: Kind::Send, peer: Some(to as u32), tag: tag.value(), bytes, group: None };
-        let call = Call::Send { to: address, tag: tag::pack(Space::User, shared.me, tag) };
+        let call = Call::Send { to: address, tag: shared.tags.pack(Space::User, tag) };
         // SAFETY: as in `send_in`.
         let id = unsafe { shared.start(about, call, segments) };
         shared.finish(State::Posted(id)).map(drop)
@@ -107,7 +107,7 @@ impl Endpoint {
             Err(error) => return error.into(),
         };
         let bytes = buf.byte_len();
-        let fabric_tag = tag::pack(space, shared.me, tag);
+        let fabric_tag = shared.tags.pack(space, tag);
         let about = About { kind: Kind::Send, peer: Some(to as u32), tag: tag.value(), bytes, group };
         if !shared.limits.injects(bytes) {
             if let Err(error) = self.check_length("send", bytes) {

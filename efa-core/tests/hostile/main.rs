@@ -15,6 +15,7 @@ mod program;
 mod shm;
 mod tcp_headers;
 mod tcp_loss;
+mod tcp_order;
 mod tcp_strangers;
 mod tcp_wire;
 mod time;

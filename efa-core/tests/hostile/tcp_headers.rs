@@ -191,7 +191,7 @@ fn fuzz_headers_of_the_tcp_provider() {
             }
         }
         drop(stream);
-        if connections % 10 == 0 {
+        if connections.is_multiple_of(10) {
             exchange(&ranks, connections as usize);
         }
     }

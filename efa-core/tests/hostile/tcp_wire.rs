@@ -141,14 +141,27 @@ fn ends(descriptor: i32) -> Option<[u16; 2]> {
     Some([socket.local_addr().ok()?.port(), socket.peer_addr().ok()?.port()])
 }
 
-/// Resets a connection of this process as somebody from outside would: both ends get an error.
+/// Resets a connection of this process as somebody from outside would. The endpoint that has the other end may have
+/// closed this one meanwhile.
 pub(super) fn reset(descriptor: i32) {
     // SAFETY: zeros are a valid address of family AF_UNSPEC, which disconnects the socket.
-    let returned = unsafe {
+    unsafe {
         let nowhere: libc::sockaddr = std::mem::zeroed();
-        libc::connect(descriptor, &nowhere, size_of::<libc::sockaddr>() as libc::socklen_t)
-    };
-    assert_eq!(returned, 0, "{}", io::Error::last_os_error());
+        libc::connect(descriptor, &nowhere, size_of::<libc::sockaddr>() as libc::socklen_t);
+    }
+}
+
+/// Lets the system keep little of what is on its way over a connection of this process.
+pub(super) fn shrink(descriptor: i32) {
+    let least: libc::c_int = 1 << 15;
+    for option in [libc::SO_SNDBUF, libc::SO_RCVBUF] {
+        // SAFETY: the value is a number of this length.
+        let returned = unsafe {
+            let len = size_of_val(&least) as libc::socklen_t;
+            libc::setsockopt(descriptor, libc::SOL_SOCKET, option, (&raw const least).cast(), len)
+        };
+        assert_eq!(returned, 0, "{}", io::Error::last_os_error());
+    }
 }
 
 /// Runs `body` on a thread and fails when it has not ended in time.
