@@ -75,6 +75,8 @@ mod completion;
 mod device;
 mod errno;
 pub mod faults;
+#[cfg(test)]
+mod fuzz;
 mod handles;
 mod helper;
 mod job;

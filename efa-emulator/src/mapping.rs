@@ -111,6 +111,12 @@ impl Mapping {
         Some(unsafe { std::slice::from_raw_parts(self.base.as_ptr().add(offset).cast::<T>(), count) })
     }
 
+    /// How many bytes are mapped.
+    #[cfg(test)]
+    pub(crate) fn len(&self) -> usize {
+        self.len
+    }
+
     /// Where `len` bytes at an offset lie; none if they reach beyond the mapping.
     pub(crate) fn bytes(&self, offset: usize, len: usize) -> Option<*mut u8> {
         if offset.checked_add(len)? > self.len {

@@ -133,13 +133,22 @@ fn a_killed_rank_is_named_by_the_others_whatever_they_wait_for() {
 
 #[test]
 fn a_lost_device_is_told_as_ours_by_its_owner_and_ends_the_owner_for_the_others() {
-    // While it waits for a message: nothing of its own fails, so the device itself has to tell.
+    // While it sends and receives short messages.
     let outcome = run(2, "exchange", "device-gone=1/0@300");
     let words = ["our own device was reset or is gone (device status 1)"];
-    has_said(&outcome, 1, "Closed", None, &words);
+    assert!(outcome.said[1].contains(words[0]), "{}", outcome.all);
     has_said(&outcome, 0, "PeerLost", Some(1), &["rank 1 ("]);
     // While it sends.
     let outcome = run(2, "large", "device-gone=0/0@300");
     assert!(outcome.said[0].contains(words[0]), "{}", outcome.all);
     has_said(&outcome, 1, "PeerLost", Some(0), &["rank 0 ("]);
+}
+
+#[test]
+fn a_short_message_that_nobody_takes_is_an_error_of_its_sender() {
+    let outcome = run(2, "to the dead", "");
+    has_said(&outcome, 0, "PeerLost", Some(1), &["the send of 1000 bytes to rank 1 ("]);
+    // Out of reach from the start for anything but the first messages of a job, which are longer.
+    let outcome = run(4, "across, short", "unreachable=0>2");
+    has_said(&outcome, 0, "PeerLost", Some(2), &["the send of 1000 bytes to rank 2 (", "security group"]);
 }

@@ -25,10 +25,12 @@ fn rank() {
     let result = match part.as_str() {
         "everything" => everything(&world).map(|()| println!("said: all right")),
         "read" => read(&world),
-        "across" => across(&world),
+        "across" => across(&world, 20_000),
+        "across, short" => across(&world, 1000),
         "exchange" => exchange(&world),
         "large" | "large, then close" => large(&world),
         "ring" => ring(&world),
+        "to the dead" => to_the_dead(&world),
         "too long" => too_long(&world, &[2000, 100_000]),
         "too long by far" => too_long(&world, &[LARGE, 10 * LARGE, TOO_LONG_FOR_NONE, 10_000_000]),
         "constant" => constant(&world).map(|()| println!("said: all right")),
@@ -131,10 +133,10 @@ fn read(world: &Communicator) -> Result<()> {
 }
 
 /// Rank 0 sends to rank 2, which is not its neighbour in the ring that a job tries when it starts.
-fn across(world: &Communicator) -> Result<()> {
+fn across(world: &Communicator, len: usize) -> Result<()> {
     match world.rank() {
-        0 => world.endpoint().send_blocking(2, 1u32, &[1u8; 20_000]),
-        2 => world.endpoint().recv_blocking(0, 1u32, &mut [0u8; 20_000]).map(drop),
+        0 => world.endpoint().send_blocking(2, 1u32, &vec![1u8; len]),
+        2 => world.endpoint().recv_blocking(0, 1u32, &mut vec![0u8; len]).map(drop),
         _ => Ok(()),
     }
 }
@@ -241,4 +243,24 @@ fn constant(world: &Communicator) -> Result<()> {
         }
     }
     Ok(())
+}
+
+/// Rank 1 dies, and rank 0 sends it short messages before it can know.
+fn to_the_dead(world: &Communicator) -> Result<()> {
+    let endpoint = world.endpoint();
+    if world.rank() == 1 {
+        endpoint.recv_blocking(0, 1u32, &mut [0u8; 1000])?;
+        let _ = rustix::process::kill_process(rustix::process::getpid(), rustix::process::Signal::KILL);
+    }
+    endpoint.send_blocking(1, 1u32, &[1u8; 1000])?;
+    // The first of these may still have met a queue pair that was there. All those after it didn't.
+    let mut delivered = 0;
+    loop {
+        std::thread::sleep(std::time::Duration::from_millis(50));
+        match endpoint.send_blocking(1, 1u32, &[1u8; 1000]) {
+            Ok(()) if delivered < 20 => delivered += 1,
+            Ok(()) => return Ok(()),
+            Err(error) => return Err(error),
+        }
+    }
 }

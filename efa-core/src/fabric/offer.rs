@@ -32,7 +32,8 @@ pub struct Offer {
 pub struct Limits {
     /// The longest message, in bytes.
     pub max_message_size: usize,
-    /// Up to how many bytes a send is copied at once, so that it is over when it returns; on efa very short ones are not.
+    /// Up to how many bytes a send is copied at once, so that it is over when it returns. On efa no send is: it is over when the device
+    /// has the receiver's word for it.
     pub inject_size: usize,
     /// From how many pieces a message can be gathered.
     pub send_segments: usize,
@@ -48,19 +49,15 @@ pub struct Limits {
     pub atomics: bool,
     /// Whether memory must be registered for local use, too.
     pub local_registration: bool,
-    /// From how many bytes on a send is copied at once.
+    /// Whether a send that fits is copied at once. Not on efa: of such a message nobody learns whether it was delivered,
+    /// and one that fits into the device's send queue libfabric's provider (1.22 to 2.1 at least) doesn't copy at all:
+    /// when the receiver has no room the device takes it once more out of memory that may have changed since.
     #[serde(skip)]
-    inject_from: usize,
+    may_inject: bool,
     /// From how many bytes on a send must not be read out of registered memory by the receiver's device.
     #[serde(skip)]
     unread_from: usize,
 }
-
-/// Below this libfabric's efa provider (1.22 to 2.1 at least) does not copy a message that it injects: the device takes it
-/// out of the program's memory, and once more, from memory that may have changed since, when the receiver had no room
-/// for it. It is so for messages that fit, with a header, into the device's send queue: 32 bytes on the devices there
-/// are, and nothing tells how many on those to come.
-const EFA_INJECT_FROM: usize = 128;
 
 /// From this length on the receiver's device reads a message out of the sender's registered memory, where it can:
 /// `FI_EFA_INTER_MIN_READ_MESSAGE_SIZE`.
@@ -87,7 +84,7 @@ impl Limits {
     /// Whether a message of this length is copied at once when it is sent.
     #[inline]
     pub(crate) fn injects(&self, bytes: usize) -> bool {
-        bytes <= self.inject_size && bytes >= self.inject_from
+        self.may_inject && bytes <= self.inject_size
     }
 
     pub(crate) fn of(info: &Info) -> Self {
@@ -103,7 +100,7 @@ impl Limits {
             immediate_size: info.immediate_size(),
             atomics: info.capabilities() & Capabilities::ATOMIC != 0,
             local_registration: info.wants_local_registration(),
-            inject_from: if is_efa { EFA_INJECT_FROM } else { 0 },
+            may_inject: !is_efa,
             unread_from: if is_efa { efa_unread_from() } else { usize::MAX },
         }
     }

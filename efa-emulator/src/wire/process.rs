@@ -146,6 +146,13 @@ impl ProcessFile {
         }
     }
 
+    /// The file's memory.
+    #[cfg(test)]
+    pub(crate) fn memory(&self) -> (*mut u8, usize) {
+        let len = self.mapping.len();
+        (self.mapping.bytes(0, len).expect("all of it"), len)
+    }
+
     /// What concerns the process as a whole.
     pub(crate) fn header(&self) -> Result<&Header, Errno> {
         self.mapping.at(0).ok_or(Errno(libc::ESTALE))
