@@ -128,10 +128,15 @@ fn parse<'de, T: Deserialize<'de>>(text: &'de [u8]) -> Result<T, Wrong> {
         Wrong {
             line: error.line(),
             column: error.column(),
-            path: json_path(&track.path()),
-            reason: text.strip_suffix(&place).unwrap_or(&text).to_owned(),
+            path: one_line(&json_path(&track.path())),
+            reason: one_line(text.strip_suffix(&place).unwrap_or(&text)),
         }
     })
+}
+
+/// The text with line breaks escaped, which keys and values of a file may have: an error is one line.
+fn one_line(text: &str) -> String {
+    text.replace('\n', "\\n")
 }
 
 /// `$[3].interfaces[0].kind`

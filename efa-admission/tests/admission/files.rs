@@ -42,6 +42,15 @@ fn only_rank_instance_and_subnets_are_required() {
 }
 
 #[test]
+fn a_line_break_in_a_key_or_value_does_not_break_the_error() {
+    for text in [r#"[{"ra\nnk": 0}]"#, r#"[{"rank": "a\nb"}]"#] {
+        let file = file(text);
+        let error = source::file::read_members(file.path()).expect_err(text).to_string();
+        assert!(error.contains("\\n") && !error.contains('\n'), "{error}");
+    }
+}
+
+#[test]
 fn a_wrong_members_file_is_refused_with_its_place() {
     let cases = [
         ("", "line 1, column 0, at $: EOF"),
