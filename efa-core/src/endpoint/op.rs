@@ -35,8 +35,8 @@ pub struct Completion {
 pub struct Op<B: Send + 'static> {
     shared: Arc<Shared>,
     state: State,
-    /// Present until it is given back.
-    buffer: Option<Held<B>>,
+    /// Present unless the state is `Taken`. An `Option` would say so once more, in each operation.
+    buffer: ManuallyDrop<Held<B>>,
 }
 
 /// How far an operation has got.
@@ -82,7 +82,7 @@ impl From<Error> for State {
 impl<B: Send + 'static> Op<B> {
     #[inline]
     pub(crate) fn new(shared: Arc<Shared>, state: State, buffer: Held<B>) -> Self {
-        Self { shared, state, buffer: Some(buffer) }
+        Self { shared, state, buffer: ManuallyDrop::new(buffer) }
     }
 
     /// Waits until it is over, and returns the result and the buffer. The endpoint's `timeout` bounds the wait.
@@ -95,8 +95,8 @@ impl<B: Send + 'static> Op<B> {
         let (shared, state, buffer) =
             unsafe { (ptr::read(&this.shared), ptr::read(&this.state), ptr::read(&this.buffer)) };
         let result = shared.finish(state);
-        // SAFETY: the buffer is there for as long as the result is, and that was.
-        (result, unsafe { buffer.unwrap_unchecked() }.into_inner())
+        // The buffer is there for as long as the result is, and that was.
+        (result, ManuallyDrop::into_inner(buffer).into_inner())
     }
 
     /// Waits for a limited time. When that is not enough, the operation goes on and comes back as the error.
@@ -107,7 +107,8 @@ impl<B: Send + 'static> Op<B> {
             return Err(self);
         }
         let result = self.take().expect("the operation is over");
-        Ok((result, self.buffer.take().expect("given back only once").into_inner()))
+        // SAFETY: `take` gives the result once, and leaves the state at `Taken`.
+        Ok((result, unsafe { ManuallyDrop::take(&mut self.buffer) }.into_inner()))
     }
 
     /// Whether it is over. Polls the device once.
@@ -260,7 +261,8 @@ impl<B: Send + 'static> Future for Op<B> {
             }
         }
         let result = this.take().expect("polled again after it was ready");
-        Poll::Ready((result, this.buffer.take().expect("given back only once").into_inner()))
+        // SAFETY: as in `wait_deadline`.
+        Poll::Ready((result, unsafe { ManuallyDrop::take(&mut this.buffer) }.into_inner()))
     }
 }
 
@@ -269,8 +271,11 @@ impl<B: Send + 'static> Unpin for Op<B> {}
 impl<B: Send + 'static> Drop for Op<B> {
     #[inline]
     fn drop(&mut self) {
-        if let State::Posted(id) = self.state {
-            self.leave(id);
+        match self.state {
+            State::Posted(id) => self.leave(id),
+            // SAFETY: it is present in these states, and not used after this.
+            State::Done(_) | State::Failed(_) => unsafe { ManuallyDrop::drop(&mut self.buffer) },
+            State::Taken => {}
         }
     }
 }
@@ -279,12 +284,17 @@ impl<B: Send + 'static> Op<B> {
     #[cold]
     fn leave(&mut self, id: SlotId) {
         let mut core = self.shared.lock();
-        // A buffer that the device is done with stays in `self`, and is dropped after the lock has been released.
-        let parked = match core.slots.get(id).is_over() {
-            true => Notice::None,
-            false => self.buffer.take().map_or(Notice::None, |buffer| Notice::Drop(Box::new(buffer))),
-        };
-        core.abandon(id, parked);
+        let is_over = core.slots.get(id).is_over();
+        // SAFETY: it is present in the state `Posted`, and not used after this.
+        let buffer = unsafe { ManuallyDrop::take(&mut self.buffer) };
+        if is_over {
+            core.abandon(id, Notice::None);
+            // The buffer's drop is code of others: not under the lock.
+            drop(core);
+            drop(buffer);
+        } else {
+            core.abandon(id, Notice::Drop(Box::new(buffer)));
+        }
     }
 }
 

@@ -159,7 +159,7 @@ impl<'scope, 'env> Scope<'scope, 'env> {
     }
 
     fn enter<B: Send + 'env>(&'scope self, state: State, buffer: Held<B>) -> ScopedOp<'scope, 'env, B> {
-        ScopedOp { scope: self, state, buffer: Some(buffer) }
+        ScopedOp { scope: self, state, buffer: ManuallyDrop::new(buffer) }
     }
 
     fn shared(&self) -> &Shared {
@@ -176,7 +176,8 @@ impl<'scope, 'env> Scope<'scope, 'env> {
 pub struct ScopedOp<'scope, 'env: 'scope, B: Send + 'env> {
     scope: &'scope Scope<'scope, 'env>,
     state: State,
-    buffer: Option<Held<B>>,
+    /// Present until it is given back or this is dropped.
+    buffer: ManuallyDrop<Held<B>>,
 }
 
 impl<'env, B: Send + 'env> ScopedOp<'_, 'env, B> {
@@ -187,8 +188,7 @@ impl<'env, B: Send + 'env> ScopedOp<'_, 'env, B> {
         // SAFETY: as in `Op::wait`.
         let (state, buffer) = unsafe { (ptr::read(&this.state), ptr::read(&this.buffer)) };
         let result = this.scope.shared().finish(state);
-        // SAFETY: as in `Op::wait`.
-        (result, unsafe { buffer.unwrap_unchecked() }.into_inner())
+        (result, ManuallyDrop::into_inner(buffer).into_inner())
     }
 
     /// Whether it is over. Polls the device once.
@@ -205,8 +205,10 @@ impl<'env, B: Send + 'env> ScopedOp<'_, 'env, B> {
 impl<'env, B: Send + 'env> Drop for ScopedOp<'_, 'env, B> {
     #[inline]
     fn drop(&mut self) {
-        if let State::Posted(id) = self.state {
-            self.leave(id);
+        match self.state {
+            State::Posted(id) => self.leave(id),
+            // SAFETY: it has not been given back, and is not used after this.
+            _ => unsafe { ManuallyDrop::drop(&mut self.buffer) },
         }
     }
 }
@@ -215,13 +217,21 @@ impl<'env, B: Send + 'env> ScopedOp<'_, 'env, B> {
     #[cold]
     fn leave(&mut self, id: SlotId) {
         let mut core = self.scope.shared().lock();
-        // What is borrowed stays valid by itself; what is owned must not be dropped under the device.
-        if std::mem::needs_drop::<B>()
-            && !core.slots.get(id).is_over()
-            && let Some(buffer) = self.buffer.take()
-        {
-            self.scope.park(Box::new(buffer));
+        let is_over = core.slots.get(id).is_over();
+        // SAFETY: it has not been given back, and is not used after this.
+        let buffer = unsafe { ManuallyDrop::take(&mut self.buffer) };
+        if is_over {
+            core.abandon(id, Notice::None);
+            // The buffer's drop is code of others: not under the lock.
+            drop(core);
+            drop(buffer);
+        } else {
+            // What is borrowed stays valid by itself; what is owned must not be dropped under the device.
+            match std::mem::needs_drop::<B>() {
+                true => self.scope.park(Box::new(buffer)),
+                false => drop(buffer),
+            }
+            core.abandon(id, Notice::None);
         }
-        core.abandon(id, Notice::None);
     }
 }

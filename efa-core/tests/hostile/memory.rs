@@ -7,7 +7,7 @@ use efa_core::memory::{Access, Pages, RemoteRegion};
 use efa_core::{Endpoint, Error, Result};
 use std::sync::Arc;
 
-use super::common::{admit, config, endpoints, learn, meet, members, pattern, provider, ranks, tell};
+use super::common::{admit, config, endpoints, learn, meet, members, pattern, provider, ranks, tell, until};
 
 /// Plain data with an alignment that ordinary pages don't have.
 #[repr(C, align(8192))]
@@ -254,5 +254,40 @@ fn what_peers_write_to_a_region_that_was_closed_lands_in_no_other_memory() {
                 meet(&endpoint);
             }
         }
+    });
+}
+
+#[test]
+fn a_buffer_is_given_back_or_dropped_once_whichever_way_its_operation_goes() {
+    ranks(1, |endpoint| {
+        let buffer: Arc<[u8]> = vec![7u8; 16].into();
+        let alone = || until("the buffer is dropped", || Arc::strong_count(&buffer) == 1);
+        let take = |tag: u32| endpoint.recv_blocking(0, tag, &mut [0u8; 16]).unwrap();
+        // Refused, over at once, over later, waited for with and without a limit, as a future.
+        drop(endpoint.send(99, 1u32, buffer.clone()));
+        assert_eq!(Arc::strong_count(&buffer), 1);
+        drop(endpoint.send(0, 1u32, buffer.clone()));
+        take(1);
+        alone();
+        drop(endpoint.send(0, 2u32, buffer.clone()).wait());
+        take(2);
+        alone();
+        let limit = std::time::Duration::from_secs(30);
+        drop(endpoint.send(0, 3u32, buffer.clone()).wait_deadline(limit).unwrap());
+        take(3);
+        alone();
+        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        drop(runtime.block_on(endpoint.send(0, 4u32, buffer.clone())));
+        take(4);
+        alone();
+        endpoint.scope(|scope| {
+            drop(scope.send(99, 5u32, buffer.clone()));
+            assert_eq!(Arc::strong_count(&buffer), 1);
+            drop(scope.send(0, 5u32, buffer.clone()));
+            drop(scope.send(0, 6u32, buffer.clone()).wait());
+            take(5);
+            take(6);
+        });
+        assert_eq!(Arc::strong_count(&buffer), 1);
     });
 }
