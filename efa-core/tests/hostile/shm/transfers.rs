@@ -122,11 +122,13 @@ fn a_region_may_be_closed_during_a_segmented_transfer() {
                     drop(filling);
                 } else {
                     let region = common::learn(&endpoint, 0);
+                    // Made before, which takes longer than the other rank waits.
+                    let buffer = vec![1u8; 32 * LONG];
                     common::meet(&endpoint);
                     // It ends, one way or the other.
                     let result = match round % 2 {
-                        0 => endpoint.write(&region, 0, vec![1u8; 32 * LONG]).wait().0,
-                        _ => endpoint.read(&region, 0, vec![1u8; 32 * LONG]).wait().0,
+                        0 => endpoint.write(&region, 0, buffer).wait().0,
+                        _ => endpoint.read(&region, 0, buffer).wait().0,
                     };
                     assert!(!matches!(result, Err(Error::Timeout { .. } | Error::Closed(_))), "{result:?}");
                     common::meet(&endpoint);
