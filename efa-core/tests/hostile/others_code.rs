@@ -65,12 +65,12 @@ static NOSY: RawWakerVTable = RawWakerVTable::new(
         std::mem::forget(nosy);
         RawWaker::new(Arc::into_raw(another).cast(), &NOSY)
     },
-    |nosy| drop_nosy(nosy),
+    drop_nosy,
     |nosy| {
         // SAFETY: see `Nosy::waker`; the pointer stays with the waker.
         unsafe { (*nosy.cast::<Nosy>()).use_endpoint() }
     },
-    |nosy| drop_nosy(nosy),
+    drop_nosy,
 );
 
 fn drop_nosy(nosy: *const ()) {
