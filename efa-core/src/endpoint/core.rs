@@ -3,10 +3,11 @@
 mod group;
 mod peers;
 mod probe;
+mod queue;
 mod quiesce;
 
 use std::any::Any;
-use std::collections::{HashMap, VecDeque};
+use std::collections::HashMap;
 use std::ffi::c_void;
 use std::sync::Arc;
 use std::task::Waker;
@@ -15,9 +16,9 @@ use std::thread::Thread;
 use log::Level;
 
 use super::activity::Activity;
-use super::call::{Call, Deferred, Lane, Memory};
+use super::call::{Call, Lane, Line};
 use super::progress::Watch;
-use super::slot::{About, Ending, Kind, Notice, Outcome, SlotId, Slots, Stage};
+use super::slot::{Kind, Notice, Outcome, SlotId, Slots, Stage};
 use super::{NO_MESSAGE, TRUNCATED};
 use crate::bootstrap::Liveness;
 use crate::error::Code;
@@ -42,7 +43,7 @@ pub(crate) struct Core {
     /// How many operations the provider holds, and may hold at most, per lane.
     in_flight: [usize; 2],
     room: [usize; 2],
-    deferred: [VecDeque<Deferred>; 2],
+    deferred: [Line; 2],
     immediates: HashMap<u32, u64>,
     expectations: Vec<Expectation>,
     /// Memory that peers could reach and may still be writing to, until the endpoint is closed.
@@ -97,7 +98,7 @@ impl Core {
             batch: Batch::new(),
             in_flight: [0; 2],
             room,
-            deferred: [VecDeque::new(), VecDeque::new()],
+            deferred: [Line::default(), Line::default()],
             immediates: HashMap::new(),
             expectations: Vec::new(),
             retired: Vec::new(),
@@ -162,32 +163,6 @@ impl Core {
             }
         }
         self.defer(id, peer, call, memory);
-    }
-
-    #[cold]
-    fn defer(&mut self, id: SlotId, peer: Option<u32>, call: Call, memory: &[Segment]) {
-        let lane = call.lane();
-        if let (Lane::Out, Some(rank)) = (lane, peer)
-            && self.is_gone(rank as usize)
-        {
-            let record = self.slots.get(id).special();
-            record.ending = Some((Ending::PeerLost, record.started));
-            return self.refuse(id, Code(libc::ECANCELED));
-        }
-        self.deferred[lane as usize].push_back(Deferred { id, call, memory: Memory::of(memory) });
-        if let (Lane::Out, Some(rank)) = (lane, peer) {
-            self.waiting[rank as usize] += 1;
-        }
-    }
-
-    /// Tries once more what was deferred.
-    ///
-    /// # Safety
-    /// As [`Core::start`].
-    #[cold]
-    unsafe fn attempt_again(&mut self, deferred: &Deferred) -> Posted {
-        // SAFETY: passed on to the caller.
-        unsafe { self.attempt(deferred.id, deferred.call, deferred.memory.segments()) }
     }
 
     /// # Safety
@@ -273,7 +248,7 @@ impl Core {
                 true
             }
         };
-        if self.deferred[0].len() + self.deferred[1].len() > 0 {
+        if !self.deferred[0].is_empty() || !self.deferred[1].is_empty() {
             self.retry();
         }
         active
@@ -437,92 +412,6 @@ impl Core {
         }
     }
 
-    #[cold]
-    fn retry(&mut self) {
-        self.retry_receives();
-        let out = Lane::Out as usize;
-        if self.in_flight[out] >= self.room[out] {
-            return;
-        }
-        let mut waiting = std::mem::take(&mut self.deferred[out]);
-        let mut refused: Vec<u32> = Vec::new();
-        // Every call is looked at once, and what stays keeps its order.
-        for _ in 0..waiting.len() {
-            let Some(next) = waiting.pop_front() else { break };
-            let rank = self.slots.get(next.id).about.peer.unwrap_or_default();
-            let full = self.in_flight[out] >= self.room[out];
-            if full && refused.is_empty() {
-                // Nothing was moved to the end, so the rest is in order as it is.
-                waiting.push_front(next);
-                break;
-            }
-            if full || refused.contains(&rank) {
-                waiting.push_back(next);
-                continue;
-            }
-            // SAFETY: whoever started it vouched for the memory until the outcome is there, and it is not.
-            match unsafe { self.attempt_again(&next) } {
-                Posted::Again => {
-                    refused.push(rank);
-                    waiting.push_back(next);
-                    continue;
-                }
-                Posted::Yes => {}
-                Posted::Failed(code) => self.reject(next.id, code),
-            }
-            self.waiting[rank as usize] -= 1;
-        }
-        self.deferred[out] = waiting;
-    }
-
-    fn retry_receives(&mut self) {
-        let lane = Lane::In as usize;
-        while let Some(next) = self.deferred[lane].pop_front() {
-            // SAFETY: as in `retry`.
-            match unsafe { self.attempt_again(&next) } {
-                Posted::Yes => {}
-                Posted::Again => return self.deferred[lane].push_front(next),
-                Posted::Failed(code) => self.reject(next.id, code),
-            }
-        }
-    }
-
-    /// Tries to end an operation before its time, and notes why. Returns false when only closing the endpoint can.
-    pub(crate) fn cancel(&mut self, id: SlotId, ending: Ending, now: u32) -> bool {
-        let record = self.slots.get(id);
-        let About { kind, peer, tag, .. } = record.about;
-        let first = record.ending.is_none();
-        record.special().ending.get_or_insert((ending, now));
-        if self.end_doubt(id) {
-            return true;
-        }
-        for lane in &mut self.deferred {
-            if let Some(place) = lane.iter().position(|deferred| deferred.id == id) {
-                lane.remove(place);
-                if let (Lane::Out, Some(rank)) = (Lane::of(kind), peer) {
-                    self.waiting[rank as usize] -= 1;
-                }
-                self.refuse(id, Code(libc::ECANCELED));
-                return true;
-            }
-        }
-        if kind == Kind::Immediates {
-            let value = tag as u32;
-            self.expectations.retain(|expectation| expectation.id != id);
-            self.refuse(id, Code(libc::ECANCELED));
-            // One that came later and wants less may have all it wants.
-            self.settle(value);
-            return true;
-        }
-        if kind.can_cancel() && first {
-            let context = self.slots.context(id);
-            if let Some(endpoint) = &mut self.endpoint {
-                endpoint.cancel(context);
-            }
-        }
-        kind.can_cancel()
-    }
-
     /// Waits for `count` writes that bring the immediate `value`; those that have come already count.
     pub(crate) fn expect(&mut self, id: SlotId, value: u32, count: u64) {
         if self.endpoint.is_none() {
@@ -568,7 +457,7 @@ impl Core {
         self.settle_doubts(|_| true);
         let retired = std::mem::take(&mut self.retired);
         self.notices.extend(retired.into_iter().map(Notice::Drop));
-        self.deferred.iter_mut().for_each(VecDeque::clear);
+        self.deferred.iter_mut().for_each(Line::clear);
         self.waiting.fill(0);
         self.expectations.clear();
         self.in_flight = [0; 2];

@@ -40,6 +40,8 @@ const NEARLY: u32 = 16;
 /// What efa reports when a peer's remote operation named memory that is not registered for it
 /// (`FI_EFA_ERR_RMA_ADDR`). The mistake is the peer's.
 const REFUSED_ACCESS: i32 = 4111;
+/// Polls before an operation counts as one that does not end: more than a provider has completions.
+const MOST_POLLS: usize = 1 << 16;
 /// How long messages of a rank that has left in good order may still be on their way, in ticks.
 const FAREWELL: u32 = 200;
 
@@ -158,6 +160,8 @@ impl Shared {
 pub(super) struct Watch {
     /// The tick of the last look.
     looked: u32,
+    /// Operations were being ended at the last look.
+    is_ending: bool,
     epoch: Option<u64>,
     /// Since when each rank is known to be gone: its last messages get some time to arrive.
     gone: Vec<(usize, u32, bool)>,
@@ -196,13 +200,23 @@ impl Watch {
             return shared.close_by_force(core, format!("the provider's own traffic failed: {why}"));
         }
         // What has arrived already counts, whoever is gone by now.
-        core.poll();
+        // Of what is being ended, many may end at once, and failures are read one by one.
+        let most = if std::mem::take(&mut self.is_ending) { MOST_POLLS } else { 1 };
+        for _ in 0..most {
+            if !core.poll() {
+                break;
+            }
+        }
         if let Some(why) = self.connections.look(shared, core, now) {
             return shared.close_by_force(core, why);
         }
         core.end_doubts(now);
         let limit = Clock::ticks(shared.config.timeout);
         for id in core.slots.under_way() {
+            // The end of one may bring that of another.
+            if !core.slots.is_under_way(id) {
+                continue;
+            }
             let record = core.slots.get(id);
             if record.about.kind == Kind::Group {
                 continue;
@@ -210,6 +224,7 @@ impl Watch {
             if let Some((ending, since)) = record.ending
                 && ending != Ending::Cancelled
             {
+                self.is_ending = true;
                 if now.wrapping_sub(since) > GRACE {
                     let about = record.about;
                     let what = shared.describe(&about);
@@ -234,6 +249,7 @@ impl Watch {
             };
             // Cancelled before, and still under way: the provider won't let go of it, so the reason is now this one.
             record.ending = None;
+            self.is_ending = true;
             core.cancel(id, ending, now);
         }
     }
@@ -267,5 +283,73 @@ impl Ending {
             Self::Aborted => "the job was called off",
             Self::Pointless => "the collective that it was part of failed",
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Mutex;
+    use std::time::Instant;
+
+    use log::{Level, Log, Metadata, Record};
+
+    use super::*;
+    use crate::admission::{self, Policy, SecurityGroups};
+    use crate::ffi::log_later;
+    use crate::{Endpoint, EndpointConfig, Error};
+
+    /// A logger that does to an endpoint what its records say.
+    struct Hostile(Mutex<Option<Arc<Endpoint>>>);
+
+    static HOSTILE: Hostile = Hostile(Mutex::new(None));
+
+    impl Log for Hostile {
+        fn enabled(&self, _: &Metadata<'_>) -> bool {
+            true
+        }
+
+        fn log(&self, record: &Record<'_>) {
+            let endpoint = HOSTILE.0.lock().unwrap().clone();
+            let Some(endpoint) = endpoint else { return };
+            match record.args().to_string().as_str() {
+                "test: use the endpoint" => {
+                    endpoint.send_blocking(0, 1u32, &[1u8; 8]).unwrap();
+                    endpoint.recv_blocking(0, 1u32, &mut [0u8; 8]).unwrap();
+                    endpoint.send_blocking(0, 2u32, &[1u8; 8]).unwrap();
+                }
+                "test: panic" => std::panic::resume_unwind(Box::new("the disk is full")),
+                _ => {}
+            }
+        }
+
+        fn flush(&self) {}
+    }
+
+    #[test]
+    fn a_logger_may_use_the_endpoint_and_one_that_panics_closes_it() {
+        let member = crate::this_member(0, Some([127, 0, 0, 1].into())).unwrap();
+        let report = admission::evaluate(&[member], &SecurityGroups::none(), &Policy::strict());
+        let config = EndpointConfig::default().source([127, 0, 0, 1].into()).timeout(Duration::from_secs(60));
+        let endpoint = Arc::new(Endpoint::alone(&report.admit().unwrap(), config).unwrap());
+        *HOSTILE.0.lock().unwrap() = Some(endpoint.clone());
+        log::set_logger(&HOSTILE).unwrap();
+        log::set_max_level(log::LevelFilter::Warn);
+
+        // As the provider's failures are told: under the lock.
+        let locked = endpoint.shared.lock();
+        log_later(Level::Warn, "test: use the endpoint".into());
+        drop(locked);
+        endpoint.recv_blocking(0, 2u32, &mut [0u8; 8]).unwrap();
+
+        let waiting = endpoint.recv(0, 3u32, vec![0u8; 8]);
+        log_later(Level::Warn, "test: panic".into());
+        let begun = Instant::now();
+        let error = waiting.wait().0.unwrap_err();
+        assert!(
+            matches!(error, Error::Closed(_)) && error.to_string().contains("logger panicked"),
+            "{error}"
+        );
+        assert!(begun.elapsed() < Duration::from_secs(30) && !endpoint.is_open());
+        *HOSTILE.0.lock().unwrap() = None;
     }
 }

@@ -1,6 +1,7 @@
 //! What an endpoint, its operations and its progress thread share.
 
 use std::any::Any;
+use std::cell::Cell;
 use std::mem::ManuallyDrop;
 use std::ops::{Deref, DerefMut};
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -16,7 +17,7 @@ use super::config::EndpointConfig;
 use super::core::Core;
 use super::lock::{Guard, Lock};
 use super::progress::describe_panic;
-use super::slot::{About, CallMemory, Kind, Operands, Outcome, SlotId};
+use super::slot::{About, CallMemory, Kind, Notice, Operands, Outcome, SlotId};
 use super::tag::TagFormat;
 use crate::bootstrap::Liveness;
 use crate::error::{Code, Error, Peer, Result};
@@ -349,11 +350,40 @@ fn give_way() {
     thread::yield_now();
 }
 
+thread_local! {
+    /// How many deliveries are under way on this thread, one inside the other.
+    static DELIVERIES: Cell<u32> = const { Cell::new(0) };
+}
+
+/// A waker that uses the endpoint may complete another operation, whose waker does the same, and so on. At this depth
+/// the rest is left to the outermost delivery, lest the stack overflow.
+const DEEPEST: u32 = 16;
+
 #[cold]
 fn deliver(mut guard: Guard<'_, Core>) {
     let lock = guard.lock();
-    let mut notices = std::mem::take(&mut guard.notices);
-    drop(guard);
+    let depth = DELIVERIES.get();
+    if depth >= DEEPEST {
+        return;
+    }
+    DELIVERIES.set(depth + 1);
+    loop {
+        let mut notices = std::mem::take(&mut guard.notices);
+        drop(guard);
+        deliver_all(lock, &mut notices);
+        // Whoever has the lock now delivers what came up meanwhile.
+        let Some(core) = lock.try_lock() else { break };
+        guard = core;
+        if guard.notices.is_empty() {
+            // Give the empty list back, so that the next notice needs no allocation.
+            guard.notices = notices;
+            break;
+        }
+    }
+    DELIVERIES.set(depth);
+}
+
+fn deliver_all(lock: &Lock<Core>, notices: &mut Vec<Notice>) {
     let mut panicked = None;
     for notice in notices.drain(..) {
         // Wakers and buffers are others' code. A panic in one must not end a wait for memory that is in use.
@@ -368,12 +398,6 @@ fn deliver(mut guard: Guard<'_, Core>) {
         log_one(log::Level::Error, &text);
         // The task of that waker sleeps for good; nobody must take the endpoint for sound.
         lock.lock().panicked.get_or_insert(text);
-    }
-    // Give the empty list back, so that the next notice needs no allocation.
-    if let Some(mut core) = lock.try_lock()
-        && core.notices.capacity() == 0
-    {
-        core.notices = notices;
     }
 }
 

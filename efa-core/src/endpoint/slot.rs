@@ -181,6 +181,8 @@ pub(crate) struct Record {
     pub notice: Notice,
     /// Registrations made for this one operation.
     pub registered: Vec<CallMemory>,
+    /// While the provider has no room for it: its turn in the line. Zero before that.
+    pub turn: u64,
     /// For a group: how many operations it waits for, and one more until it is sealed.
     pub members: usize,
     /// The immediate to count as arrived here when the operation is done: of a write to oneself.
@@ -314,6 +316,11 @@ impl Slots {
         record.notice = parked;
     }
 
+    /// Whether the slot has an operation that is not over. Also for a slot that may have been released.
+    pub(crate) fn is_under_way(&mut self, id: SlotId) -> bool {
+        self.record(id).is_under_way()
+    }
+
     /// The operations that are not over.
     pub(crate) fn under_way(&mut self) -> Vec<SlotId> {
         self.which(Record::is_under_way)
@@ -383,6 +390,7 @@ impl Record {
             ending: None,
             notice: Notice::None,
             registered: Vec::new(),
+            turn: 0,
             members: 0,
             announce: None,
             failed: false,
@@ -441,6 +449,11 @@ mod tests {
     use std::sync::Arc;
 
     use super::*;
+
+    #[test]
+    fn a_slot_stays_within_four_lines_of_the_cache() {
+        assert!(size_of::<Slot>() <= 256, "{}", size_of::<Slot>());
+    }
 
     const ABOUT: About = About { kind: Kind::Send, peer: Some(1), tag: 7, bytes: 3, group: None };
 

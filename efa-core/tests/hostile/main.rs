@@ -9,6 +9,7 @@ mod dead_peer;
 mod descriptors;
 mod few_descriptors;
 mod killed_peer;
+mod many;
 mod memory;
 mod others_code;
 mod program;

@@ -215,3 +215,81 @@ fn a_panic_in_a_scope_does_not_wait_for_receives_that_can_be_cancelled() {
         endpoint.recv_blocking(0, 1u32, &mut one).unwrap();
     });
 }
+
+/// Receives each of which is completed by the waker of the one before it.
+struct Chain {
+    endpoint: Arc<Endpoint>,
+    receives: Mutex<Vec<Option<Op<Vec<u8>>>>>,
+}
+
+struct Link(Arc<Chain>, u32);
+
+impl Wake for Link {
+    fn wake(self: Arc<Self>) {
+        let Self(chain, number) = &*self;
+        let next = chain.receives.lock().unwrap().get_mut(*number as usize + 1).and_then(Option::take);
+        if let Some(next) = next {
+            chain.endpoint.send_blocking(0, number + 1, &[1u8]).unwrap();
+            common::until("the next is over", || next.is_done());
+        }
+    }
+}
+
+#[test]
+fn wakers_that_wake_one_another_do_not_overflow_the_stack() {
+    const LINKS: u32 = 20_000;
+    in_time(|endpoint| {
+        let receives = (0..LINKS).map(|number| Some(endpoint.recv(0, number, vec![0u8; 1]))).collect();
+        let chain = Arc::new(Chain { endpoint: endpoint.clone(), receives: Mutex::new(receives) });
+        for number in 0..LINKS {
+            let waker = Waker::from(Arc::new(Link(chain.clone(), number)));
+            assert!(is_pending(chain.receives.lock().unwrap()[number as usize].as_mut().unwrap(), &waker));
+        }
+        let first = chain.receives.lock().unwrap()[0].take().unwrap();
+        endpoint.send_blocking(0, 0u32, &[1u8]).unwrap();
+        first.wait().0.unwrap();
+        let is_over = || chain.receives.lock().unwrap().iter().all(Option::is_none);
+        common::until("all have been woken", is_over);
+        endpoint.send_blocking(0, LINKS, &[1u8]).unwrap();
+        endpoint.recv_blocking(0, LINKS, &mut [0u8]).unwrap();
+    });
+}
+
+#[test]
+fn scopes_within_scopes_end_in_order_even_when_the_inner_one_panics() {
+    in_time(|endpoint| {
+        let (mut outer, mut inner) = ([0u8; 8], [7u8; 8]);
+        endpoint.scope(|scope| {
+            let receive = scope.recv(0, 1u32, &mut outer[..]);
+            let run = AssertUnwindSafe(|| {
+                endpoint.scope(|scope| {
+                    let _receive = scope.recv(0, 2u32, &mut inner[..]);
+                    endpoint.scope(|scope| drop(scope.send(0, 3u32, &[3u8; 8][..])));
+                    std::panic::resume_unwind(Box::new("as intended"));
+                })
+            });
+            catch_unwind(run).unwrap_err();
+            endpoint.send_blocking(0, 1u32, &[1u8; 8]).unwrap();
+            receive.wait().0.unwrap();
+        });
+        assert_eq!((outer, inner), ([1; 8], [7; 8]));
+        endpoint.recv_blocking(0, 3u32, &mut [0u8; 8]).unwrap();
+    });
+}
+
+thread_local! {
+    static OF_THREAD: std::cell::RefCell<Option<Endpoint>> = const { std::cell::RefCell::new(None) };
+}
+
+#[test]
+fn an_endpoint_may_end_with_its_thread() {
+    let receive = thread::spawn(|| {
+        let (mut all, _) = common::endpoints(1, common::config());
+        let endpoint = all.pop().unwrap();
+        let receive = endpoint.recv(0, 1u32, vec![0u8; 8]);
+        OF_THREAD.set(Some(endpoint));
+        receive
+    });
+    let receive = receive.join().unwrap();
+    assert!(matches!(receive.wait().0, Err(Error::Closed(_))));
+}

@@ -41,7 +41,8 @@ impl Core {
     /// Cancels what can be cancelled of a group whose results nobody will look at.
     pub(crate) fn cancel_group(&mut self, group: SlotId, now: u32) {
         for id in self.slots.under_way() {
-            if self.slots.get(id).about.group == Some(group) && !self.slots.get(id).is_over() {
+            // The end of one may bring that of another.
+            if self.slots.is_under_way(id) && self.slots.get(id).about.group == Some(group) {
                 self.cancel(id, Ending::Cancelled, now);
             }
         }

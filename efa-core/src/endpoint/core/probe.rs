@@ -1,10 +1,8 @@
 //! Asking whether a message is there.
 
-use std::collections::VecDeque;
-
 use super::{Core, Lane};
 use crate::endpoint::NO_MESSAGE;
-use crate::endpoint::call::{Call, Deferred};
+use crate::endpoint::call::{Call, Line};
 use crate::endpoint::slot::{About, Notice, Outcome, SlotId};
 use crate::ffi::Posted;
 
@@ -44,7 +42,7 @@ impl Core {
 }
 
 /// Whether a receive that is still to be posted matches the message.
-fn is_claimed(receives: &VecDeque<Deferred>, message: u64) -> bool {
+fn is_claimed(receives: &Line, message: u64) -> bool {
     receives.iter().any(|deferred| match deferred.call {
         Call::Receive { tag, ignore } => (tag ^ message) & !ignore == 0,
         _ => false,

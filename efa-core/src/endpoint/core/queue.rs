@@ -1,0 +1,119 @@
+//! Calls that wait for room in the provider, and taking operations back.
+
+use super::Core;
+use crate::endpoint::call::{Call, Deferred, Lane, Memory};
+use crate::endpoint::slot::{About, Ending, Kind, SlotId};
+use crate::error::Code;
+use crate::ffi::{Posted, Segment};
+
+impl Core {
+    #[cold]
+    pub(super) fn defer(&mut self, id: SlotId, peer: Option<u32>, call: Call, memory: &[Segment]) {
+        let lane = call.lane();
+        if let (Lane::Out, Some(rank)) = (lane, peer)
+            && self.is_gone(rank as usize)
+        {
+            let record = self.slots.get(id).special();
+            record.ending = Some((Ending::PeerLost, record.started));
+            return self.refuse(id, Code(libc::ECANCELED));
+        }
+        let turn = self.deferred[lane as usize].push(id, call, Memory::of(memory));
+        self.slots.get(id).turn = turn;
+        if let (Lane::Out, Some(rank)) = (lane, peer) {
+            self.waiting[rank as usize] += 1;
+        }
+    }
+
+    /// Tries once more what was deferred.
+    ///
+    /// # Safety
+    /// As [`Core::start`].
+    #[cold]
+    unsafe fn attempt_again(&mut self, deferred: &Deferred) -> Posted {
+        // SAFETY: passed on to the caller.
+        unsafe { self.attempt(deferred.id, deferred.call, deferred.memory.segments()) }
+    }
+
+    #[cold]
+    pub(super) fn retry(&mut self) {
+        self.retry_receives();
+        let out = Lane::Out as usize;
+        if self.in_flight[out] >= self.room[out] {
+            return;
+        }
+        let mut waiting = self.deferred[out].take();
+        let mut refused: Vec<u32> = Vec::new();
+        // Every call is looked at once, and what stays keeps its order.
+        for _ in 0..waiting.len() {
+            let Some(next) = waiting.pop_front() else { break };
+            let rank = self.slots.get(next.id).about.peer.unwrap_or_default();
+            let full = self.in_flight[out] >= self.room[out];
+            if full && refused.is_empty() {
+                // Nothing was moved to the end, so the rest is in order as it is.
+                waiting.push_front(next);
+                break;
+            }
+            if full || refused.contains(&rank) {
+                waiting.push_back(next);
+                continue;
+            }
+            // SAFETY: whoever started it vouched for the memory until the outcome is there, and it is not.
+            match unsafe { self.attempt_again(&next) } {
+                Posted::Again => {
+                    refused.push(rank);
+                    waiting.push_back(next);
+                    continue;
+                }
+                Posted::Yes => {}
+                Posted::Failed(code) => self.reject(next.id, code),
+            }
+            self.waiting[rank as usize] -= 1;
+        }
+        self.deferred[out].restore(waiting);
+    }
+
+    fn retry_receives(&mut self) {
+        let lane = Lane::In as usize;
+        while let Some(next) = self.deferred[lane].pop() {
+            // SAFETY: as in `retry`.
+            match unsafe { self.attempt_again(&next) } {
+                Posted::Yes => {}
+                Posted::Again => return self.deferred[lane].unpop(next),
+                Posted::Failed(code) => self.reject(next.id, code),
+            }
+        }
+    }
+
+    /// Tries to end an operation before its time, and notes why. Returns false when only closing the endpoint can.
+    pub(crate) fn cancel(&mut self, id: SlotId, ending: Ending, now: u32) -> bool {
+        let record = self.slots.get(id);
+        let About { kind, peer, tag, .. } = record.about;
+        let (first, turn) = (record.ending.is_none(), record.turn);
+        record.special().ending.get_or_insert((ending, now));
+        if self.end_doubt(id) {
+            return true;
+        }
+        if turn != 0 && self.deferred[Lane::of(kind) as usize].withdraw(turn, id) {
+            if let (Lane::Out, Some(rank)) = (Lane::of(kind), peer) {
+                self.waiting[rank as usize] -= 1;
+            }
+            self.refuse(id, Code(libc::ECANCELED));
+            return true;
+        }
+        if kind == Kind::Immediates {
+            let value = tag as u32;
+            self.expectations.retain(|expectation| expectation.id != id);
+            self.refuse(id, Code(libc::ECANCELED));
+            // One that came later and wants less may have all it wants.
+            self.settle(value);
+            return true;
+        }
+        if kind.can_cancel() && first {
+            let context = self.slots.context(id);
+            if let Some(endpoint) = &mut self.endpoint {
+                endpoint.cancel(context);
+            }
+        }
+        kind.can_cancel()
+    }
+}
