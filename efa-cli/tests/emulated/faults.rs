@@ -3,7 +3,7 @@
 //! Those that EFA mends by itself change nothing but the time; of the others each rank gets an error that names the
 //! operation, the peer, the cause and what to do.
 
-use crate::job::{Outcome, run, run_with};
+use crate::job::{DEATH, Outcome, run, run_with};
 
 /// Everything comes out right, on all ranks.
 fn is_unharmed(outcome: &Outcome) {
@@ -151,4 +151,15 @@ fn a_short_message_that_nobody_takes_is_an_error_of_its_sender() {
     // Out of reach from the start for anything but the first messages of a job, which are longer.
     let outcome = run(4, "across, short", "unreachable=0>2");
     has_said(&outcome, 0, "PeerLost", Some(2), &["the send of 1000 bytes to rank 2 (", "security group"]);
+}
+
+#[test]
+fn a_rank_killed_out_of_the_blue_in_a_ring_is_named_by_the_others_who_can_all_close() {
+    for (rank, after) in [(2, "150"), (0, "400")] {
+        let outcome = run_with(3, "ring", "", &[(DEATH, &format!("{rank}@{after}"))]);
+        for survivor in (0..3).filter(|survivor| *survivor != rank) {
+            has_said(&outcome, survivor, "PeerLost", Some(rank), &[]);
+            assert!(outcome.said[survivor].ends_with("closed\n"), "{}", outcome.all);
+        }
+    }
 }

@@ -167,7 +167,7 @@ fn large(world: &Communicator) -> Result<()> {
 /// All-reduces of a size that goes around the ring in large pieces.
 fn ring(world: &Communicator) -> Result<()> {
     let mut data = vec![world.rank() as f32; 8 << 20];
-    for _ in 0..20 {
+    for _ in 0..500 {
         world.all_reduce_in_place(&mut data, ReduceOp::Average)?;
     }
     Ok(())
