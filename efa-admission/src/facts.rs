@@ -41,7 +41,9 @@ impl Facts {
     pub(crate) fn bound_interface(&self) -> Option<&InterfaceFacts> {
         let all = &self.member.interfaces;
         let by_address = self.bound.and_then(|bound| all.iter().find(|interface| interface.has(bound)));
-        by_address.or_else(|| all.iter().find(|interface| interface.is_primary()))
+        by_address.or_else(|| {
+            all.iter().find(|interface| interface.is_primary() && interface.kind != InterfaceKind::EfaOnly)
+        })
     }
 }
 
