@@ -2,12 +2,17 @@
 
 use std::time::{Duration, Instant};
 
+use efa_core::fabric::Provider;
 use efa_core::memory::Access;
 use efa_core::{Endpoint, Error};
 
 use super::common;
 
-const MANY: usize = 100_000;
+/// tcp is given all receives at once, and libfabric searches them one by one for each that is cancelled.
+fn many() -> usize {
+    if common::provider() == Provider::Tcp { 10_000 } else { 100_000 }
+}
+
 /// How long ending all of them may take, on a slow machine and without optimisation.
 const SOON: Duration = Duration::from_secs(40);
 
@@ -16,13 +21,13 @@ fn alone(timeout: Duration) -> Endpoint {
 }
 
 #[test]
-fn a_hundred_thousand_receives_end_at_their_deadline() {
+fn very_many_receives_end_at_their_deadline() {
     let endpoint = alone(Duration::from_secs(5));
     // Those that were dropped end, too, so that their buffers come back.
-    let first: Vec<_> = (0..MANY).map(|tag| endpoint.recv(0, tag as u32, vec![0u8; 0])).collect();
+    let first: Vec<_> = (0..many()).map(|tag| endpoint.recv(0, tag as u32, vec![0u8; 0])).collect();
     first.into_iter().rev().for_each(drop);
     let begun = Instant::now();
-    let receives: Vec<_> = (0..MANY).map(|tag| endpoint.recv(0, tag as u32, vec![0u8; 8])).collect();
+    let receives: Vec<_> = (0..many()).map(|tag| endpoint.recv(0, tag as u32, vec![0u8; 8])).collect();
     for receive in receives {
         let (result, buffer) = receive.wait();
         assert!(matches!(result, Err(Error::Timeout { .. })), "{result:?}");
@@ -33,10 +38,10 @@ fn a_hundred_thousand_receives_end_at_their_deadline() {
 }
 
 #[test]
-fn closing_ends_a_hundred_thousand_operations_that_were_cancelled_forgotten_or_dropped() {
+fn closing_ends_very_many_operations_that_were_cancelled_forgotten_or_dropped() {
     let endpoint = alone(Duration::from_secs(300));
     let begun = Instant::now();
-    let receives: Vec<_> = (0..MANY).map(|tag| endpoint.recv(0, tag as u32, vec![0u8; 8])).collect();
+    let receives: Vec<_> = (0..many()).map(|tag| endpoint.recv(0, tag as u32, vec![0u8; 8])).collect();
     for (number, receive) in receives.into_iter().rev().enumerate() {
         match number % 3 {
             0 => receive.cancel(),
