@@ -27,12 +27,7 @@ pub(crate) struct Injected {
 /// Waits for the moment of the plan and brings its fault about, if it is one from outside.
 pub(crate) fn inject(plan: &Plan, job: &mut Job, until: Instant) -> Injected {
     let mut injected = Injected::default();
-    let is_outside = plan.fault.is_kill()
-        || matches!(
-            plan.fault,
-            Fault::ShortPause | Fault::LongPause | Fault::Garbage | Fault::DataReset | Fault::ControlReset
-        );
-    if !is_outside || !reach(plan, job, until) {
+    if !plan.fault.is_from_outside() || !reach(plan, job, until) {
         return injected;
     }
     let mut random = plan.random(1 << 34);
@@ -74,6 +69,7 @@ fn reach(plan: &Plan, job: &mut Job, until: Instant) -> bool {
         }
         sleep(LOOK_EVERY);
     }
+    job.let_go();
     // Joining takes longer than a step.
     sleep(if plan.phase == Phase::Start { plan.after * 8 } else { plan.after });
     true

@@ -31,6 +31,10 @@ echo "$status" >"$EFA_CHAOS_FOLDER/status-$EFA_RANK"
 exit "$status""#;
 /// Runs the rank so that the launcher's SIGTERM ends it.
 const TAKES_SIGTERM: &str = r#"ulimit -n "$1"; exec "$0" rank"#;
+/// This file in the folder says that the driver knows how far the victim has come.
+const GO: &str = "go";
+/// How long a victim waits for that at most.
+const GO_WAIT: Duration = Duration::from_secs(5);
 /// The descriptors that a rank may have in most rounds.
 const DESCRIPTORS: usize = 1024;
 
@@ -98,6 +102,12 @@ impl Job {
         (0..self.ranks).filter_map(|rank| self.pid(rank)).collect()
     }
 
+    /// Lets the victim go on, which waits in [`wait_for_driver`].
+    pub(crate) fn let_go(&self) {
+        // Without it the victim goes on after a while by itself.
+        let _ = File::create(self.folder.join(GO));
+    }
+
     /// The status of a rank that has ended, as a shell has it.
     pub(crate) fn status(&self, rank: usize) -> Option<i32> {
         fs::read_to_string(self.folder.join(format!("status-{rank}"))).ok()?.trim().parse().ok()
@@ -138,4 +148,13 @@ impl Job {
 pub(crate) fn device_folder(folder: &Path) -> PathBuf {
     let name = folder.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
     PathBuf::from(format!("/dev/shm/efa-chaos-{}-{name}", std::process::id()))
+}
+
+/// For the victim of a fault from outside: waits until the driver has seen how far it has come. The fault would come too
+/// late on a loaded machine otherwise.
+pub(crate) fn wait_for_driver(folder: &Path) {
+    let until = Instant::now() + GO_WAIT;
+    while !folder.join(GO).exists() && Instant::now() < until {
+        sleep(Duration::from_micros(200));
+    }
 }

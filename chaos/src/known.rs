@@ -38,18 +38,6 @@ const KNOWN: &[Known] = &[
         ..ANY
     },
     Known {
-        carrier: Some(Carrier::Shm),
-        fault: Some(Fault::ShortReceive),
-        defect: "the provider spins when a message is longer than its buffer",
-        ..ANY
-    },
-    Known {
-        carrier: Some(Carrier::ShmWithoutCma),
-        fault: Some(Fault::ShortReceive),
-        defect: "the provider crashes when a message is longer than its buffer",
-        ..ANY
-    },
-    Known {
         carrier: Some(Carrier::Efa),
         fault: Some(Fault::ShortReceive),
         defect: "the provider crashes when a long message is longer than its buffer",
@@ -63,17 +51,10 @@ const KNOWN: &[Known] = &[
     },
     Known {
         carrier: Some(Carrier::Tcp),
-        fault: Some(Fault::ControlReset),
+        phase: Some(Phase::Messages),
+        fault: Some(Fault::ShortReceive),
         tolerated: Some(Violation::Wrong),
-        defect: "a message overtakes one that was given up by its sender",
-        ..ANY
-    },
-    Known {
-        carrier: Some(Carrier::Tcp),
-        fault: Some(Fault::DataReset),
-        tolerated: Some(Violation::Wrong),
-        defect: "messages are lost in silence when a data connection breaks",
-        ..ANY
+        defect: "a message for a receive of no bytes is not told as truncated",
     },
 ];
 

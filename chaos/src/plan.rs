@@ -66,7 +66,8 @@ pub(crate) enum Phase {
 }
 
 impl Phase {
-    const WORK: [Self; 4] = [Self::Messages, Self::Remote, Self::Collectives, Self::Mixed];
+    /// Those in which the ranks work.
+    pub(crate) const WORK: [Self; 4] = [Self::Messages, Self::Remote, Self::Collectives, Self::Mixed];
     const ALL: [Self; 6] =
         [Self::Start, Self::Messages, Self::Remote, Self::Collectives, Self::Mixed, Self::Leave];
 }
@@ -154,6 +155,12 @@ impl Fault {
     /// Returns `true` if the driver sends SIGKILL.
     pub(crate) fn is_kill(self) -> bool {
         matches!(self, Self::Kill | Self::KillRoot | Self::KillAndTerminate)
+    }
+
+    /// Returns `true` if the driver brings the fault about, rather than a rank or its limits.
+    pub(crate) fn is_from_outside(self) -> bool {
+        use Fault::*;
+        self.is_kill() || matches!(self, ShortPause | LongPause | Garbage | DataReset | ControlReset)
     }
 
     fn applies_to(self, carrier: Carrier) -> bool {

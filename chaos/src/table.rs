@@ -14,6 +14,8 @@ pub(crate) struct Table(BTreeMap<(Phase, Fault, Carrier), Row>);
 #[derive(Debug, Default)]
 struct Row {
     rounds: usize,
+    /// Of these, rounds that were over before the fault came.
+    missed: usize,
     worst: Option<Duration>,
     announced: usize,
     /// Rounds with a violation of each kind.
@@ -26,6 +28,7 @@ struct Row {
 impl Row {
     fn add(&mut self, other: &Row) {
         self.rounds += other.rounds;
+        self.missed += other.missed;
         self.worst = self.worst.max(other.worst);
         self.announced += other.announced;
         self.hangs += other.hangs;
@@ -41,6 +44,7 @@ impl Table {
         let has = |kind: Violation| usize::from(verdict.violations.iter().any(|(found, _)| *found == kind));
         let row = Row {
             rounds: 1,
+            missed: usize::from(verdict.missed),
             worst: verdict.worst,
             announced: verdict.announced,
             hangs: has(Violation::Hang),
@@ -56,11 +60,12 @@ impl fmt::Display for Table {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(
             f,
-            "{:<12} {:<19} {:<11} {:>6} {:>11} {:>9} {:>5} {:>7} {:>5} {:>9}",
+            "{:<12} {:<19} {:<11} {:>6} {:>6} {:>11} {:>9} {:>5} {:>7} {:>5} {:>9}",
             "phase",
             "fault",
             "provider",
             "rounds",
+            "missed",
             "worst (ms)",
             "announced",
             "hangs",
@@ -71,7 +76,11 @@ impl fmt::Display for Table {
         let line = |f: &mut fmt::Formatter<'_>, names: (&str, &str, &str), row: &Row| {
             let worst = row.worst.map_or("-".to_owned(), |worst| worst.as_millis().to_string());
             let (phase, fault, carrier) = names;
-            write!(f, "{phase:<12} {fault:<19} {carrier:<11} {:>6} {worst:>11} ", row.rounds)?;
+            write!(
+                f,
+                "{phase:<12} {fault:<19} {carrier:<11} {:>6} {:>6} {worst:>11} ",
+                row.rounds, row.missed
+            )?;
             write!(f, "{:>9} {:>5} {:>7} ", row.announced, row.hangs, row.crashes)?;
             writeln!(f, "{:>5} {:>9}", row.wrong, row.leftovers)
         };

@@ -42,6 +42,8 @@ pub(crate) struct Verdict {
     pub(crate) violations: Vec<(Violation, String)>,
     /// From the fault to the last rank's error.
     pub(crate) worst: Option<Duration>,
+    /// The fault from outside came too late: the job was over.
+    pub(crate) missed: bool,
     /// How many ranks ended themselves with the library's announcement.
     pub(crate) announced: usize,
 }
@@ -54,7 +56,8 @@ impl Verdict {
 
 /// Judges a job that has ended, or been ended: `hung` are the ranks that lived past the deadline.
 pub(crate) fn judge(plan: &Plan, job: &Job, injected: &Injected, hung: &[usize]) -> Verdict {
-    let mut verdict = Verdict::default();
+    let missed = plan.fault.is_from_outside() && injected.time.is_none();
+    let mut verdict = Verdict { missed, ..Verdict::default() };
     let log = job.log();
     let reports: Vec<Vec<Entry>> = (0..plan.ranks).map(|rank| job.report(rank)).collect();
     let of_victim = reports[plan.victim].iter().find(|entry| entry.event == Event::Fault);

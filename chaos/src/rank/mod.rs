@@ -12,6 +12,7 @@ use std::process::ExitCode;
 
 use efa_core::{Communicator, Error, Init};
 
+use crate::job::wait_for_driver;
 use crate::plan::{Fault, Phase, Plan};
 use crate::report::{Event, Writer};
 use leftovers::Resources;
@@ -44,12 +45,20 @@ struct Rank<'a> {
     world: &'a Communicator,
     me: usize,
     report: &'a Writer,
+    folder: &'a Path,
 }
 
 impl Rank<'_> {
     /// The payload of a rank's message or region of that number.
     fn payload(&self, sender: usize, number: u64) -> Payload {
         Payload { job: self.plan.seed ^ self.plan.round << 32, sender, number }
+    }
+
+    /// Gives the driver the time to see how far its victim has come.
+    fn let_driver_catch_up(&self) {
+        if self.is_victim() && self.plan.fault.is_from_outside() {
+            wait_for_driver(self.folder);
+        }
     }
 
     fn is_victim(&self) -> bool {
@@ -73,7 +82,7 @@ pub(crate) fn main(plan: &Plan, folder: &Path) -> ExitCode {
         let _ = efa_core::fabric::offers();
     }
     let before = Resources::count();
-    let succeeded = job(plan, &report);
+    let succeeded = job(plan, &report, folder);
     report.say(Event::Left, &before.excess().unwrap_or_default());
     if succeeded { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
@@ -111,7 +120,7 @@ fn describe(error: &Error) -> String {
 }
 
 /// Joins the job, works and leaves. Returns `true` if all of that succeeded.
-fn job(plan: &Plan, report: &Writer) -> bool {
+fn job(plan: &Plan, report: &Writer, folder: &Path) -> bool {
     let world = match join(plan) {
         Ok(world) => world,
         Err(error) => {
@@ -120,7 +129,8 @@ fn job(plan: &Plan, report: &Writer) -> bool {
         }
     };
     report.say(Event::Joined, "");
-    if let Err(stop) = work(&Rank { plan, world: &world, me: world.rank(), report }) {
+    let rank = Rank { plan, world: &world, me: world.rank(), report, folder };
+    if let Err(stop) = work(&rank) {
         // Told before the communicator is dropped, which may wait for others.
         tell(report, &stop);
         if let (Stop::Failed(error), true) = (&stop, plan.calls_off) {
@@ -129,6 +139,9 @@ fn job(plan: &Plan, report: &Writer) -> bool {
         return false;
     }
     report.say(Event::Leaving, "");
+    if plan.phase == Phase::Leave {
+        rank.let_driver_catch_up();
+    }
     if let Err(error) = world.finish() {
         tell(report, &error.into());
         return false;
@@ -153,6 +166,9 @@ fn work(rank: &Rank) -> Result<(), Stop> {
     for step in 0..plan.steps {
         rank.report.say(Event::Step, &step.to_string());
         if step == plan.at_step {
+            if Phase::WORK.contains(&plan.phase) {
+                rank.let_driver_catch_up();
+            }
             let goes_on = inside::bring_about(rank, step, board.as_mut())?;
             if !goes_on {
                 return Ok(());
