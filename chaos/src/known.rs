@@ -38,18 +38,6 @@ const KNOWN: &[Known] = &[
         ..ANY
     },
     Known {
-        carrier: Some(Carrier::Efa),
-        fault: Some(Fault::ShortReceive),
-        defect: "the provider crashes when a long message is longer than its buffer",
-        ..ANY
-    },
-    Known {
-        carrier: Some(Carrier::Efa),
-        fault: Some(Fault::ClosedRegion),
-        defect: "the provider crashes when a write comes for a closed region",
-        ..ANY
-    },
-    Known {
         carrier: Some(Carrier::Tcp),
         phase: Some(Phase::Messages),
         fault: Some(Fault::ShortReceive),

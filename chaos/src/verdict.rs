@@ -90,6 +90,8 @@ fn judge_rank(
     match job.status(rank) {
         // Nothing notes the status of ranks that the launcher's SIGTERM ends.
         None if plan.fault == Fault::KillAndTerminate => {}
+        // The launcher ended it, because another one failed, before its shell ignored SIGTERM.
+        None if report.is_empty() => {}
         None => verdict.add(Violation::Crash, format!("rank {rank} has no status")),
         Some(KILLED) if is_victim && plan.fault.is_kill() => {}
         Some(PANICKED) if is_victim && plan.fault == Fault::Panic => {}
