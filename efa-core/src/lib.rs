@@ -94,25 +94,10 @@
 //!
 //! # Environment
 //!
-//! | variable | means | default |
-//! |---|---|---|
-//! | `EFA_PROVIDER` | `auto`, `efa`, `shm`, `tcp` or `sockets`; the same on all ranks | `auto` |
-//! | `EFA_TIMEOUT` | seconds that one operation may take, 0.001 to a year | 300 |
-//! | `EFA_ARRIVAL_TIMEOUT` | seconds to wait for all members to arrive, 0.1 to a day | 60 |
-//! | `EFA_POLICY` | how far apart members may be: `strict`, `same-zone`, `tcp-across-subnets`, `mutual-groups`, or several with commas between; the same on all ranks | `strict` |
-//! | `EFA_SECURITY_GROUPS` | file with the rules of the job's security groups, as `aws ec2 describe-security-groups` prints them; read by rank 0 | none: the EC2 API, with the feature `aws`; else unknown on EC2 |
-//! | `EFA_MEMBERS` | a members file in place of the instance metadata, on all ranks: see docs/admission.md | none |
-//! | `EFA_RANK`, `EFA_WORLD_SIZE` | this process's rank and how many there are; set by `efa run`, and stronger than any other launcher's variables | what torchrun, Open MPI, MPICH or Slurm says; else a job of one |
-//! | `EFA_LOCAL_RANK`, `EFA_LOCAL_WORLD_SIZE` | the same among the ranks of this host; needed with the two above | the same |
-//! | `EFA_RENDEZVOUS` | `host:port` where rank 0 waits for the others | derived from the launcher's variables where they tell |
-//! | `EFA_RENDEZVOUS_RESERVED` | `1` if the launcher holds that port for rank 0 | `0` |
-//! | `EFA_JOB_KEY` | the job's secret, 64 hexadecimal digits, the same on all ranks | none: the members meet on loopback only |
-//! | `EFA_JOB_KEY_FILE` | a file with the same, instead | none |
-//! | `EFA_JOB_ID` | tells one job from another | what the launcher says |
-//! | `EFA_LAUNCHER_PID` | under MPICH, what the ranks of a host have in common, to derive a port from | the parent process |
+#![doc = include_str!("../ENVIRONMENT.md")]
 //!
-//! libfabric reads its own, `FI_LOG_LEVEL=warn` for one; `fi_info -e` lists them. At build time `LIBFABRIC_DIR` names
-//! the libfabric to use. Of the tests, those that take a provider read `EFA_TEST_PROVIDER`.
+//! At build time `LIBFABRIC_DIR` names the libfabric to use. Of the tests, those that take a provider read
+//! `EFA_TEST_PROVIDER`.
 //!
 //! # Features
 //!
