@@ -6,8 +6,9 @@ use std::path::PathBuf;
 use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
+use efa_core::bootstrap::{ControlConfig, Job};
 use efa_core::collective::{Algorithm, Options, ReduceOp};
-use efa_core::{Communicator, Error};
+use efa_core::{Communicator, Error, Init, Judged};
 
 /// Names the part that the ranks play.
 const PART: &str = "EFA_TEST_PART";
@@ -83,6 +84,8 @@ fn rank() {
             println!("said: exiting");
             std::process::exit(3);
         }),
+        "open" => open(&Init::from_env().and_then(Init::judge).expect("the job is in order")),
+        "stopped" => stopped(),
         "cut" => cut(efa_core::init().expect("the job is in order")),
         "give-up" => give_up(efa_core::init().expect("the job is in order")),
         "run" => println!("said: {:?}", efa_core::run(|world| Ok::<_, Error>(world.size()))),
@@ -174,6 +177,39 @@ fn outlive(world: Communicator, call: impl Fn(&Communicator) -> Result<(), Error
     let error = call(&world).expect_err("the victim is killed");
     let named = error.peer().map(|peer| peer.rank);
     println!("said: {named:?} {error}");
+}
+
+/// All open an endpoint, whose connections nobody tries; then the victim is killed.
+fn open(judged: &Judged) {
+    let endpoint = judged.open().expect("there is room");
+    if judged.control().rank() == VICTIM {
+        println!("victim: {}", std::process::id());
+        std::thread::sleep(2 * PATIENCE);
+    }
+    let error = endpoint.recv_blocking(VICTIM, 1u32, &mut [0u8; 100]).expect_err("the victim is killed");
+    println!("said: {error}");
+}
+
+/// The ranks but the first wait for it while all are stopped.
+fn stopped() {
+    let config = ControlConfig {
+        heartbeat_period: Duration::from_millis(500),
+        silent_after: Duration::from_secs(3),
+        dead_after: Duration::from_secs(4),
+        ..ControlConfig::default()
+    };
+    let job = Job::from_env().expect("the launcher tells");
+    let control = job.connect(&config, PATIENCE).expect("all ranks come");
+    println!("process: {}", std::process::id());
+    if control.rank() == 0 {
+        // By the time for which it runs.
+        (0..20).for_each(|_| std::thread::sleep(Duration::from_millis(100)));
+    }
+    match control.barrier("the end", Duration::from_secs(7)) {
+        Ok(()) => println!("said: met again"),
+        Err(error) => println!("said: {error}"),
+    }
+    control.leave();
 }
 
 /// Starts a job, kills the victim with SIGKILL once it says that it is ready, and returns what came of it, and the
@@ -271,11 +307,42 @@ fn a_rank_whose_time_is_over_names_its_own_peer_and_not_the_first_that_gave_up()
 }
 
 #[test]
-fn what_a_killed_rank_leaves_in_shared_memory_is_gone_after_the_next_run() {
-    let (_, victim) = kill_one("shm", "receive");
-    let output = job("shm", "sum").output().expect("efa starts");
-    assert!(output.status.success(), "{}", everything(&output));
-    assert_eq!(files_of(&victim), Vec::<PathBuf>::new());
+fn what_a_killed_rank_leaves_in_shared_memory_is_gone_after_the_run() {
+    for part in ["receive", "open"] {
+        let (output, victim) = kill_one("shm", part);
+        assert_eq!(files_of(&victim), Vec::<PathBuf>::new(), "{part}: {}", everything(&output));
+    }
+}
+
+#[test]
+fn time_for_which_all_ranks_are_stopped_counts_against_none() {
+    let mut child: Child = job("tcp", "stopped").spawn().expect("efa starts");
+    let mut lines = BufReader::new(child.stdout.take().expect("stdout is a pipe")).lines();
+    let mut ranks = Vec::new();
+    let mut stdout = String::new();
+    while ranks.len() < 4 {
+        let line = lines.next().expect("all ranks tell their process").expect("UTF-8");
+        ranks.extend(line.split_once("process: ").map(|(_, process)| process.to_owned()));
+        stdout += &format!("{line}\n");
+    }
+    let signal = |name: &str| {
+        let kill = Command::new("sh")
+            .args(["-c", "kill \"$@\"", "sh", name])
+            .args(&ranks)
+            .status()
+            .expect("sh starts");
+        assert!(kill.success());
+    };
+    // Longer than silence may last, and than the operation may take.
+    signal("-STOP");
+    std::thread::sleep(Duration::from_secs(9));
+    signal("-CONT");
+    for line in lines {
+        stdout += &format!("{}\n", line.expect("UTF-8"));
+    }
+    let mut output = child.wait_with_output().expect("efa ends");
+    output.stdout = stdout.into_bytes();
+    assert_eq!(said(&output), ["met again"; 4], "{}", everything(&output));
 }
 
 #[test]

@@ -236,6 +236,34 @@ fn ranks_and_what_they_started_die_with_a_killed_launcher() {
 }
 
 #[test]
+fn the_folder_of_an_emulated_device_goes_with_the_job_however_it_ends() {
+    let device = tempfile::tempdir().expect("there is room");
+    let library = tempfile::NamedTempFile::new().expect("there is room");
+    // What the device would do; nothing removes the folder when the rank is killed.
+    let start = r#"mkdir "$EFA_EMULATOR_DIR/efa-emulator.$(id -u).$EFA_EMULATOR_JOB"; echo $$; "#;
+    let is_empty = || std::fs::read_dir(device.path()).expect("it is there").count() == 0;
+    for (end, kills_launcher) in [("kill -KILL $$", false), ("sleep 1000", true)] {
+        let mut child = efa_run(&["-n", "1", "--emulate-efa"], &format!("{start}{end}"))
+            .env("EFA_EMULATOR_DIR", device.path())
+            .env("EFA_EMULATOR_LIBRARY", library.path())
+            .spawn()
+            .expect("efa starts");
+        read_numbers(&mut child, 1);
+        if kills_launcher {
+            assert!(!is_empty());
+            signal(&child, Signal::KILL);
+        }
+        child.wait().expect("ends");
+        // The guard of a killed launcher is waited for by nobody.
+        let begun = Instant::now();
+        while kills_launcher && !is_empty() && begun.elapsed() < Duration::from_secs(30) {
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        assert!(is_empty(), "{end}");
+    }
+}
+
+#[test]
 fn what_a_rank_leaves_running_ends_with_it() {
     let mut child = efa_run(&["-n", "2"], "sleep 1000 & echo $!").spawn().expect("efa starts");
     let processes = read_numbers(&mut child, 2);

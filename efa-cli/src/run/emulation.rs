@@ -12,6 +12,9 @@ const LIBRARY_VARIABLE: &str = "EFA_EMULATOR_LIBRARY";
 /// Set for ranks that have an emulated device.
 const JOB_VARIABLE: &str = "EFA_EMULATOR_JOB";
 
+/// Where the folders of jobs with emulated devices are.
+const FOLDER_VARIABLE: &str = "EFA_EMULATOR_DIR";
+
 /// The options about an emulated device.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Args)]
 pub(crate) struct EmulationArgs {
@@ -46,6 +49,14 @@ impl EmulationArgs {
             ("FI_EFA_ENABLE_SHM_TRANSFER", "0".to_owned()),
         ])
     }
+}
+
+/// The folder that the emulated devices of a job share.
+pub(super) fn folder(job: &str) -> Option<PathBuf> {
+    let base = std::env::var_os(FOLDER_VARIABLE).filter(|base| !base.is_empty());
+    let base = base.map_or_else(|| PathBuf::from("/dev/shm"), PathBuf::from);
+    let user = rustix::process::getuid().as_raw();
+    std::path::absolute(base.join(format!("efa-emulator.{user}.{job}"))).ok()
 }
 
 /// Whether this process has an emulated device.

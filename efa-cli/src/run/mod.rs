@@ -151,6 +151,11 @@ impl Job {
         tell: &Sender<Event>,
     ) -> Result<(), Failure> {
         let emulation = launch.emulation.variables(environment.job_id())?;
+        if !emulation.is_empty()
+            && let Some(folder) = emulation::folder(environment.job_id())
+        {
+            self.guard.remove_at_end(&folder);
+        }
         for rank in 0..launch.ranks {
             let speaks = rank == 0 && launch.output == Output::FirstRankSpeaks;
             let reads = rank == 0 && launch.output != Output::FirstRankSpeaks;

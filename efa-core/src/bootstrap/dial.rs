@@ -9,12 +9,12 @@ use zeroize::Zeroizing;
 
 use super::ControlConfig;
 use super::address::{require_loopback, resolve};
-use super::fault::seconds;
+use super::fault::{Fault, seconds};
 use super::job::{Job, Rendezvous};
 use super::key::{JobKey, pre_shared_key};
 use super::link::{Link, LinkError};
 use super::same_user::{Answer, ask_for_key};
-use crate::{Error, Result};
+use crate::{Error, Peer, Result};
 
 /// The token of the connection in the poll that comes with it.
 pub(super) const LINK: Token = Token(1);
@@ -24,6 +24,10 @@ const BACKOFF: (Duration, Duration) = (Duration::from_millis(5), Duration::from_
 
 /// The longest pause after a connection was accepted and then closed: rank 0 is there, and makes room for the newest.
 const TURNED_AWAY: Duration = Duration::from_millis(50);
+
+/// How long nobody listens before a rank 0 that was there already is taken for gone. The rank 0 of a job before this one
+/// may close its port just when we knock.
+const GONE_AFTER: Duration = Duration::from_secs(2);
 
 /// One attempt to connect takes no longer, so that a host that swallows packets doesn't use up the deadline.
 const ATTEMPT: Duration = Duration::from_secs(5);
@@ -37,8 +41,10 @@ pub(super) struct Dialled {
 
 /// Why an attempt led to nothing.
 enum Miss {
-    /// Nobody listens, or no path leads there.
+    /// No path leads there.
     Unreachable(String),
+    /// Nobody listens.
+    Refused(String),
     /// The connection was accepted and closed, or not answered.
     TurnedAway(String),
     /// What listens there is not rank 0 of this job.
@@ -56,6 +62,8 @@ pub(super) fn dial(
     let begun = Instant::now();
     let mut last_error = "no time was left to try".to_owned();
     let mut pause = BACKOFF.0;
+    let mut was_there = false;
+    let mut gone_since = None;
     loop {
         let left = until.saturating_duration_since(Instant::now());
         if left.is_zero() {
@@ -79,7 +87,15 @@ pub(super) fn dial(
                 last_error = format!("what listens at {address} does not hold the key of rank 0");
             }
             Err(Miss::Unreachable(why)) => last_error = why,
+            Err(Miss::Refused(why)) => {
+                let since = *gone_since.get_or_insert_with(Instant::now);
+                if was_there && since.elapsed() >= GONE_AFTER {
+                    return Err(gone(rendezvous, why));
+                }
+                last_error = why;
+            }
             Err(Miss::TurnedAway(why)) => {
+                (was_there, gone_since) = (true, None);
                 last_error = why;
                 pause = pause.min(TURNED_AWAY);
             }
@@ -110,7 +126,7 @@ fn attempt(
             require_loopback(rendezvous, &addresses)?;
             handed_out = match ask_rank_0(job, rendezvous, until)? {
                 Ok(key) => key,
-                Err(why) => return Ok(Err(Miss::Unreachable(why.to_owned()))),
+                Err(miss) => return Ok(Err(miss)),
             };
             &handed_out
         }
@@ -128,10 +144,14 @@ fn attempt(
                     "what listens at {address} took the connection and did not complete the handshake: {error}"
                 )),
             },
+            Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => {
+                Miss::Refused(format!("{address}: {error}"))
+            }
             Err(error) => Miss::Unreachable(format!("{address}: {error}")),
         };
         // Of several addresses, the one where somebody answers says most.
-        if !matches!((&miss, &next), (Miss::Wrong(..) | Miss::TurnedAway(_), Miss::Unreachable(_))) {
+        let is_silent = matches!(next, Miss::Unreachable(_) | Miss::Refused(_));
+        if !(is_silent && matches!(miss, Miss::Wrong(..) | Miss::TurnedAway(_))) {
             miss = next;
         }
     }
@@ -139,10 +159,11 @@ fn attempt(
 }
 
 /// The key of a job that was given none; the inner error says why there is none yet.
-fn ask_rank_0(job: &Job, rendezvous: &Rendezvous, until: Instant) -> Result<Result<JobKey, &'static str>> {
+fn ask_rank_0(job: &Job, rendezvous: &Rendezvous, until: Instant) -> Result<Result<JobKey, Miss>> {
     match ask_for_key(rendezvous.port, until)? {
         Answer::Key(key) => Ok(Ok(key)),
-        Answer::NotNow(why) => Ok(Err(why)),
+        Answer::NotThere(why) => Ok(Err(Miss::Refused(why.to_owned()))),
+        Answer::NotNow(why) => Ok(Err(Miss::Unreachable(why.to_owned()))),
         Answer::BringYours => Err(Error::rendezvous(
             format!("rank {} cannot join the job that meets at {rendezvous}", job.rank),
             "wrong or missing job key: rank 0 has one and this rank has none",
@@ -156,6 +177,17 @@ fn ask_rank_0(job: &Job, rendezvous: &Rendezvous, until: Instant) -> Result<Resu
             "start all ranks as one user, choose another port with EFA_RENDEZVOUS, or set EFA_JOB_KEY for all ranks",
         )),
     }
+}
+
+fn gone(rendezvous: &Rendezvous, why: String) -> Error {
+    let root = Peer { rank: 0, host: String::new(), address: rendezvous.to_string() };
+    let what = format!("{root} went away before all members of the job had arrived");
+    Fault::peer_lost(
+        root,
+        what,
+        format!("it took a connection, and {} later nobody listens: {why}", seconds(GONE_AFTER)),
+    )
+    .into_error()
 }
 
 fn not_rank_0(job: &Job, address: SocketAddr, error: &LinkError) -> Error {

@@ -62,7 +62,7 @@ pub(super) struct Hub {
     gathers: BTreeMap<u64, Gather>,
     /// Where rank 0 is reached; a loopback address until a connection from elsewhere shows a better one.
     own_address: Option<IpAddr>,
-    last_tick: Instant,
+    last_look: Instant,
     /// Who has left since it was last announced. A thousand ranks leave at about the same time, and telling each at once
     /// of each other would take a million messages.
     departed: Vec<u32>,
@@ -108,7 +108,7 @@ impl Hub {
             arrived: 1,
             gathers: BTreeMap::new(),
             own_address: None,
-            last_tick: now,
+            last_look: now,
             departed: Vec::new(),
             accept_error: None,
             wrong_key: None,
@@ -316,19 +316,35 @@ impl Hub {
         }
     }
 
+    /// The thread looks up from its sleep, before it reads anything. If this process was itself held up, the others are
+    /// not to blame for what could not be read meanwhile, and most likely all were stopped: no deadline counts that time.
+    pub(super) fn look(&mut self, now: Instant) {
+        let held_up = now.duration_since(self.last_look).saturating_sub(self.config.heartbeat_period);
+        self.last_look = now;
+        if held_up.is_zero() {
+            return;
+        }
+        if let Phase::Arriving { deadline, .. } = &mut self.phase {
+            *deadline = deadline_after(*deadline, held_up);
+        }
+        for gather in self.gathers.values_mut() {
+            gather.deadline = deadline_after(gather.deadline, held_up);
+        }
+        for member in &mut self.members {
+            member.last_heard += held_up.min(now.saturating_duration_since(member.last_heard));
+        }
+    }
+
     /// Time passes: deadlines expire, and members that say nothing are noticed.
     pub(super) fn tick(&mut self, now: Instant) {
+        self.look(now);
         self.expire(now);
         self.announce_departed();
-        // If this process was itself held up, the others are not to blame for what could not be read meanwhile.
-        let held_up = now.duration_since(self.last_tick).saturating_sub(self.config.heartbeat_period);
-        self.last_tick = now;
         for rank in 1..self.members.len() {
             if !self.is_present(rank) {
                 continue;
             }
             let member = &mut self.members[rank];
-            member.last_heard += held_up.min(now.duration_since(member.last_heard));
             let quiet = now.duration_since(member.last_heard);
             if quiet > self.config.dead_after {
                 self.lost(rank, format!("nothing was heard from it for {}", seconds(quiet)));

@@ -118,7 +118,9 @@ fn an_accept_error_is_told_with_who_is_missing() {
     let now = Instant::now();
     let mut hub = hub(2, now);
     hub.accept_error = Some("too many open files".into());
-    hub.tick(now + LIMIT);
+    for seconds in 1..=LIMIT.as_secs() {
+        hub.tick(now + Duration::from_secs(seconds));
+    }
     let [Output::SendAll(Message::Refused(fault))] = &hub.outputs[..] else { panic!("{:?}", hub.outputs) };
     assert!(fault.text.why.contains("rank 1") && fault.text.why.contains("too many open files"), "{fault:?}");
 }
@@ -161,6 +163,31 @@ fn members_are_not_blamed_for_a_pause_of_rank_0_itself() {
     hub.tick(start + Duration::from_secs(1));
     hub.tick(start + Duration::from_secs(1000));
     assert!(hub.outputs.is_empty(), "{:?}", hub.outputs);
+}
+
+#[test]
+fn time_for_which_rank_0_was_stopped_counts_against_no_deadline() {
+    let start = Instant::now();
+    let after = |seconds| start + Duration::from_secs(seconds);
+    let mut running = running(2, start);
+    running.message(0, barrier(0, LIMIT), start);
+    let mut arriving = hub(2, start);
+    for seconds in (1..3).chain(1000..1007) {
+        running.tick(after(seconds));
+        arriving.tick(after(seconds));
+        assert!(running.outputs.is_empty() && arriving.is_arriving(), "{seconds}: {:?}", running.outputs);
+    }
+    // Time that passes counts.
+    for seconds in 1007..1012 {
+        running.tick(after(seconds));
+        arriving.tick(after(seconds));
+    }
+    assert!(
+        matches!(&running.outputs[..], [Output::Send(0, Message::Failed { .. })]),
+        "{:?}",
+        running.outputs
+    );
+    assert!(!arriving.is_arriving());
 }
 
 #[test]

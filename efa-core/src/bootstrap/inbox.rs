@@ -5,10 +5,15 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use super::fault::{Fault, seconds};
+use super::gather::deadline_after;
 use super::liveness::Liveness;
 use super::message::{Health, Message};
 use super::secret::JobSecret;
 use crate::{Error, Peer, Result};
+
+/// How long to wait at a stretch, and how much longer than that it takes if the process was stopped.
+const NAP: Duration = Duration::from_millis(500);
+const STOPPED: Duration = Duration::from_secs(1);
 
 /// An operation that somebody waits for.
 #[derive(Default)]
@@ -171,18 +176,23 @@ impl Inbox {
         }
     }
 
-    /// Waits until `ready` gives something, or until the time comes.
-    fn wait_until<T>(&self, until: Instant, mut ready: impl FnMut(&mut State) -> Option<T>) -> Option<T> {
+    /// Waits until `ready` gives something, or until the time comes. Time for which this process was stopped is left out.
+    fn wait_until<T>(&self, mut until: Instant, mut ready: impl FnMut(&mut State) -> Option<T>) -> Option<T> {
         let mut state = self.state();
         loop {
             if let Some(value) = ready(&mut state) {
                 return Some(value);
             }
-            let left = until.saturating_duration_since(Instant::now());
-            if left == Duration::ZERO {
+            let before = Instant::now();
+            let nap = until.saturating_duration_since(before).min(NAP);
+            if nap == Duration::ZERO {
                 return None;
             }
-            state = self.changed.wait_timeout(state, left).unwrap_or_else(PoisonError::into_inner).0;
+            state = self.changed.wait_timeout(state, nap).unwrap_or_else(PoisonError::into_inner).0;
+            let held_up = before.elapsed().saturating_sub(nap);
+            if held_up > STOPPED {
+                until = deadline_after(until, held_up);
+            }
         }
     }
 

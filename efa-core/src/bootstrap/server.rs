@@ -194,6 +194,7 @@ impl Server {
                 log::error!("the rendezvous ends because the system cannot wait for connections: {error}");
                 return;
             }
+            self.hub.look(Instant::now());
             for event in &events {
                 match event.token() {
                     WAKER => {}

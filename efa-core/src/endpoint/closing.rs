@@ -67,6 +67,11 @@ impl Shared {
                 core.forget_peers(&self.addresses);
             }
         }
+        let was_open = core.is_open();
         core.close(why);
+        if was_open && self.config.provider == Provider::Shm {
+            // A peer that was killed before all had connected has left its file.
+            fabric::remove_stale_files();
+        }
     }
 }

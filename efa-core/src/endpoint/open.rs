@@ -169,7 +169,7 @@ impl Endpoint {
             ));
         }
         if config.provider == Provider::Shm {
-            fabric::remove_stale();
+            fabric::remove_stale_files();
         }
         let info = fabric::find(config.provider, config.device.as_deref(), config.source)?;
         let limits = Limits::of(&info);

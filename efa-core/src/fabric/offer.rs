@@ -148,11 +148,13 @@ pub(crate) fn find(provider: Provider, device: Option<&str>, source: Option<IpAd
     {
         return Err(Error::Provider(Explanation::new(what, ffi::NO_DESCRIPTORS, remedy)));
     }
-    let is_out_of_space = code == Code(libc::ENOSPC);
+    let found_nothing = found.as_ref().is_ok_and(Vec::is_empty);
+    let is_out_of_space =
+        code == Code(libc::ENOSPC) || found_nothing && provider == Provider::Shm && shm::is_short_of_room();
     let why = match found {
         Ok(mut infos) if !infos.is_empty() => return Ok(infos.swap_remove(0)),
+        _ if is_out_of_space && provider == Provider::Shm => too_little_shared_memory(),
         Ok(_) => missing(provider, device, source),
-        Err(_) if is_out_of_space && provider == Provider::Shm => too_little_shared_memory(),
         Err(code) => format!("fi_getinfo: {} ({code})", ffi::describe(code)),
     };
     let remedy = match provider {
@@ -188,7 +190,7 @@ pub(crate) fn is_emulated() -> bool {
 
 /// Why the shm provider finds no room. It asks for that of an endpoint per processor, however many ranks there are.
 fn too_little_shared_memory() -> String {
-    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    let cores = shm::cores();
     let room = shm::room()
         .map_or_else(String::new, |(free, all)| format!(" {} of {} MiB are free.", free >> 20, all >> 20));
     format!(

@@ -1,7 +1,7 @@
 //! The files that the shm provider keeps in /dev/shm.
 //!
 //! Each endpoint has one, and a killed process leaves it behind. So ours have names that tell whose they are: whoever
-//! opens an endpoint removes those whose process is gone, and peers know of which process an endpoint is.
+//! opens or closes an endpoint removes those whose process is gone, and peers know of which process an endpoint is.
 
 use std::ffi::OsStr;
 use std::fs;
@@ -25,6 +25,8 @@ pub(crate) const IS_PATCHED: bool = ffi::has_patch("shm-closed-mapping")
 
 const FOLDER: &str = "/dev/shm";
 const PREFIX: &str = "efa-ep";
+/// Somewhat more than the file of an endpoint.
+const ENDPOINT_BYTES: u64 = 17 << 20;
 
 /// A name for an endpoint of this process that no other has.
 pub(crate) fn endpoint_name() -> String {
@@ -34,13 +36,16 @@ pub(crate) fn endpoint_name() -> String {
     format!("{PREFIX}.{}.{pid}.{started}.{}", pid_namespace(), COUNT.fetch_add(1, Ordering::Relaxed))
 }
 
-/// Removes what processes that are gone have left behind.
-pub(crate) fn remove_stale() {
+/// Removes the files in `/dev/shm` of shared memory endpoints whose process has ended without closing them, as under
+/// SIGKILL. Opening and closing an endpoint does so too, and so does `efa run` at its end.
+///
+/// Only files of this PID namespace are looked at. What can't be removed stays.
+pub fn remove_stale_files() {
     let Ok(files) = fs::read_dir(FOLDER) else { return };
     let namespace = pid_namespace();
     for file in files.flatten() {
         if let Some(name) = file.file_name().to_str()
-            && is_stale(name, &namespace, start_time)
+            && is_stale(name, &namespace, Owner::is_gone)
         {
             // Another rank may be doing the same.
             let _ = fs::remove_file(Path::new(FOLDER).join(name));
@@ -74,9 +79,21 @@ pub(crate) fn room() -> Option<(u64, u64)> {
     Some((stat.f_bavail.saturating_mul(stat.f_frsize), stat.f_blocks.saturating_mul(stat.f_frsize)))
 }
 
+/// How many processors there are: libfabric asks for the room of as many endpoints, whichever of them we may run on.
+pub(crate) fn cores() -> u64 {
+    // SAFETY: always allowed; it touches no memory of ours.
+    let cores = unsafe { libc::sysconf(libc::_SC_NPROCESSORS_ONLN) };
+    u64::try_from(cores).unwrap_or(1).max(1)
+}
+
+/// Whether the free space is less than libfabric asks for. Its `fi_getinfo` just leaves the provider out then.
+pub(crate) fn is_short_of_room() -> bool {
+    room().is_some_and(|(free, _)| free < ENDPOINT_BYTES.saturating_mul(cores()))
+}
+
 /// Whether a file is an endpoint of a process that is gone. Numbers of another namespace tell us nothing.
-fn is_stale(name: &str, namespace: &str, start_time: impl Fn(u32) -> Option<u64>) -> bool {
-    Owner::parse(name, namespace).is_some_and(|owner| start_time(owner.pid) != Some(owner.started))
+fn is_stale(name: &str, namespace: &str, is_gone: impl Fn(Owner) -> bool) -> bool {
+    Owner::parse(name, namespace).is_some_and(is_gone)
 }
 
 /// The process that opened an endpoint: its number, and its start, which tells it from a later process of that number.
@@ -164,7 +181,7 @@ mod tests {
 
     #[test]
     fn only_files_of_processes_that_are_gone_are_stale() {
-        let running = |pid| (pid == 7).then_some(100);
+        let running = |owner: Owner| owner != Owner { pid: 7, started: 100 };
         let name = |pid: u32, started: u64| format!("{PREFIX}.42.{pid}.{started}.0");
         assert!(!is_stale(&name(7, 100), "42", running));
         assert!(is_stale(&name(7, 99), "42", running), "the number was given to another process");
@@ -220,6 +237,6 @@ mod tests {
     fn names_differ_and_are_not_stale_while_we_run() {
         let (one, other) = (endpoint_name(), endpoint_name());
         assert_ne!(one, other);
-        assert!(!is_stale(&one, &pid_namespace(), start_time));
+        assert!(!is_stale(&one, &pid_namespace(), Owner::is_gone));
     }
 }

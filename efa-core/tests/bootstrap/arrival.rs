@@ -54,6 +54,24 @@ fn a_rank_that_never_comes_is_named_to_all_who_did() {
 }
 
 #[test]
+fn a_rank_0_that_was_there_and_is_gone_is_not_waited_for() {
+    let job = jobs(2).remove(1);
+    let listener = TcpListener::bind(("127.0.0.1", job.rendezvous.as_ref().unwrap().port)).unwrap();
+    let begun = Instant::now();
+    let error = std::thread::scope(|s| {
+        let rank = s.spawn(|| job.connect(&ControlConfig::default(), DEADLINE));
+        // It takes the connection, and its process ends.
+        drop(listener.accept().unwrap());
+        drop(listener);
+        rank.join().unwrap().map(drop).unwrap_err()
+    });
+    let text = error.to_string();
+    assert!(matches!(&error, Error::PeerLost { peer, .. } if peer.rank == 0), "{error:?}");
+    assert!(text.contains("rank 0") && text.contains("went away before"), "{text}");
+    assert!(begun.elapsed() < DEADLINE / 2, "{:?}", begun.elapsed());
+}
+
+#[test]
 fn the_shortest_deadline_counts_for_all() {
     let members = &jobs(3)[..2];
     let begun = Instant::now();
