@@ -154,7 +154,7 @@ impl<'a> Workspace<'a> {
         self.wait_for_one().map_err(|error| self.blame(error))
     }
 
-    /// Names the rank that died first in place of one that ended because of it.
+    /// Names the rank that died first, or called the job off, in place of one that ended because of it.
     #[cold]
     fn blame(&self, error: Error) -> Error {
         if !matches!(error, Error::PeerLost { .. }) {
@@ -164,6 +164,9 @@ impl<'a> Workspace<'a> {
         loop {
             match self.shared.first_lost() {
                 Some(first) => return first,
+                None if self.shared.liveness.aborted().is_some() => {
+                    return self.shared.aborted("the collective can't be finished".into());
+                }
                 None if begun.elapsed() > VERDICT => return error,
                 None => thread::sleep(Duration::from_millis(5)),
             }
@@ -317,4 +320,26 @@ fn wrong_length(got: usize, wanted: usize) -> Error {
         "the ranks called it with different counts, types or algorithms",
         "call the collective alike on all ranks",
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::error::Explanation;
+
+    #[test]
+    fn a_collective_in_a_job_that_was_called_off_says_why_at_once() {
+        let world = crate::init().unwrap();
+        world.control().abort("it panicked");
+        let mut state = WorkspaceState::default();
+        let workspace = Workspace::new(world.endpoint(), &mut state, &[], &mut [], &mut [], None);
+        let begun = Instant::now();
+        let error = workspace.blame(Error::PeerLost {
+            peer: Box::new(world.control().peers()[0].clone()),
+            text: Explanation::new("cannot receive", "its endpoint is closed", ""),
+        });
+        assert!(begun.elapsed() < VERDICT, "{:?}", begun.elapsed());
+        assert!(matches!(error, Error::Aborted { .. }), "{error}");
+        assert!(error.to_string().contains("it panicked"), "{error}");
+    }
 }
