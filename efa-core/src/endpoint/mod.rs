@@ -13,6 +13,7 @@ mod connections;
 pub(crate) mod core;
 mod failure;
 mod fence;
+mod keys;
 mod lock;
 #[cfg(test)]
 mod lock_tests;

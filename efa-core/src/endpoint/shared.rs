@@ -6,7 +6,7 @@ use std::mem::ManuallyDrop;
 use std::ops::{Deref, DerefMut};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::ptr;
-use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32};
 use std::sync::{Arc, OnceLock};
 use std::thread::{self, Thread};
 use std::time::Instant;
@@ -15,6 +15,7 @@ use super::call::Call;
 use super::clock::Clock;
 use super::config::EndpointConfig;
 use super::core::Core;
+use super::keys::Keys;
 use super::lock::{Guard, Lock};
 use super::progress::describe_panic;
 use super::slot::{About, CallMemory, Kind, Notice, Operands, Outcome, SlotId};
@@ -52,7 +53,7 @@ pub(crate) struct Shared {
     /// How long waits spin just now, in microseconds: see `wait`.
     pub spin_now: AtomicU32,
     pub oversubscribed: bool,
-    next_key: AtomicU64,
+    keys: Keys,
     /// The first error of an operation that the program has not asked for.
     pub first_failure: OnceLock<FirstFailure>,
     pub stop: AtomicBool,
@@ -86,8 +87,7 @@ impl Shared {
             clock: Clock::start(),
             spin_now: AtomicU32::new(u32::try_from(config.spin.as_micros()).unwrap_or(u32::MAX)),
             oversubscribed: config.local_ranks > cores,
-            // Keys of one run must not fit memory of another that had the same address.
-            next_key: AtomicU64::new(first_key()),
+            keys: Keys::new(),
             first_failure: OnceLock::new(),
             config,
             stop: AtomicBool::new(false),
@@ -246,7 +246,7 @@ impl Shared {
         len: usize,
         access: AccessFlags,
     ) -> Result<CallMemory> {
-        let key = self.next_key.fetch_add(1, Ordering::Relaxed);
+        let key = self.keys.next();
         // SAFETY: passed on to the caller.
         let refused = match unsafe { self.domain.register(segment.start, len, access, key) } {
             Ok(registered) => return Ok(CallMemory { registered, copy: None }),
@@ -258,7 +258,7 @@ impl Shared {
         }
         // SAFETY: the caller vouches for the memory, and the device would only have read it.
         let Some(mut copy) = (unsafe { memory::copy_of(segment.start, len) }) else { return Err(refused) };
-        let key = self.next_key.fetch_add(1, Ordering::Relaxed);
+        let key = self.keys.next();
         // SAFETY: the copy is dropped after its registration.
         let registered = unsafe { self.domain.register(copy.as_mut_ptr(), len, access, key)? };
         segment.start = copy.as_mut_ptr();
@@ -275,7 +275,7 @@ impl Shared {
 
 impl Registrar for Shared {
     unsafe fn register(&self, start: *mut u8, len: usize, access: AccessFlags) -> Result<Registered> {
-        let key = self.next_key.fetch_add(1, Ordering::Relaxed);
+        let key = self.keys.next();
         let _lock = self.lock();
         // SAFETY: passed on to the caller.
         unsafe { self.domain.register(start, len, access, key) }
@@ -399,14 +399,6 @@ fn deliver_all(lock: &Lock<Core>, notices: &mut Vec<Notice>) {
         // The task of that waker sleeps for good; nobody must take the endpoint for sound.
         lock.lock().panicked.get_or_insert(text);
     }
-}
-
-/// A number to count keys from, different for every endpoint: a key that one has given out must not fit memory of
-/// another, nor of a later run that has the same address.
-fn first_key() -> u64 {
-    use std::hash::{BuildHasher, RandomState};
-    // Room for counting on: keys are taken one after the other from here.
-    RandomState::new().hash_one(std::process::id()) >> 8
 }
 
 /// When a wait by a caller must end at the latest.
