@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use super::shared::{Deadline, FirstFailure, Locked, Shared};
 use super::slot::{Ending, Kind, Notice, Outcome, SlotId, Stage};
 use super::tag::Tag;
-use crate::error::{Error, Result};
+use crate::error::{Code, Error, Explanation, Result};
 use crate::memory::Held;
 
 /// What came of an operation.
@@ -183,6 +183,9 @@ impl Shared {
         let completion = match about.kind {
             Kind::Receive | Kind::Probe => {
                 let (peer, tag) = self.tags.unpack(tag);
+                if peer >= self.addresses.len() {
+                    return Err(self.take_stranger(core, id, peer));
+                }
                 Completion { peer, tag, bytes }
             }
             _ => Completion {
@@ -194,6 +197,26 @@ impl Shared {
         core.release(id);
         drop(core);
         Ok(completion)
+    }
+
+    /// Ends an operation that met a message of no rank of the job. Only a process outside the job can have sent it, over a
+    /// provider that lets everybody connect.
+    #[cold]
+    fn take_stranger(&self, mut core: Locked<'_>, id: SlotId, rank: usize) -> Error {
+        let about = core.slots.get(id).about;
+        core.release(id);
+        drop(core);
+        let what = format!("the {} met a message of rank {rank}", self.describe(&about));
+        let why =
+            format!("the job has {} ranks: a process outside of it has sent the message", self.peers.len());
+        let remedy = "let no other process reach the ports of the job, or use the built-in libfabric (feature vendored)";
+        let error = Error::Operation {
+            code: Code(libc::EBADMSG),
+            provider_code: 0,
+            text: Explanation::new(what, why, remedy),
+        };
+        self.note_failure(&error);
+        error
     }
 
     #[cold]

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use efa_core::bootstrap::{ControlConfig, Job, JobSecret, Liveness};
 use efa_core::fabric::Provider;
 use efa_core::memory::{Access, RemoteRegion};
-use efa_core::{Endpoint, EndpointConfig, Source, TagMatch};
+use efa_core::{Endpoint, EndpointConfig, Error, Source, TagMatch};
 
 use super::common::{admit, config, endpoints, members, pattern, provider};
 use super::tcp_wire::{
@@ -71,32 +71,40 @@ fn connections_that_come_and_go_leave_no_descriptors() {
         return;
     }
     in_time("connections that come and go", || {
+        const ROUNDS: u8 = 6;
+        const STRANGERS: usize = 60;
+        const LEN: usize = 100;
         let (ranks, _) = endpoints(2, config());
-        exchange(&ranks, 0);
         let port = port_of(&ranks[0], 0);
+        let mut peer = handshake(port, port_of(&ranks[0], 1), &[]).unwrap();
         let before = connections_at(port).len();
-        for number in 0..50u32 {
-            // Nobody waits for these, so it is the progress thread that reads them, to the end of what there is.
-            ranks[1].send_blocking(0, 9u32, &[number]).unwrap();
-            std::thread::sleep(Duration::from_millis(10));
-            drop(dial(port));
-            std::thread::sleep(Duration::from_millis(10));
+        for round in 0..ROUNDS {
+            let strangers: Vec<_> = (0..STRANGERS).map(|_| dial(port)).collect();
+            // A wait polls without a pause, and lets all of them in.
+            let nothing = ranks[0].recv(1, 9u32, vec![0u8; 1]);
+            let begun = Instant::now();
+            let mut waiting = Some(nothing);
+            while connections_at(port).len() < before + 2 * STRANGERS {
+                assert!(begun.elapsed() < LIMIT / 2, "{} are let in", connections_at(port).len() - before);
+                waiting = waiting.and_then(|op| op.wait_deadline(Duration::from_millis(5)).err());
+            }
+            drop(waiting);
+            // When the endpoint is polled next, it first finds half of a message, so that a read ends with "nothing
+            // there now", and then all these connections closed.
+            peer.write_all(&Header::new(TAGGED, &[1 << 40 | 5], LEN as u64).bytes()).unwrap();
+            peer.write_all(&[round; LEN / 2]).unwrap();
+            drop(strangers);
+            let begun = Instant::now();
+            while connections_at(port).len() > before {
+                let left = connections_at(port).len() - before;
+                assert!(begun.elapsed() < LIMIT / 4, "{left} descriptors are left in round {round}");
+                std::thread::sleep(Duration::from_millis(10));
+            }
+            peer.write_all(&[round; LEN - LEN / 2]).unwrap();
+            let mut got = [0; LEN];
+            ranks[0].recv_blocking(1, 5u32, &mut got).unwrap();
+            assert_eq!(got, [round; LEN]);
         }
-        for number in 0..50u32 {
-            let mut got = [0u32];
-            ranks[0].recv_blocking(1, 9u32, &mut got).unwrap();
-            assert_eq!(got, [number]);
-        }
-        let begun = Instant::now();
-        while connections_at(port).len() > before {
-            assert!(
-                begun.elapsed() < LIMIT / 2,
-                "{} descriptors are left",
-                connections_at(port).len() - before
-            );
-            std::thread::sleep(Duration::from_millis(10));
-        }
-        exchange(&ranks, 1);
     });
 }
 
@@ -193,6 +201,25 @@ fn nobody_without_the_key_gets_a_byte_in_or_out() {
         ranks[1].send_blocking(0, 5u32, b"from a rank").unwrap();
         let (result, buffer) = anything.wait();
         assert_eq!((result.unwrap().peer, &buffer[..11]), (1, &b"from a rank"[..]));
+    });
+}
+
+#[test]
+fn a_message_of_no_rank_of_the_job_is_an_error() {
+    if !applies() {
+        return;
+    }
+    in_time("a message of rank 3 of 3", || {
+        let (ranks, _) = endpoints(3, config());
+        let mut stream = handshake(port_of(&ranks[0], 0), port_of(&ranks[0], 1), &[]).unwrap();
+        for rank in [3, 1] {
+            stream.write_all(&Header::new(TAGGED, &[rank << 40 | 5], 4).bytes()).unwrap();
+            stream.write_all(b"evil").unwrap();
+        }
+        let received = ranks[0].recv(Source::Any, 5u32, vec![0u8; 4]);
+        let error = received.wait().0.unwrap_err();
+        assert!(matches!(error, Error::Operation { .. }) && error.to_string().contains("rank 3"), "{error}");
+        assert_eq!(ranks[0].recv_blocking(Source::Any, 5u32, &mut [0u8; 4]).unwrap().peer, 1);
     });
 }
 
