@@ -482,8 +482,8 @@ fn receives_from_a_rank_that_dies_end_with_its_name_and_others_go_on() {
 
 #[test]
 fn sends_that_a_dead_rank_never_takes_end_by_closing_the_endpoint() {
-    // More than any provider sets aside for a rank that does not receive.
-    const COUNT: usize = 200;
+    // More than any provider sets aside for a rank that does not receive: the built-in tcp 256 MiB.
+    const COUNT: usize = 1400;
     let (mut all, liveness) = endpoints(2, config());
     let (one, zero) = (all.pop().unwrap(), all.pop().unwrap());
     let mut sends: Vec<_> = (0..COUNT).map(|_| zero.send(1, 1u32, vec![5u8; LARGE])).collect();

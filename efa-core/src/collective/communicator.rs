@@ -199,7 +199,7 @@ impl Communicator {
     ///
     /// # Errors
     /// [`Error::Timeout`] naming the ranks that did not come within 30 seconds; [`Error::PeerLost`]; [`Error::Aborted`]
-    /// when the job has been called off, also by this rank because a collective failed.
+    /// when the job has been called off, also by this rank because a collective failed or its endpoint has closed itself.
     pub fn finish(mut self) -> Result<()> {
         self.leave(false)
     }
@@ -299,10 +299,13 @@ impl Communicator {
         let failed = self.state.get_mut().map_or(true, |state| state.failed);
         if std::thread::panicking() {
             control.give_up_with(None, "it panicked; its own output says where and why");
-        } else if failed || (dropped && endpoint.first_failure().is_some()) {
-            match endpoint.first_failure() {
-                Some(first) => control.give_up_with(first.lost, &first.text),
-                None => control.give_up_with(None, "a collective failed"),
+        } else {
+            let closed = endpoint.closed_by_itself();
+            if failed || closed.is_some() || (dropped && endpoint.first_failure().is_some()) {
+                match endpoint.first_failure() {
+                    Some(first) => control.give_up_with(first.lost, &first.text),
+                    None => control.give_up_with(None, closed.as_deref().unwrap_or("a collective failed")),
+                }
             }
         }
         // Nobody waits for anybody in a job that has been called off.

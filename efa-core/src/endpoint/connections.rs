@@ -3,6 +3,8 @@
 //! Both need the patches to the vendored libfabric (`efa-sys/patches/tcp-*.patch`). An unpatched tcp provider
 //! lets everybody connect who reaches the port, and replaces a broken connection without a word.
 
+use std::time::Duration;
+
 use super::clock::Clock;
 use super::core::Core;
 use super::shared::{FirstFailure, Shared};
@@ -20,6 +22,9 @@ pub(super) const IS_PATCHED: bool = ffi::has_patch("tcp-connection-loss")
 const PATIENCE: u32 = 50;
 /// How long operations with the peer then have to end with its name, before all others end too, in ticks.
 const GRACE: u32 = 20;
+
+/// By when a broken connection has closed the endpoint, or its peer is known to be gone, on a busy machine.
+pub(super) const EXPLAINED: Duration = Duration::from_secs(5);
 
 /// How long a proof is, in bytes.
 const PROOF_BYTES: usize = 16;
@@ -53,6 +58,11 @@ struct Broken {
 }
 
 impl Connections {
+    /// Whether no connection broke, but for those of ranks that are gone.
+    pub(super) fn is_empty(&self) -> bool {
+        self.broken.is_empty()
+    }
+
     /// Looks for connections that broke, although neither side closed its endpoint. Returns why the endpoint has to be
     /// closed, if one did.
     ///

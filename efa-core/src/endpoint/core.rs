@@ -495,6 +495,11 @@ impl Core {
         std::mem::take(&mut self.lost_peers)
     }
 
+    /// Whether connections broke of which it is not known yet whether their peers are gone.
+    pub(super) fn has_broken_connections(&self) -> bool {
+        !self.lost_peers.is_empty() || self.watch.has_broken_connections()
+    }
+
     pub(crate) fn is_open(&self) -> bool {
         self.endpoint.is_some()
     }

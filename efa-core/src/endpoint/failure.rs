@@ -280,7 +280,7 @@ impl Shared {
     fn held_up(&self, about: &About) -> &'static str {
         if self.config.provider == Provider::Tcp && about.kind == Kind::Receive {
             "; on tcp a message can be held up by earlier ones of its sender that nobody has received: libfabric keeps \
-             64 of each, or as many as FI_TCP_MAX_SAVED says"
+             64 of each, and the built-in one 256 MiB"
         } else {
             ""
         }

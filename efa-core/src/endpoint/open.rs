@@ -4,8 +4,10 @@ use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::thread::{self, JoinHandle};
+use std::time::Instant;
 
 use super::card::{self, AddressCard};
+use super::clock::Clock;
 use super::config::EndpointConfig;
 use super::connections;
 use super::core::Core;
@@ -281,6 +283,24 @@ impl Endpoint {
     /// go of it: a peer died, or a deadline passed.
     pub fn is_open(&self) -> bool {
         self.shared.lock().is_open()
+    }
+
+    /// Why the endpoint has closed itself, if it has. Waits until it is known whether connections that broke
+    /// are those of ranks that are gone.
+    pub(crate) fn closed_by_itself(&self) -> Option<String> {
+        let begun = Instant::now();
+        loop {
+            let mut core = self.shared.lock();
+            core.poll();
+            if let Some(why) = &core.closed {
+                return Some(format!("its endpoint was closed: {why}"));
+            }
+            if !core.has_broken_connections() || begun.elapsed() > connections::EXPLAINED {
+                return None;
+            }
+            drop(core);
+            thread::sleep(Clock::TICK);
+        }
     }
 
     /// The first error of an operation, apart from those that the program cancelled.

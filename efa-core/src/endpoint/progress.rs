@@ -175,6 +175,11 @@ impl Watch {
         self.looked
     }
 
+    /// Whether there are connections that broke, but for those of ranks that are gone.
+    pub(super) fn has_broken_connections(&self) -> bool {
+        !self.connections.is_empty()
+    }
+
     fn look(&mut self, shared: &Shared, core: &mut Core, now: u32) {
         let epoch = shared.liveness.epoch();
         if self.epoch != Some(epoch) {

@@ -8,6 +8,8 @@ mod common;
 mod dead_peer;
 mod descriptors;
 mod few_descriptors;
+#[path = "../collectives/job.rs"]
+mod job;
 mod killed_peer;
 mod many;
 mod memory;
@@ -20,3 +22,4 @@ mod tcp_order;
 mod tcp_strangers;
 mod tcp_wire;
 mod time;
+mod unexpected;

@@ -75,6 +75,32 @@ fn a_connection_that_breaks_ends_both_ends_and_loses_nothing_in_silence() {
 }
 
 #[test]
+fn a_job_whose_connection_broke_does_not_finish_in_good_order() {
+    if !applies() {
+        return;
+    }
+    in_time("the end of a job whose connection broke", || {
+        for waits in [true, false] {
+            super::job::run(3, |world| {
+                let endpoint = world.endpoint();
+                let ports: Vec<_> = (0..2).map(|rank| port_of(endpoint, rank)).collect();
+                meet(endpoint);
+                world.control().barrier("all have met", LIMIT).unwrap();
+                if endpoint.rank() == 0 {
+                    break_connections(&ports);
+                    // Whoever goes on at once fares no better.
+                    if waits {
+                        until("the endpoint is closed", || !endpoint.is_open());
+                    }
+                }
+                let error = world.finish().expect_err("messages may be lost");
+                assert!(error.to_string().contains("data connection"), "{error}");
+            });
+        }
+    });
+}
+
+#[test]
 fn a_receive_from_any_rank_learns_of_a_broken_connection() {
     if !applies() {
         return;
