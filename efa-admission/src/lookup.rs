@@ -16,7 +16,7 @@ use crate::placement::{crossings, ring_order};
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Lookup {
     pub(super) rules: SecurityGroups,
-    /// By interface.
+    /// By the interface's id, or by its MAC address where the id is not known.
     pub(super) kinds: BTreeMap<String, InterfaceKind>,
     /// By placement group.
     pub(super) strategies: BTreeMap<String, String>,
@@ -97,7 +97,8 @@ impl Lookup {
     pub fn complete<'a>(&self, members: impl IntoIterator<Item = &'a mut Facts>) {
         for facts in members {
             for interface in &mut facts.member.interfaces {
-                let found = known(&interface.interface_id).and_then(|id| self.kinds.get(id));
+                let name = known(&interface.interface_id).or_else(|| known(&interface.mac));
+                let found = name.and_then(|name| self.kinds.get(name));
                 if let (InterfaceKind::Unknown, Some(kind)) = (interface.kind, found) {
                     interface.kind = *kind;
                 }

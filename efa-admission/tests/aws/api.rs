@@ -15,7 +15,7 @@ const PAGE: usize = 50;
 /// What the replayed replies say.
 #[derive(Clone, Default)]
 pub(crate) struct Replay {
-    /// By interface; no word about those that are `unknown`.
+    /// By the interface's id, and by its MAC address; no word about those that are `unknown`.
     pub(crate) kinds: BTreeMap<String, String>,
     /// By placement group.
     pub(crate) strategies: BTreeMap<String, String>,
@@ -30,8 +30,10 @@ impl Replay {
         let mut replay = Self::default();
         for member in members {
             for interface in member["interfaces"].as_array().expect("a list of interfaces") {
-                let id = text(&interface["interface_id"]).expect("an id");
-                replay.kinds.insert(id, text(&interface["kind"]).expect("a kind"));
+                for name in ["interface_id", "mac"] {
+                    let name = text(&interface[name]).expect("a name");
+                    replay.kinds.insert(name, text(&interface["kind"]).expect("a kind"));
+                }
             }
             let placement = &member["placement"];
             if let (Some(group), Some(strategy)) = (text(&placement["group"]), text(&placement["strategy"])) {
@@ -67,14 +69,18 @@ impl Replay {
         };
         let (set, items) = match action {
             "DescribeNetworkInterfaces" => {
-                assert_eq!(form["Filter.1.Name"], "network-interface-id");
+                let tag_of_name = match form["Filter.1.Name"].as_str() {
+                    "network-interface-id" => "networkInterfaceId",
+                    "mac-address" => "macAddress",
+                    other => panic!("interfaces are not asked for by {other}"),
+                };
                 let item = |id: &String| {
                     let kind = self.kinds.get(id)?;
                     let tag = match kind.as_str() {
                         "unknown" => String::new(),
                         kind => format!("<interfaceType>{kind}</interfaceType>"),
                     };
-                    Some(format!("<networkInterfaceId>{id}</networkInterfaceId>{tag}"))
+                    Some(format!("<{tag_of_name}>{id}</{tag_of_name}>{tag}"))
                 };
                 ("networkInterfaceSet", asked("Filter.1.Value.").into_iter().filter_map(item).collect())
             }

@@ -141,7 +141,7 @@ fn a_group_that_the_api_does_not_know_is_not_found() {
 }
 
 #[test]
-fn kinds_that_may_not_be_read_make_every_interface_an_efa() {
+fn kinds_that_may_not_be_read_leave_open_what_depends_on_them() {
     let account = account("right-and-empty");
     let plain_first = |rank| {
         let plain = interface(rank, 0, "interface", "subnet-2", &["sg-2"]);
@@ -156,7 +156,10 @@ fn kinds_that_may_not_be_read_make_every_interface_an_efa() {
         (action == "DescribeNetworkInterfaces").then(|| error(403, "UnauthorizedOperation"))
     });
     let (_, report) = looked_up(&api(&denied), &members);
-    assert_eq!(codes(&report, Severity::Error), ["different-subnet", "no-shared-security-group"]);
+    assert_eq!(codes(&report, Severity::Error), ["interface-kind-unknown"]);
+    assert_eq!(report.exit_status(), 3, "{report}");
+    let message = &report.findings()[0].message;
+    assert!(message.contains("EFAs is not known, and it decides"), "{message}");
     let notes = report.notes().join("\n");
     assert!(notes.contains("kinds of interfaces are not known, so each is judged as an EFA"), "{notes}");
     assert!(notes.contains("lack the right"), "{notes}");

@@ -22,6 +22,8 @@ const PAGE: i32 = 1000;
 pub(super) struct Names {
     pub(super) security_groups: Vec<String>,
     pub(super) interfaces: Vec<String>,
+    /// Of interfaces whose ids are not known: metadata is read with few requests.
+    pub(super) macs: Vec<String>,
     pub(super) placement_groups: Vec<String>,
     pub(super) instances: Vec<String>,
 }
@@ -32,15 +34,15 @@ impl Names {
         let interfaces = || members().flat_map(|member| &member.interfaces);
         let placements = members().filter_map(|member| member.placement.as_ref());
         let unplaced = |strategy: &Option<String>| known(strategy).is_none();
+        let unknown = || interfaces().filter(|it| it.kind == InterfaceKind::Unknown);
         let instances = sorted(members().map(|member| member.instance_id.as_str()));
         Self {
             security_groups: sorted(
                 interfaces().flat_map(|it| it.security_groups.iter().flatten()).map(String::as_str),
             ),
-            interfaces: sorted(
-                interfaces()
-                    .filter(|it| it.kind == InterfaceKind::Unknown)
-                    .filter_map(|it| known(&it.interface_id)),
+            interfaces: sorted(unknown().filter_map(|it| known(&it.interface_id))),
+            macs: sorted(
+                unknown().filter(|it| known(&it.interface_id).is_none()).filter_map(|it| known(&it.mac)),
             ),
             placement_groups: sorted(
                 placements.filter(|it| unplaced(&it.strategy)).filter_map(|it| known(&it.group)),
@@ -74,20 +76,30 @@ pub(super) async fn rules(client: &Client, groups: &[String]) -> Result<Security
     Ok(SecurityGroups::known(found))
 }
 
-/// The kinds of those of the interfaces that exist.
+/// The kinds of those of the interfaces that exist, by id or by MAC address.
 pub(super) async fn kinds(
     client: &Client,
-    interfaces: &[String],
+    names: &Names,
 ) -> Result<BTreeMap<String, InterfaceKind>, ApiFailure> {
     let mut found = BTreeMap::new();
-    for interfaces in interfaces.chunks(FILTER_VALUES) {
-        let filter = filter("network-interface-id", interfaces);
-        let request = client.describe_network_interfaces().filters(filter).max_results(PAGE);
+    let by_id = names.interfaces.chunks(FILTER_VALUES).map(|ids| ("network-interface-id", ids));
+    let by_mac = names.macs.chunks(FILTER_VALUES).map(|macs| ("mac-address", macs));
+    for (key, names) in by_id.chain(by_mac) {
+        let request = client.describe_network_interfaces().filters(filter(key, names)).max_results(PAGE);
         let mut items = request.into_paginator().items().send();
         while let Some(interface) = items.next().await {
             let interface = interface.map_err(|error| reply::failure(&error))?;
-            if let Some(id) = interface.network_interface_id() {
-                found.insert(id.to_owned(), reply::kind(interface.interface_type()));
+            let name = match key {
+                "mac-address" => interface.mac_address(),
+                _ => interface.network_interface_id(),
+            };
+            let kind = reply::kind(interface.interface_type());
+            if let Some(name) = name {
+                // Interfaces of different VPCs may share a MAC address, which then tells nothing.
+                let known = found.entry(name.to_owned()).or_insert(kind);
+                if *known != kind {
+                    *known = InterfaceKind::Unknown;
+                }
             }
         }
     }

@@ -94,7 +94,7 @@ impl Api {
         };
         let (rules_told, kinds, strategies, topology) = tokio::join!(
             ask_rules,
-            within(end, ask::kinds(&client, &names.interfaces)),
+            within(end, ask::kinds(&client, &names)),
             within(end, ask::strategies(&client, &names.placement_groups)),
             within(end, ask::network_nodes(&client, &names.instances)),
         );
