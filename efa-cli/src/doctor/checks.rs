@@ -50,6 +50,8 @@ pub(super) struct System<'a> {
     pub(super) driven: usize,
     /// How many libfabric sees.
     pub(super) offered: usize,
+    /// How many queue pairs the first of those has, which is the one that ranks open; `None` where there is none.
+    pub(super) queue_pairs: Option<usize>,
     pub(super) providers: Vec<String>,
     /// Such as `1.22, vendored (path)`.
     pub(super) libfabric: String,
@@ -315,6 +317,7 @@ mod tests {
             memlock: Some(8 << 20),
             driven: 0,
             offered: 0,
+            queue_pairs: None,
             providers: vec!["shm".into(), "tcp".into()],
             libfabric: "1.22, vendored".into(),
             shared: Some((1 << 30, 1 << 30)),

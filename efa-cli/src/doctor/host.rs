@@ -42,12 +42,14 @@ impl State {
         providers.dedup();
         let Library { version, origin, path } = fabric::library();
         let facts = source::host::host_facts().ok();
+        let efas = || offers.iter().filter(|offer| offer.provider == Provider::Efa);
         let space = statvfs("/dev/shm").ok();
         let system = System {
             root,
             memlock: facts.as_ref().and_then(|facts| facts.memlock_bytes),
             driven: facts.as_ref().map_or(0, |facts| facts.efa_devices),
-            offered: offers.iter().filter(|offer| offer.provider == Provider::Efa).count(),
+            offered: efas().count(),
+            queue_pairs: efas().next().map(|offer| offer.limits.endpoints),
             providers,
             libfabric: format!("{version}, {origin} ({path})"),
             shared: space.map(|space| (space.f_blocks * space.f_frsize, space.f_bavail * space.f_frsize)),

@@ -11,7 +11,9 @@ use super::checks::{Check, System, note, ok, warning};
 impl System<'_> {
     /// These checks, in a fixed order.
     pub(super) fn machine(&self) -> Vec<Check> {
-        let mut checks = vec![self.attached(), self.cross_memory(), self.copies(), self.installer()];
+        let mut checks = vec![self.attached()];
+        checks.extend(self.queue_pairs());
+        checks.extend([self.cross_memory(), self.copies(), self.installer()]);
         checks.extend(self.gpu());
         checks
     }
@@ -34,6 +36,23 @@ impl System<'_> {
             }
             Some(most) => ok("efa-attached", format!("{here} of the {most} EFAs that a {name} takes")),
         }
+    }
+
+    /// The queue pairs of the device that the ranks of this host open: each takes one, and one more fails.
+    fn queue_pairs(&self) -> Option<Check> {
+        const NAME: &str = "efa-queue-pairs";
+        let most = self.queue_pairs?;
+        let detail = format!("{most} on the device, {} ranks on this host", self.local_ranks);
+        Some(match self.local_ranks <= most {
+            true => ok(NAME, detail),
+            false => {
+                let start = match self.slurm {
+                    true => format!("srun --ntasks-per-node={most} ..."),
+                    false => format!("efa run -n {most} ..."),
+                };
+                warning(NAME, detail, format!("{start}  # at most so many ranks on a host"))
+            }
+        })
     }
 
     /// Whether ranks may read each other's memory, which is how shm moves large messages with one copy
@@ -135,6 +154,7 @@ mod tests {
             memlock: None,
             driven: 0,
             offered: 0,
+            queue_pairs: None,
             providers: Vec::new(),
             libfabric: libfabric.into(),
             shared: None,
@@ -161,6 +181,23 @@ mod tests {
         let plain = check(&[(TYPE, "t3.micro")], "", "efa-attached").expect("a check");
         assert_eq!((plain.state, plain.detail.as_str()), (State::Note, "a t3.micro has no EFA"));
         assert_eq!(check(&[], "", "efa-attached").expect("a check").state, State::Note);
+    }
+
+    #[test]
+    fn each_rank_of_a_host_needs_a_queue_pair_of_the_device() {
+        let root = root(&[]);
+        let with = |queue_pairs, local_ranks| {
+            let system = System { queue_pairs, local_ranks, ..system(root.path(), "") };
+            system.machine().into_iter().find(|check| check.name == "efa-queue-pairs")
+        };
+        assert_eq!(with(None, 300), None);
+        assert_eq!(with(Some(256), 256).expect("a check").state, State::Ok);
+        let short = with(Some(256), 257).expect("a check");
+        assert_eq!(
+            (short.state, short.detail.as_str()),
+            (State::Warning, "256 on the device, 257 ranks on this host")
+        );
+        assert!(short.fix.expect("a command").contains("efa run -n 256"));
     }
 
     #[test]

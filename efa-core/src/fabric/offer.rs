@@ -45,6 +45,9 @@ pub struct Limits {
     pub receive_depth: usize,
     /// How many bytes of immediate data a remote write carries.
     pub immediate_size: usize,
+    /// How many endpoints there can be on the device. On efa each takes one of the device's queue pairs (`max_qp` in
+    /// `ibv_query_device(3)`), which all processes of a host share.
+    pub endpoints: usize,
     /// Whether there are remote atomics.
     pub atomics: bool,
     /// Whether memory must be registered for local use, too.
@@ -98,6 +101,7 @@ impl Limits {
             send_depth: info.transmit_size(),
             receive_depth: info.receive_size(),
             immediate_size: info.immediate_size(),
+            endpoints: info.endpoints(),
             atomics: info.capabilities() & Capabilities::ATOMIC != 0,
             local_registration: info.wants_local_registration(),
             may_inject: !is_efa,

@@ -204,6 +204,11 @@ impl Info {
         self.domain_attr().cq_data_size
     }
 
+    /// How many endpoints the domain can hold.
+    pub(crate) fn endpoints(&self) -> usize {
+        self.domain_attr().ep_cnt
+    }
+
     pub(crate) fn wants_local_registration(&self) -> bool {
         self.domain_attr().mr_mode & sys::FI_MR_LOCAL != 0
     }
