@@ -187,11 +187,11 @@ fn an_endpoint_may_be_dropped_by_the_waker_that_it_wakes() {
         assert!(is_pending(&mut woken, &Waker::from(Arc::new(Last(Mutex::new(Some(endpoint)))))));
         let send = mine.send(0, 1u32, vec![3u8; 8]);
         drop(mine);
-        // The waker is run by the progress thread, most likely.
+        // The progress thread runs the waker. A wait before that would have the waker forgotten, and the endpoint with it.
+        common::until("the endpoint is gone", || weak.strong_count() == 0);
         woken.wait().0.unwrap();
         assert!(matches!(waiting.wait().0, Err(Error::Closed(_))));
         let _ = send.wait();
-        common::until("the endpoint is gone", || weak.strong_count() == 0);
     });
 }
 
