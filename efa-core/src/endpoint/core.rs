@@ -162,7 +162,9 @@ impl Core {
                 Posted::Failed(code) => return self.reject(id, code),
             }
         }
-        self.defer(id, peer, call, memory);
+        // A copy: a call whose address others are given would be written to memory before the attempt, and read again.
+        let deferred = call;
+        self.defer(id, peer, &deferred, memory);
     }
 
     /// # Safety
@@ -234,7 +236,8 @@ impl Core {
             Polled::Some(count) => {
                 for index in 0..count {
                     if !self.complete_plainly(index) {
-                        self.complete(index);
+                        self.complete_rest(index, count);
+                        break;
                     }
                 }
                 true
@@ -244,11 +247,12 @@ impl Core {
                 true
             }
             Polled::Broken(code) => {
-                self.close(format!("its completion queue failed: {}", crate::ffi::describe(code)));
+                self.give_up(code);
                 true
             }
         };
-        if !self.deferred[0].is_empty() || !self.deferred[1].is_empty() {
+        // One test of both.
+        if !(self.deferred[0].is_empty() & self.deferred[1].is_empty()) {
             self.retry();
         }
         active
@@ -273,8 +277,15 @@ impl Core {
         }
     }
 
-    /// Does what a completion tells of, whatever that is.
+    /// Does what the completions from `first` on tell of. Called once, as a call inside the loop over the plain ones would
+    /// have every poll save more registers.
     #[inline(never)]
+    fn complete_rest(&mut self, first: usize, count: usize) {
+        (first..count).for_each(|index| self.complete(index));
+    }
+
+    /// Does what a completion tells of, whatever that is.
+    #[inline]
     fn complete(&mut self, index: usize) {
         let entry = self.batch.entry(index);
         if let Some(value) = entry.immediate() {
@@ -288,6 +299,11 @@ impl Core {
             self.in_flight[Lane::of(record.about.kind) as usize] -= 1;
             self.finish(id, Outcome::Done { bytes: entry.len(), tag: entry.tag() });
         }
+    }
+
+    #[cold]
+    fn give_up(&mut self, code: Code) {
+        self.close(format!("its completion queue failed: {}", crate::ffi::describe(code)));
     }
 
     #[cold]

@@ -50,18 +50,6 @@ pub(crate) enum State {
     Taken,
 }
 
-impl State {
-    /// The result, if the device does not have the operation any more.
-    #[inline(always)]
-    fn into_result(self) -> Option<Result<Completion>> {
-        match self {
-            Self::Done(completion) => Some(Ok(completion)),
-            Self::Failed(error) => Some(Err(*error)),
-            Self::Posted(_) | Self::Taken => None,
-        }
-    }
-}
-
 impl From<Result<SlotId>> for State {
     #[inline]
     fn from(posted: Result<SlotId>) -> Self {
@@ -73,10 +61,16 @@ impl From<Result<SlotId>> for State {
 }
 
 impl From<Error> for State {
-    #[cold]
+    #[inline]
     fn from(error: Error) -> Self {
-        Self::Failed(Box::new(error))
+        Self::Failed(boxed(error))
     }
+}
+
+// Not the state itself, which would be returned through memory, and then be read from there when all is well, too.
+#[cold]
+fn boxed(error: Error) -> Box<Error> {
+    Box::new(error)
 }
 
 impl<B: Send + 'static> Op<B> {
@@ -133,8 +127,10 @@ impl<B: Send + 'static> Op<B> {
             self.state = State::Taken;
             return Some(self.shared.take_result(core, id));
         }
-        let result = std::mem::replace(&mut self.state, State::Taken).into_result()?;
-        Some(result.inspect_err(|error| self.shared.note_failure(error)))
+        match std::mem::replace(&mut self.state, State::Taken) {
+            State::Taken => None,
+            over => Some(self.shared.finish(over)),
+        }
     }
 }
 
@@ -147,11 +143,17 @@ impl Shared {
                 let (core, _) = self.wait_locked(self.lock(), id, Deadline::NONE);
                 self.take_result(core, id)
             }
-            over => {
-                let result = over.into_result().expect("a result is taken only once");
-                result.inspect_err(|error| self.note_failure(error))
-            }
+            State::Done(completion) => Ok(completion),
+            State::Failed(error) => Err(self.noted(error)),
+            State::Taken => unreachable!("a result is taken only once"),
         }
+    }
+
+    /// Notes a failure, and returns it.
+    #[cold]
+    fn noted(&self, error: Box<Error>) -> Error {
+        self.note_failure(&error);
+        *error
     }
 
     /// Polls once, and tells whether the operation is over.

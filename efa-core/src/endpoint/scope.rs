@@ -125,10 +125,10 @@ impl<'scope, 'env> Scope<'scope, 'env> {
     ) -> ScopedOp<'scope, 'env, B> {
         let mut buf = Held::new(buf);
         // SAFETY: as in `send`.
-        let posted = unsafe {
+        let state = unsafe {
             self.endpoint.post_recv(Space::User, from.into(), tag.into(), buf.before(), Some(self.group))
         };
-        self.enter(posted.into(), buf)
+        self.enter(state, buf)
     }
 
     /// Writes to a peer's region, as [`Endpoint::write`] does.

@@ -107,6 +107,17 @@ pub enum Source {
     Any,
 }
 
+impl Source {
+    /// Returns the rank of a valid source, if it is one rank.
+    #[inline]
+    pub(crate) fn rank(self) -> Option<u32> {
+        match self {
+            Self::Rank(rank) => Some(rank as u32),
+            Self::Any => None,
+        }
+    }
+}
+
 impl From<usize> for Source {
     fn from(rank: usize) -> Self {
         Self::Rank(rank)

@@ -16,15 +16,10 @@ impl Endpoint {
     /// As [`Endpoint::send_blocking`].
     pub fn probe(&self, from: impl Into<Source>, tag: impl Into<TagMatch>) -> Result<Option<Completion>> {
         let (from, tag) = (from.into(), tag.into());
-        let peer = match from {
-            Source::Rank(rank) => {
-                self.shared.address(rank)?;
-                Some(rank as u32)
-            }
-            Source::Any => None,
-        };
+        self.check_source(from)?;
         let (fabric_tag, ignore) = self.shared.tags.pack_match(Space::User, from, tag);
-        let about = About { kind: Kind::Probe, peer, tag: tag.tag().value(), bytes: 0, group: None };
+        let about =
+            About { kind: Kind::Probe, peer: from.rank(), tag: tag.tag().value(), bytes: 0, group: None };
         let mut core = self.shared.lock();
         // What has come in over the wire is seen only after a poll.
         core.poll();

@@ -37,8 +37,8 @@ impl Endpoint {
     ) -> Op<B> {
         let mut buf = Held::new(buf);
         // SAFETY: `Op` keeps the buffer, or parks it, until the operation is over.
-        let posted = unsafe { self.post_recv(space, from, tag, buf.before(), None) };
-        Op::new(self.shared.clone(), posted.into(), buf)
+        let state = unsafe { self.post_recv(space, from, tag, buf.before(), None) };
+        Op::new(self.shared.clone(), state, buf)
     }
 
     /// Receives a message into `data` and returns when it is there.
@@ -65,8 +65,10 @@ impl Endpoint {
         buf: &mut impl BufMut,
     ) -> Result<Completion> {
         let shared = &*self.shared;
-        let (about, call) = self.receive_call(space, from, tag, buf.byte_len(), None)?;
+        self.check_source(from)?;
+        let bytes = buf.byte_len();
         let mut core = shared.lock();
+        let (about, call) = self.receive_call(space, from, tag, bytes, None);
         // SAFETY: the memory is borrowed until the wait below is over, which it is only when the operation is.
         let id = unsafe { shared.start_locked(&mut core, about, call, &mut [segment_mut(shared, buf)]) };
         let (core, _) = shared.wait_locked(core, id, Default::default());
@@ -84,7 +86,9 @@ impl Endpoint {
         tag: impl Into<TagMatch>,
         pieces: &mut [&mut [T]],
     ) -> Result<Completion> {
+        let from = from.into();
         check_segments("receive", pieces.len(), self.shared.limits.receive_segments)?;
+        self.check_source(from)?;
         let shared = &*self.shared;
         let mut segments: [Segment; crate::ffi::MAX_SEGMENTS] = [segment(shared, &&[0u8; 0][..]); _];
         for (slot, piece) in segments.iter_mut().zip(pieces.iter_mut()) {
@@ -92,7 +96,7 @@ impl Endpoint {
         }
         let segments = &mut segments[..pieces.len()];
         let bytes = segments.iter().map(|segment| segment.len).sum();
-        let (about, call) = self.receive_call(Space::User, from.into(), tag.into(), bytes, None)?;
+        let (about, call) = self.receive_call(Space::User, from, tag.into(), bytes, None);
         // SAFETY: as in `recv_in`.
         let id = unsafe { self.shared.start(about, call, segments) };
         self.shared.finish(State::Posted(id))
@@ -108,13 +112,31 @@ impl Endpoint {
         tag: TagMatch,
         buf: &mut impl BufMut,
         group: Option<SlotId>,
-    ) -> Result<SlotId> {
-        let (about, call) = self.receive_call(space, from, tag, buf.byte_len(), group)?;
+    ) -> State {
+        if let Err(error) = self.check_source(from) {
+            return error.into();
+        }
+        let bytes = buf.byte_len();
         let mut core = self.shared.lock();
+        let (about, call) = self.receive_call(space, from, tag, bytes, group);
         // SAFETY: passed on to the caller.
-        Ok(unsafe { self.shared.start_locked(&mut core, about, call, &mut [segment_mut(&self.shared, buf)]) })
+        let id = unsafe {
+            self.shared.start_locked(&mut core, about, call, &mut [segment_mut(&self.shared, buf)])
+        };
+        State::Posted(id)
     }
 
+    /// Checks that messages can come from there.
+    #[inline]
+    pub(super) fn check_source(&self, from: Source) -> Result<()> {
+        match from {
+            Source::Rank(rank) => self.shared.address(rank).map(drop),
+            Source::Any => Ok(()),
+        }
+    }
+
+    // Infallible: a `Result` would hide from the compiler which call it is, and what depends on that would be decided at
+    // run time.
     #[inline(always)]
     fn receive_call(
         &self,
@@ -123,16 +145,9 @@ impl Endpoint {
         tag: TagMatch,
         bytes: usize,
         group: Option<SlotId>,
-    ) -> Result<(About, Call)> {
-        let peer = match from {
-            Source::Rank(rank) => {
-                self.shared.address(rank)?;
-                Some(rank as u32)
-            }
-            Source::Any => None,
-        };
+    ) -> (About, Call) {
         let (fabric_tag, ignore) = self.shared.tags.pack_match(space, from, tag);
-        let about = About { kind: Kind::Receive, peer, tag: tag.tag().value(), bytes, group };
-        Ok((about, Call::Receive { tag: fabric_tag, ignore }))
+        let about = About { kind: Kind::Receive, peer: from.rank(), tag: tag.tag().value(), bytes, group };
+        (about, Call::Receive { tag: fabric_tag, ignore })
     }
 }

@@ -8,7 +8,7 @@ use crate::ffi::{Posted, Segment};
 
 impl Core {
     #[cold]
-    pub(super) fn defer(&mut self, id: SlotId, peer: Option<u32>, call: Call, memory: &[Segment]) {
+    pub(super) fn defer(&mut self, id: SlotId, peer: Option<u32>, call: &Call, memory: &[Segment]) {
         let lane = call.lane();
         if let (Lane::Out, Some(rank)) = (lane, peer)
             && self.is_gone(rank as usize)
@@ -17,7 +17,7 @@ impl Core {
             record.ending = Some((Ending::PeerLost, record.started));
             return self.refuse(id, Code(libc::ECANCELED));
         }
-        let turn = self.deferred[lane as usize].push(id, call, Memory::of(memory));
+        let turn = self.deferred[lane as usize].push(id, *call, Memory::of(memory));
         self.slots.get(id).turn = turn;
         if let (Lane::Out, Some(rank)) = (lane, peer) {
             self.waiting[rank as usize] += 1;
