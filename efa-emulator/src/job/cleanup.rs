@@ -17,17 +17,19 @@ pub(super) fn remove_dead_jobs(base: &Path, own: &Path) {
             continue;
         }
         match File::options().read(true).write(true).open(path.join("fabric")) {
-            Ok(file) => remove_job_if_unused(&path, &file),
+            Ok(file) => {
+                remove_job_if_unused(&path, &file);
+            }
             // Without the table nobody can live there, unless it is just being made: then this fails, as it isn't empty.
             Err(_) => drop(std::fs::remove_dir(&path)),
         }
     }
 }
 
-/// Removes a job's folder unless someone lives there.
-pub(super) fn remove_job_if_unused(dir: &Path, file: &File) {
+/// Removes a job's folder unless someone lives there. Returns `false` if someone does.
+pub(super) fn remove_job_if_unused(dir: &Path, file: &File) -> bool {
     if !lock::try_hold(file, 0, u64::from(MAX_PROCESSES)) {
-        return;
+        return false;
     }
     // Out of the way first, so that whoever joins now makes a new one. The name is still one that the next run cleans
     // up, should we die halfway; the table goes last for the same reason.
@@ -35,7 +37,7 @@ pub(super) fn remove_job_if_unused(dir: &Path, file: &File) {
     aside.push(format!(".dead-{}", std::process::id()));
     let aside = Path::new(&aside);
     if std::fs::rename(dir, aside).is_err() {
-        return;
+        return true;
     }
     let table = aside.join("fabric");
     if let Ok(entries) = std::fs::read_dir(aside) {
@@ -45,6 +47,22 @@ pub(super) fn remove_job_if_unused(dir: &Path, file: &File) {
     }
     let _ = std::fs::remove_file(&table);
     let _ = std::fs::remove_dir(aside);
+    true
+}
+
+/// Returns `true` if every other process of the job is ending: the kernel has taken its memory, and will give its lock
+/// back within milliseconds.
+pub(super) fn others_are_ending(job: &Job) -> bool {
+    (0..MAX_PROCESSES).filter(|slot| *slot != job.slot && lock::is_held(&job.file, u64::from(*slot), 1)).all(
+        |slot| {
+            job.table.entry(slot).is_some_and(|entry| {
+                let pid = entry.pid.load(Ordering::Relaxed);
+                let is_visible = entry.pid_namespace.load(Ordering::Relaxed) == super::pid_namespace();
+                // proc(5): a process without memory has no program.
+                is_visible && std::fs::read_link(format!("/proc/{pid}/exe")).is_err()
+            })
+        },
+    )
 }
 
 /// Removes the files of this job's processes that ended without doing so.

@@ -128,7 +128,14 @@ impl Job {
         cleanup::remove_process(self, self.slot);
         // Before looking for others: of two that leave at once, the last to let go sees nobody.
         lock::let_go(&self.file, u64::from(self.slot), 1);
-        cleanup::remove_job_if_unused(&self.dir, &self.file);
+        // One that was killed just now may still hold its lock.
+        let deadline = Instant::now() + PATIENCE;
+        while !cleanup::remove_job_if_unused(&self.dir, &self.file)
+            && cleanup::others_are_ending(self)
+            && Instant::now() < deadline
+        {
+            std::thread::sleep(Duration::from_millis(1));
+        }
     }
 
     fn take_place(dir: &Path, settings: &Settings) -> Result<Self, Errno> {
