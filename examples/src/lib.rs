@@ -1,14 +1,19 @@
 //! What the examples share: how a program joins its job, and how it says that it failed.
 
+use std::cell::Cell;
 use std::process::ExitCode;
 
 use efa_core::{Communicator, Error, Explanation, Result};
 
 /// Runs `body` as [`efa_core::run`] does. A failure is told on stderr in three lines and gives the exit status 1.
 pub fn run(body: impl FnOnce(&Communicator) -> Result<()>) -> ExitCode {
-    match efa_core::run(body) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => failed(&error),
+    let told = Cell::new(None);
+    // Told before the ranks agree on the end: a launcher ends the others with the first rank that exits.
+    let result = efa_core::run(|world| body(world).inspect_err(|error| told.set(Some(failed(error)))));
+    match (result, told.get()) {
+        (Ok(()), _) => ExitCode::SUCCESS,
+        (Err(_), Some(status)) => status,
+        (Err(error), None) => failed(&error),
     }
 }
 

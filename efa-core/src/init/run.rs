@@ -2,16 +2,21 @@
 
 use std::any::Any;
 use std::fmt::Display;
+use std::time::Duration;
 
 use super::Init;
 use crate::collective::Communicator;
 use crate::error::Error;
 
+/// How long a rank whose program failed waits for the others to fail in the same way, before it calls the job off. All
+/// ranks can then tell their own error; a launcher ends the others with the first rank that exits.
+const AGREEMENT: Duration = Duration::from_secs(1);
+
 /// Joins the job, runs `program` with the communicator of all ranks, and leaves the job.
 ///
-/// If `program` fails or panics at one rank, the job is called off at once: every operation of the other ranks ends with
-/// an error that names the rank and carries its message. If `program` succeeds, the call waits until all ranks have
-/// finished.
+/// If `program` fails at one rank and not at all others within a second, the job is called off: every operation of the
+/// other ranks ends with an error that names the rank and carries its message. A panic calls the job off at once. If
+/// `program` succeeds, the call waits until all ranks have finished.
 ///
 /// The closure's error is any type that an [`Error`] converts to, such as [`Error`] itself, `Box<dyn Error>`, or the
 /// error of a crate like `anyhow`.
@@ -53,6 +58,9 @@ impl Init {
                 Ok(value)
             }
             Err(error) => {
+                if world.control().barrier("the end of a failed run", AGREEMENT).is_ok() {
+                    return Err(error);
+                }
                 match (&error as &dyn Any).downcast_ref::<Error>() {
                     Some(error) => world.control().give_up(error),
                     None => world.control().give_up_with(None, &error.to_string()),
