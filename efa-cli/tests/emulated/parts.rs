@@ -38,6 +38,9 @@ fn rank() {
         other => panic!("there is no part '{other}'"),
     };
     match result {
+        // Where the provider never answers, an operation on a closed region ends by closing the endpoint, and a job
+        // with a closed endpoint does not finish in good order.
+        Ok(()) if part.starts_with("closed region, ") => drop(world.finish()),
         Ok(()) => world.finish().expect("all ranks leave"),
         Err(error) => {
             tell(&error);
