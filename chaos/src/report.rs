@@ -24,7 +24,7 @@ pub(crate) enum Event {
     Wrong,
     /// Everything succeeded.
     Done,
-    /// The endpoint is closed; the text says what of it is left.
+    /// The endpoint is closed. The text lists what the endpoint left behind.
     Left,
 }
 

@@ -1,7 +1,7 @@
 //! What instance types can have: EFAs, network cards, interfaces on each.
 //!
 //! The table is written by `ci/instance-types` from the output of DescribeInstanceTypes. A type that it does not have is
-//! newer than the table, and nothing is said of it.
+//! newer than the table, and there is no finding about that type.
 
 use std::collections::HashMap;
 use std::sync::OnceLock;

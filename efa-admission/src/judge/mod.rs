@@ -97,7 +97,7 @@ impl<'a> Job<'a> {
         Self { site, policy, members }
     }
 
-    /// What the rules say of it.
+    /// Returns the findings of the job under these rules.
     fn judge(&self, rules: &Rules<'_>) -> Vec<Finding> {
         let mut findings = Vec::new();
         // Members of a job without EFA that share a machine talk over shared memory or loopback.

@@ -64,7 +64,7 @@ impl<'a> Rules<'a> {
         self.rights.as_ref()?.get(group).copied()
     }
 
-    /// Whether the group is known, and every entry of it fulfils the condition.
+    /// Returns `true` if the group is known and each of its entries fulfils the condition.
     pub(super) fn all_entries(&self, group: &str, holds: impl Fn(&GroupRules) -> bool) -> bool {
         self.groups.get(group).is_some_and(|entries| entries.iter().all(|entry| holds(entry)))
     }

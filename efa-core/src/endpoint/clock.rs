@@ -21,7 +21,7 @@ pub(crate) struct Clock {
 struct Looks {
     /// The time of the last look.
     last: u64,
-    /// How much of it does not count.
+    /// The time since the start that does not count.
     skipped: u64,
 }
 

@@ -3,33 +3,17 @@
 use std::io::{Read, Write};
 use std::time::{Duration, Instant};
 
-use efa_core::Endpoint;
-use efa_core::fabric::Provider;
 use efa_core::memory::Access;
 
-use super::common::{config, endpoints, pattern, provider};
+use super::common::{config, endpoints};
 use super::tcp_wire::{
     ACKNOWLEDGEMENT, CLEAR_TO_SEND, DATA, DELIVERY_COMPLETE, FIXED, Header, MESSAGE, READ_REQUEST,
-    READ_RESPONSE, READY_TO_SEND, REMOTE_DATA, TAGGED, WRITE, handshake, in_time, is_closed, place_of,
-    port_of,
+    READ_RESPONSE, READY_TO_SEND, REMOTE_DATA, TAGGED, WRITE, applies, exchange, handshake, in_time,
+    is_closed, place_of, port_of,
 };
-
-/// Whether these tests apply: on the tcp provider, in a build with its patches.
-fn applies() -> bool {
-    provider() == Provider::Tcp && efa_core::fabric::library().origin == "vendored"
-}
 
 /// A port that no rank has: connections from there are of nobody.
 const NOBODY: u16 = 1;
-
-/// Sends a message from rank 1 to rank 0 and receives it.
-fn exchange(ranks: &[Endpoint], number: usize) {
-    let sending = ranks[1].send(0, 3u32, pattern(1000, number));
-    let mut got = vec![0u8; 1000];
-    ranks[0].recv_blocking(1, 3u32, &mut got).unwrap();
-    sending.wait().0.unwrap();
-    assert!(got == pattern(1000, number));
-}
 
 #[test]
 fn a_header_out_of_order_closes_its_connection_and_nothing_else() {

@@ -5,17 +5,13 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use efa_core::bootstrap::Liveness;
-use efa_core::fabric::Provider;
 use efa_core::memory::Access;
 use efa_core::{Endpoint, Error, Source, TagMatch};
 
-use super::common::{config, endpoints, learn, meet, pattern, provider, ranks, tell, until};
-use super::tcp_wire::{Header, LIMIT, TAGGED, connections_at, handshake, in_time, port_of, reset, shrink};
-
-/// Whether these tests apply: on the tcp provider, in a build with its patches.
-fn applies() -> bool {
-    provider() == Provider::Tcp && efa_core::fabric::library().origin == "vendored"
-}
+use super::common::{config, endpoints, learn, meet, pattern, ranks, tell, until};
+use super::tcp_wire::{
+    Header, LIMIT, TAGGED, applies, connections_at, handshake, in_time, port_of, reset, shrink,
+};
 
 /// Breaks all connections between the endpoints' ports, from outside.
 fn break_connections(ports: &[u16]) {

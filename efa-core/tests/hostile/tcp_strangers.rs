@@ -5,14 +5,13 @@ use std::net::TcpListener;
 use std::time::{Duration, Instant};
 
 use efa_core::bootstrap::{ControlConfig, Job, JobSecret, Liveness};
-use efa_core::fabric::Provider;
 use efa_core::memory::{Access, RemoteRegion};
 use efa_core::{Endpoint, EndpointConfig, Error, Source, TagMatch};
 
-use super::common::{admit, config, endpoints, members, pattern, provider};
+use super::common::{admit, config, endpoints, members, pattern};
 use super::tcp_wire::{
-    DELIVERY_COMPLETE, Header, LIMIT, READ_REQUEST, TAGGED, WRITE, connections_at, control, dial, handshake,
-    in_time, is_closed, place_of, port_of, request,
+    DELIVERY_COMPLETE, Header, LIMIT, READ_REQUEST, TAGGED, WRITE, applies, connections_at, control, dial,
+    exchange, handshake, in_time, is_closed, place_of, port_of, request,
 };
 
 /// A random secret of a job.
@@ -27,20 +26,6 @@ fn guarded(secret: &JobSecret) -> EndpointConfig {
     let mut config = config();
     config.secret = Some(secret.clone());
     config
-}
-
-/// Whether these tests apply: on the tcp provider, in a build with its patches.
-fn applies() -> bool {
-    provider() == Provider::Tcp && efa_core::fabric::library().origin == "vendored"
-}
-
-/// Sends a message from rank 1 to rank 0 and receives it.
-fn exchange(ranks: &[Endpoint], number: usize) {
-    let sending = ranks[1].send(0, 3u32, pattern(1000, number));
-    let mut got = vec![0u8; 1000];
-    ranks[0].recv_blocking(1, 3u32, &mut got).unwrap();
-    sending.wait().0.unwrap();
-    assert!(got == pattern(1000, number));
 }
 
 #[test]

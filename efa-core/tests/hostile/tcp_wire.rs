@@ -9,7 +9,10 @@ use std::thread;
 use std::time::Duration;
 
 use efa_core::Endpoint;
+use efa_core::fabric::Provider;
 use efa_core::memory::RemoteRegion;
+
+use super::common::{pattern, provider};
 
 /// How long anything here may take.
 pub(super) const LIMIT: Duration = Duration::from_secs(20);
@@ -177,4 +180,18 @@ pub(super) fn in_time<R: Send + 'static>(what: &str, body: impl FnOnce() -> R + 
             std::panic::resume_unwind(thread.join().expect_err("it ended without a result"))
         }
     }
+}
+
+/// Whether the tests of the tcp provider apply: on the tcp provider, in a build with its patches.
+pub(super) fn applies() -> bool {
+    provider() == Provider::Tcp && efa_core::fabric::library().origin == "vendored"
+}
+
+/// Sends a message from rank 1 to rank 0 and receives it.
+pub(super) fn exchange(ranks: &[Endpoint], number: usize) {
+    let sending = ranks[1].send(0, 3u32, pattern(1000, number));
+    let mut got = vec![0u8; 1000];
+    ranks[0].recv_blocking(1, 3u32, &mut got).unwrap();
+    sending.wait().0.unwrap();
+    assert!(got == pattern(1000, number));
 }
