@@ -116,6 +116,11 @@ pub(crate) enum Notice {
 }
 
 impl Notice {
+    /// Whether delivering it runs code of others: a waker, or the drop of a task or a buffer.
+    pub(crate) fn runs_foreign_code(&self) -> bool {
+        !matches!(self, Self::None | Self::Unpark(_))
+    }
+
     /// Does what the notice is for; to be called without the endpoint's lock.
     pub(crate) fn deliver(self) {
         match self {

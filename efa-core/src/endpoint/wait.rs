@@ -150,10 +150,9 @@ impl Shared {
             if deadline.passed() {
                 return (core, Led::TimeOut);
             }
-            let asleep;
-            (core, asleep) = self.pause(core, patience.get_or_insert_with(|| self.patience()), deadline);
-            if asleep {
-                // The lead was given away for the time of the sleep.
+            let gave_way;
+            (core, gave_way) = self.pause(core, patience.get_or_insert_with(|| self.patience()), deadline);
+            if gave_way {
                 if core.led {
                     return (core, Led::Lost);
                 }
@@ -170,9 +169,8 @@ impl Shared {
         Patience { since: None, turns: 0, spin, nap: FIRST_NAP, slept: false }
     }
 
-    /// Spins, yields or sleeps, whichever it is time for.
-    /// True: it slept, and gave the lead away for that time, so that another thread with something to wait for need
-    /// not sleep too.
+    /// Spins, yields or sleeps, whichever it is time for, or runs the wakers that are due.
+    /// True: it slept or ran wakers, and gave the lead away for that time, so that others who wait can poll.
     fn pause<'a>(
         &'a self,
         mut core: Locked<'a>,
@@ -180,6 +178,12 @@ impl Shared {
         deadline: Deadline,
     ) -> (Locked<'a>, bool) {
         patience.turns += 1;
+        if core.notices.iter().any(Notice::runs_foreign_code) {
+            // A waker may wait for other operations in turn, and would follow this very thread.
+            core.led = false;
+            drop(core);
+            return (self.lock(), true);
+        }
         if self.oversubscribed && !patience.turns.is_multiple_of(TURNS_PER_LOOK) {
             drop(core);
             thread::yield_now();
