@@ -179,7 +179,7 @@ impl Endpoint {
         let vector = AddressVector::open(&domain, admission.members())?;
         // Both lanes, and as much again for what peers do to us.
         let queue = CompletionQueue::open(&domain, config.depth.saturating_mul(4))?;
-        let name = (config.provider == Provider::Shm).then(fabric::endpoint_name);
+        let name = (config.provider == Provider::Shm).then(fabric::endpoint_name).transpose()?;
         let handle = fabric::keeping_signal_handlers(|| {
             let events = config.provider == Provider::Efa;
             EndpointHandle::open(&domain, vector.clone(), queue.clone(), name.as_deref(), events)

@@ -6,9 +6,11 @@
 use std::ffi::OsStr;
 use std::fs;
 use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use crate::error::{Error, Result};
 use crate::ffi;
 
 /// Whether this libfabric's shm provider keeps to its own memory: see `docs/providers.md`.
@@ -28,12 +30,21 @@ const PREFIX: &str = "efa-ep";
 /// Somewhat more than the file of an endpoint.
 const ENDPOINT_BYTES: u64 = 17 << 20;
 
-/// A name for an endpoint of this process that no other has.
-pub(crate) fn endpoint_name() -> String {
+/// A name for an endpoint of this process that no other has, and that nobody can guess: libfabric uses a file that is
+/// there already, whose ever it is.
+///
+/// # Errors
+/// [`Error::System`] if the system gives no random bytes.
+pub(crate) fn endpoint_name() -> Result<String> {
     static COUNT: AtomicU64 = AtomicU64::new(0);
+    let random = getrandom::u64().map_err(|error| {
+        let what = "cannot make a name for an endpoint on shared memory";
+        Error::system(error.into(), what, "make sure that /dev/urandom can be read")
+    })?;
     let pid = std::process::id();
     let started = start_time(pid).unwrap_or(0);
-    format!("{PREFIX}.{}.{pid}.{started}.{}", pid_namespace(), COUNT.fetch_add(1, Ordering::Relaxed))
+    let count = COUNT.fetch_add(1, Ordering::Relaxed);
+    Ok(format!("{PREFIX}.{}.{pid}.{started}.{count}.{random:016x}", pid_namespace()))
 }
 
 /// Removes the files in `/dev/shm` of shared memory endpoints whose process has ended without closing them, as under
@@ -63,10 +74,13 @@ pub(crate) fn remove_name(name: &str) {
 }
 
 /// Whether an endpoint of this name is there. One that has closed, or whose process has ended and was cleaned up after,
-/// is not.
+/// is not; nor is a file of another user.
 pub(crate) fn has_name(address: &[u8]) -> bool {
     let name = address.strip_suffix(&[0]).unwrap_or(address);
-    Path::new(FOLDER).join(OsStr::from_bytes(name)).exists()
+    // SAFETY: always allowed; it touches no memory of ours.
+    let user = unsafe { libc::geteuid() };
+    let file = fs::symlink_metadata(Path::new(FOLDER).join(OsStr::from_bytes(name)));
+    file.is_ok_and(|file| file.is_file() && file.uid() == user)
 }
 
 /// How many bytes there are free in `/dev/shm`, and how many in all.
@@ -235,7 +249,7 @@ mod tests {
 
     #[test]
     fn names_differ_and_are_not_stale_while_we_run() {
-        let (one, other) = (endpoint_name(), endpoint_name());
+        let (one, other) = (endpoint_name().unwrap(), endpoint_name().unwrap());
         assert_ne!(one, other);
         assert!(!is_stale(&one, &pid_namespace(), Owner::is_gone));
     }

@@ -5,6 +5,7 @@
 
 mod closing;
 mod died;
+mod planted;
 mod process;
 mod transfers;
 
