@@ -91,7 +91,7 @@ impl Judged {
 
     fn connect(&self) -> Result<Endpoint> {
         let endpoint = self.open()?;
-        let patience = self.init.path + self.init.arrival;
+        let patience = self.init.path.saturating_add(self.init.arrival);
         let closed = path::try_neighbours(&self.control, &endpoint, self.init.path, patience)?;
         if closed.is_empty() {
             endpoint.forget_name();

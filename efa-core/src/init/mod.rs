@@ -142,7 +142,7 @@ impl Init {
             control.broadcast_from_root("the rules of the security groups", Some(&wire), self.arrival)?;
             lookup
         } else {
-            let patience = self.arrival + source::LOOK_UP_LIMIT;
+            let patience = self.arrival.saturating_add(source::LOOK_UP_LIMIT);
             let wire = control.broadcast_from_root("the rules of the security groups", None, patience)?;
             parse(0, &wire)?
         };

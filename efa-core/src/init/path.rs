@@ -11,6 +11,8 @@ use crate::error::{Error, Result};
 
 /// More than any provider here injects.
 const LONGEST: usize = 16 << 10;
+/// What counts as for ever: a moment so far ahead can still be named.
+const LONGEST_WAIT: Duration = Duration::from_secs(86_400 * 365);
 
 /// Sends a small message around the ring of ranks, so that a path that is closed shows now and by name. All ranks get
 /// the same list of closed paths. The messages have `limit` to get through, and the list `patience` to be collected.
@@ -32,7 +34,7 @@ pub(super) fn try_neighbours(
         // Longer than what is injected: of that nobody would learn whether it was delivered.
         let bytes = (endpoint.limits().inject_size + 1).min(LONGEST);
         let send = endpoint.send_op(Space::Control, next, tag, vec![0u8; bytes]);
-        let until = Instant::now() + limit;
+        let until = Instant::now() + limit.min(LONGEST_WAIT);
         let outcomes = [
             (previous, me, "nothing arrived", finish(receive, until)),
             (me, next, "it was not delivered", finish(send, until)),

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use efa_core::{Error, Source};
 
-use super::common;
+use super::{common, job};
 
 #[test]
 fn a_message_longer_than_the_buffer_for_it_is_an_error_on_tcp() {
@@ -64,4 +64,13 @@ fn a_probe_does_not_wait_when_the_receive_queue_is_full() {
             }
         }
     });
+}
+
+#[test]
+fn a_job_may_be_given_all_the_time_there_is() {
+    let mut members = job::members(2);
+    for init in &mut members {
+        (init.arrival, init.path, init.endpoint.timeout) = (Duration::MAX, Duration::MAX, Duration::MAX);
+    }
+    job::join(members, |_, world| world.unwrap().barrier().unwrap());
 }
