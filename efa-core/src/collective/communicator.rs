@@ -2,6 +2,8 @@
 
 use std::collections::HashMap;
 use std::fmt;
+use std::ptr;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -24,7 +26,7 @@ const FAREWELL: Duration = Duration::from_secs(30);
 ///
 /// Every rank makes the same calls in the same order, with the same counts, types and options. A communicator may be
 /// used from several threads; their collectives are then done one at a time, and it is up to the program that all
-/// ranks get them in the same order.
+/// ranks get them in the same order. A waker that calls one on a thread that is in another gets [`Error::Misuse`].
 ///
 /// Dropping it waits for the other ranks to come to the same point, unless a collective or an operation of the endpoint
 /// has failed, or the thread panics: then the job is called off, and the others' operations end at once with that first
@@ -32,6 +34,8 @@ const FAREWELL: Duration = Duration::from_secs(30);
 pub struct Communicator {
     // The endpoint closes before the others are told that we left: see `leave`.
     state: Mutex<State>,
+    /// The thread that has `state`, as [`this_thread`] names it, or zero.
+    holder: AtomicUsize,
     endpoint: Option<Endpoint>,
     control: Option<Control>,
     options: Options,
@@ -57,6 +61,28 @@ struct Key {
     options: Options,
 }
 
+/// Returns a number that no other thread has while this one lives, and not zero.
+fn this_thread() -> usize {
+    thread_local!(static HERE: u8 = const { 0 });
+    HERE.with(|here| ptr::from_ref(here).addr())
+}
+
+/// Tells who has the state, for as long as it has it.
+struct Held<'a>(&'a AtomicUsize);
+
+impl<'a> Held<'a> {
+    fn by(holder: &'a AtomicUsize, thread: usize) -> Self {
+        holder.store(thread, Ordering::Relaxed);
+        Self(holder)
+    }
+}
+
+impl Drop for Held<'_> {
+    fn drop(&mut self) {
+        self.0.store(0, Ordering::Relaxed);
+    }
+}
+
 impl Communicator {
     pub(crate) fn new(endpoint: Endpoint, control: Control, report: Report) -> Result<Self> {
         let scratch = endpoint.allocate(1)?;
@@ -70,6 +96,7 @@ impl Communicator {
         };
         Ok(Self {
             state: Mutex::new(state),
+            holder: AtomicUsize::new(0),
             endpoint: Some(endpoint),
             control: Some(control),
             options: Options::default(),
@@ -236,8 +263,18 @@ impl Communicator {
     }
 
     fn run_bytes(&self, call: Call, elements: Elements, input: &[u8], output: &mut [u8]) -> Result<()> {
+        let thread = this_thread();
+        // A waker, say, that runs while this thread carries a collective out. It would wait for itself.
+        if self.holder.load(Ordering::Relaxed) == thread {
+            return Err(Error::misuse(
+                format!("cannot call {} inside of another collective", call.collective),
+                "a waker or the drop of a buffer called it, on the thread that carries the other one out",
+                "wake a task or tell another thread, and let that call it",
+            ));
+        }
         // A panic while it was held left a collective half done, which `failed` tells the next call.
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        let _held = Held::by(&self.holder, thread);
         if state.failed {
             return Err(Error::Closed(crate::error::Explanation::new(
                 format!("cannot call {}", call.collective),

@@ -3,15 +3,15 @@
 use std::future::Future;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::pin;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, Weak, mpsc};
 use std::task::{Context, RawWaker, RawWakerVTable, Wake, Waker};
-use std::thread;
+use std::thread::{self, ThreadId};
 use std::time::{Duration, Instant};
 
-use efa_core::{Endpoint, Error, Op};
+use efa_core::{Communicator, Endpoint, Error, Op};
 
-use super::common;
+use super::{common, job};
 
 /// Longer than anything here takes, shorter than the endpoints' timeout.
 const SOON: Duration = Duration::from_secs(20);
@@ -292,4 +292,63 @@ fn an_endpoint_may_end_with_its_thread() {
     });
     let receive = receive.join().unwrap();
     assert!(matches!(receive.wait().0, Err(Error::Closed(_))));
+}
+
+/// A waker that calls a collective when it is woken on a thread that is in one.
+struct Reentrant {
+    world: Arc<Communicator>,
+    thread: ThreadId,
+    is_inside: Arc<AtomicBool>,
+    errors: Arc<Mutex<Vec<Option<Error>>>>,
+}
+
+impl Wake for Reentrant {
+    fn wake(self: Arc<Self>) {
+        if thread::current().id() == self.thread && self.is_inside.load(Ordering::Relaxed) {
+            self.errors.lock().unwrap().push(self.world.barrier().err());
+        }
+    }
+}
+
+#[test]
+fn a_collective_inside_of_another_is_refused_and_does_not_wait_for_itself() {
+    let (done, ended) = mpsc::channel();
+    thread::spawn(move || {
+        job::run(2, |world| {
+            let world = Arc::new(world);
+            let errors = Arc::new(Mutex::new(Vec::new()));
+            for tag in 0..200u32 {
+                if world.rank() == 1 {
+                    // Now before the other is in its barrier, now after that.
+                    (0..tag * 97 % 5000).for_each(|_| std::hint::spin_loop());
+                    world.endpoint().send_blocking(0, tag, &[1u8; 8]).unwrap();
+                    world.barrier().unwrap();
+                    continue;
+                }
+                let is_inside = Arc::new(AtomicBool::new(false));
+                let waker = Reentrant {
+                    world: world.clone(),
+                    thread: thread::current().id(),
+                    is_inside: is_inside.clone(),
+                    errors: errors.clone(),
+                };
+                let mut receive = world.endpoint().recv(1, tag, vec![0u8; 8]);
+                let _ = is_pending(&mut receive, &Waker::from(Arc::new(waker)));
+                is_inside.store(true, Ordering::Relaxed);
+                world.barrier().unwrap();
+                is_inside.store(false, Ordering::Relaxed);
+                drop(receive);
+            }
+            let errors = errors.lock().unwrap();
+            if world.rank() == 0 && errors.is_empty() {
+                println!("NOT TESTED: no waker ran inside of a collective");
+            }
+            for error in errors.iter() {
+                let error = error.as_ref().expect("no second barrier was called at the other rank");
+                assert!(matches!(error, Error::Misuse(_)), "{error}");
+            }
+        });
+        done.send(()).unwrap();
+    });
+    assert!(ended.recv_timeout(3 * SOON).is_ok(), "it failed or hangs");
 }
