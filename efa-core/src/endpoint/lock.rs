@@ -1,22 +1,24 @@
-//! The lock in front of every operation.
+//! The lock in front of every operation: a biased lock.
 //!
-//! Locked instructions are what an uncontended lock costs, and here they cost more than elsewhere: the processor waits
-//! until all that was written before has arrived; on shared memory that is the message itself, on its way into lines
-//! that the peer's processor holds. So there are two ways in.
+//! An uncontended lock costs its atomic read-modify-write instructions. Here they cost more than elsewhere: the processor
+//! waits until all earlier stores are visible, and on shared memory these stores are the message, to cache lines
+//! that the peer's core holds. So the lock has two ways in.
 //!
-//! The common one takes one locked instruction, and a plain store on the way out.
+//! - The unbiased way takes one atomic swap; the release is a plain store.
+//! - A thread that took the lock [`BIAS_AFTER`] times in a row becomes the owner of the bias. The owner enters without an
+//!   atomic read-modify-write: it stores `true` to a flag of its own, then checks that it still is the owner.
 //!
-//! A thread that has taken the lock many times in a row is its favourite, which does without any: by a plain store to
-//! a place of its own it says that it is inside, and then looks whether it is still the favourite. Whoever else wants the
-//! lock takes it the common way, ends the favour, has all threads execute a [fence], and only then looks whether the
-//! favourite is inside: it either said so before the fence and is seen, or sees after it that it is not the favourite any
-//! more. That costs some microseconds, which is why a thread has to earn the favour anew. Where the fence is not
-//! permitted, there are no favourites.
+//! Another thread that wants a biased lock takes it the unbiased way and revokes the bias: it clears the owner, makes
+//! all threads of the process execute a [fence], and only then reads the owner's flag. The owner stored its flag either
+//! before the fence, so that the revoking thread sees the flag, or after the fence, so that the owner sees that the
+//! bias is gone. A revocation takes some microseconds, so a thread must earn the bias again. Without permission for the
+//! fence (`membarrier`), no thread is ever the owner.
 //!
-//! The price of the plain stores is that whoever finds the lock taken is not woken, and looks again and again. That is
-//! seldom and soon over: a thread that gives the lock back also gives way when it sees that the lock
-//! [is contended](Lock::is_contended). It is not for signal handlers, nor for the child of a fork that happened while
-//! another thread had it.
+//! Threads that find the lock taken are not woken; they poll. Such waits are rare and short: a thread that releases the
+//! lock also yields its core if the lock [is contended](Lock::is_contended). The lock must not be used in signal handlers, nor
+//! in the child of a fork that happened while another thread held the lock.
+//!
+//! `tests/lock_model/` checks both ways in with loom.
 
 use std::marker::PhantomData;
 use std::ops::{Deref, DerefMut};
@@ -24,8 +26,8 @@ use std::time::Duration;
 
 use super::fence;
 use super::primitives::{
-    AtomicBool, AtomicU32, AtomicUsize, HABIT, Ordering, SEATS, UnsafeCell, compiler_fence, me, me_if_known,
-    sleep, spin_loop, yield_now,
+    AtomicBool, AtomicU32, AtomicUsize, BIAS_AFTER, OWNERS, Ordering, UnsafeCell, compiler_fence, me,
+    me_if_known, sleep, spin_loop, yield_now,
 };
 
 /// Looks before the processor is given away.
@@ -33,33 +35,36 @@ const SPINS: u32 = 100;
 /// Turns of the scheduler before sleeping.
 const YIELDS: u32 = 50;
 const NAP: Duration = Duration::from_micros(50);
-/// Not a favourite's.
+/// In place of a thread: there is none.
 const NOBODY: usize = usize::MAX;
 
-/// Gives access to a value to one thread at a time.
+/// Gives one thread at a time access to a value.
 pub(crate) struct Lock<T> {
     taken: AtomicBool,
-    /// The thread that need not take it, by its number and seat. Changed only by whoever has taken it.
-    pub(super) favourite: AtomicUsize,
-    /// Whether the thread of each seat is inside as the favourite, or about to see that it is not.
-    pub(super) inside: [AtomicBool; SEATS],
-    /// How many threads want it and haven't got it.
+    /// The owner of the bias: the thread's number plus its place in `inside`. Written only while `taken` is held.
+    pub(super) owner: AtomicUsize,
+    /// One flag per thread that ever was the owner: set while that thread holds the lock as the owner, and for a moment
+    /// before it finds that it no longer is.
+    pub(super) inside: [AtomicBool; OWNERS],
+    /// How many threads wait for the lock.
     queued: AtomicU32,
-    /// Of whoever has taken it.
-    habit: UnsafeCell<Habit>,
+    /// Accessed only while `taken` is held.
+    bias: UnsafeCell<Bias>,
     value: UnsafeCell<T>,
 }
 
-/// What favours are given by.
-struct Habit {
-    /// Who took the lock last, and how many more times in a row make it the favourite.
-    thread: usize,
-    left: u32,
-    /// There is a favourite, or the last one may still be inside.
-    beware: bool,
-    /// Whose seats they are, and that of the last favourite.
-    seats: [usize; SEATS],
-    last: usize,
+/// Decides who becomes the owner.
+struct Bias {
+    /// The thread that took the lock last the unbiased way.
+    last_thread: usize,
+    /// How many more times in a row make that thread the owner.
+    until_biased: u32,
+    /// There is an owner, or the last one may still hold the lock.
+    may_be_inside: bool,
+    /// The threads that the flags in `inside` belong to.
+    owners: [usize; OWNERS],
+    /// The last owner's place.
+    last_owner: usize,
 }
 
 // SAFETY: the value is handed out to one thread at a time, wherever that runs.
@@ -69,21 +74,21 @@ impl<T> Lock<T> {
     pub(crate) fn new(value: T) -> Self {
         Self {
             taken: AtomicBool::new(false),
-            favourite: AtomicUsize::new(NOBODY),
+            owner: AtomicUsize::new(NOBODY),
             inside: std::array::from_fn(|_| AtomicBool::new(false)),
             queued: AtomicU32::new(0),
-            habit: UnsafeCell::new(Habit {
-                thread: NOBODY,
-                left: HABIT,
-                beware: false,
-                seats: [NOBODY; SEATS],
-                last: 0,
+            bias: UnsafeCell::new(Bias {
+                last_thread: NOBODY,
+                until_biased: BIAS_AFTER,
+                may_be_inside: false,
+                owners: [NOBODY; OWNERS],
+                last_owner: 0,
             }),
             value: UnsafeCell::new(value),
         }
     }
 
-    /// Waits for its turn.
+    /// Waits for the lock.
     #[inline]
     pub(crate) fn lock(&self) -> Guard<'_, T> {
         match self.try_lock() {
@@ -92,75 +97,76 @@ impl<T> Lock<T> {
         }
     }
 
-    /// None while another thread has it, or this one.
+    /// Returns `None` while another thread, or this one, holds the lock.
     #[inline]
     pub(crate) fn try_lock(&self) -> Option<Guard<'_, T>> {
-        let favourite = self.favourite.load(Ordering::Relaxed);
-        let seat = favourite.wrapping_sub(me_if_known());
-        if let Some(inside) = self.inside.get(seat)
+        let owner = self.owner.load(Ordering::Relaxed);
+        let place = owner.wrapping_sub(me_if_known());
+        if let Some(inside) = self.inside.get(place)
             && !inside.load(Ordering::Relaxed)
         {
             inside.store(true, Ordering::Relaxed);
-            // The processor may still exchange the store and the load; for that there is the other thread's fence.
+            // The processor may still reorder the store and the load; the revoking thread's fence prevents that.
             compiler_fence(Ordering::SeqCst);
-            if self.favourite.load(Ordering::Acquire) == favourite {
-                return Some(Guard { lock: self, seat, of_this_thread: PhantomData });
+            if self.owner.load(Ordering::Acquire) == owner {
+                return Some(Guard { lock: self, place, of_this_thread: PhantomData });
             }
             inside.store(false, Ordering::Release);
         }
         self.take()
     }
 
-    /// The common way in.
+    /// The unbiased way in.
     #[inline]
     fn take(&self) -> Option<Guard<'_, T>> {
         if self.taken.swap(true, Ordering::Acquire) {
             return None;
         }
         // SAFETY: the lock is taken, by this thread.
-        let habit = unsafe { &mut *self.habit.get() };
-        if habit.beware && !self.end_favour(habit) {
+        let bias = unsafe { &mut *self.bias.get() };
+        if bias.may_be_inside && !self.revoke(bias) {
             self.taken.store(false, Ordering::Release);
             return None;
         }
-        Some(Guard { lock: self, seat: NOBODY, of_this_thread: PhantomData })
+        Some(Guard { lock: self, place: NOBODY, of_this_thread: PhantomData })
     }
 
-    /// False while the favourite of before is inside.
+    /// Ends the bias. Returns `false` while the last owner still holds the lock.
     #[cold]
-    fn end_favour(&self, habit: &mut Habit) -> bool {
-        if self.favourite.load(Ordering::Relaxed) != NOBODY {
-            self.favourite.store(NOBODY, Ordering::Relaxed);
+    fn revoke(&self, bias: &mut Bias) -> bool {
+        if self.owner.load(Ordering::Relaxed) != NOBODY {
+            self.owner.store(NOBODY, Ordering::Relaxed);
             fence::for_all_threads();
         }
-        habit.beware = self.inside[habit.last].load(Ordering::Acquire);
-        !habit.beware
+        bias.may_be_inside = self.inside[bias.last_owner].load(Ordering::Acquire);
+        !bias.may_be_inside
     }
 
-    /// The common way out.
+    /// Releases a lock that was taken the unbiased way.
     #[inline]
     fn give_back(&self) {
         // SAFETY: the lock is taken, by this thread.
-        let habit = unsafe { &mut *self.habit.get() };
-        if habit.thread != me_if_known() {
-            (habit.thread, habit.left) = (me(), HABIT);
+        let bias = unsafe { &mut *self.bias.get() };
+        if bias.last_thread != me_if_known() {
+            (bias.last_thread, bias.until_biased) = (me(), BIAS_AFTER);
         }
-        habit.left -= 1;
-        if habit.left == 0 {
-            self.favour(habit);
+        bias.until_biased -= 1;
+        if bias.until_biased == 0 {
+            self.bias_towards_last(bias);
         }
         self.taken.store(false, Ordering::Release);
     }
 
+    /// Makes the thread that took the lock last the owner, if it has a place or one is free.
     #[cold]
-    fn favour(&self, habit: &mut Habit) {
-        habit.left = HABIT;
-        let seat = habit.seats.iter().position(|&thread| thread == habit.thread || thread == NOBODY);
-        if let Some(seat) = seat.filter(|_| fence::is_there()) {
-            habit.seats[seat] = habit.thread;
-            habit.last = seat;
-            habit.beware = true;
-            self.favourite.store(habit.thread + seat, Ordering::Relaxed);
+    fn bias_towards_last(&self, bias: &mut Bias) {
+        bias.until_biased = BIAS_AFTER;
+        let place = bias.owners.iter().position(|&thread| thread == bias.last_thread || thread == NOBODY);
+        if let Some(place) = place.filter(|_| fence::is_there()) {
+            bias.owners[place] = bias.last_thread;
+            bias.last_owner = place;
+            bias.may_be_inside = true;
+            self.owner.store(bias.last_thread + place, Ordering::Relaxed);
         }
     }
 
@@ -169,7 +175,7 @@ impl<T> Lock<T> {
         self.queued.fetch_add(1, Ordering::Relaxed);
         let mut looks = 0;
         let guard = loop {
-            // Only a look, until it is free: the line stays with the thread that has the lock.
+            // Only a load until the lock is free: the cache line stays with the holder.
             if !self.taken.load(Ordering::Relaxed)
                 && let Some(guard) = self.try_lock()
             {
@@ -189,29 +195,29 @@ impl<T> Lock<T> {
         guard
     }
 
-    /// Whether some thread has it, as seen without taking it; out of date at once.
+    /// Returns whether some thread holds the lock; out of date at once.
     pub(crate) fn is_held(&self) -> bool {
         self.taken.load(Ordering::Relaxed) || self.inside.iter().any(|inside| inside.load(Ordering::Relaxed))
     }
 
-    /// Whether another thread waits for it.
+    /// Returns whether a thread waits for the lock.
     #[inline]
     pub(crate) fn is_contended(&self) -> bool {
         self.queued.load(Ordering::Relaxed) > 0
     }
 }
 
-/// The right to the value; it ends when this is dropped.
+/// Access to the value; dropping it releases the lock.
 pub(crate) struct Guard<'a, T> {
     lock: &'a Lock<T>,
-    /// The favourite's, if this is the favourite's.
-    seat: usize,
+    /// The owner's place in `inside`, or `NOBODY` for a lock taken the unbiased way.
+    place: usize,
     /// Not to be sent to another thread: what is done under the lock may depend on the thread.
     of_this_thread: PhantomData<*const ()>,
 }
 
 impl<'a, T> Guard<'a, T> {
-    /// The lock that it is of.
+    /// Returns the lock.
     pub(crate) fn lock(&self) -> &'a Lock<T> {
         self.lock
     }
@@ -238,7 +244,7 @@ impl<T> DerefMut for Guard<'_, T> {
 impl<T> Drop for Guard<'_, T> {
     #[inline]
     fn drop(&mut self) {
-        match self.lock.inside.get(self.seat) {
+        match self.lock.inside.get(self.place) {
             Some(inside) => inside.store(false, Ordering::Release),
             None => self.lock.give_back(),
         }

@@ -6,10 +6,10 @@ use std::{hint, thread};
 
 use super::fence;
 use super::lock::Lock;
-use super::primitives::{HABIT, SEATS, me_if_known};
+use super::primitives::{BIAS_AFTER, OWNERS, me_if_known};
 
 #[test]
-fn one_thread_at_a_time_has_the_value() {
+fn threads_exclude_one_another() {
     let lock = Lock::new((0u64, 0u64));
     thread::scope(|scope| {
         for _ in 0..4 {
@@ -27,7 +27,7 @@ fn one_thread_at_a_time_has_the_value() {
 }
 
 #[test]
-fn whoever_waits_is_seen_and_gets_it_in_the_end() {
+fn a_waiting_thread_is_counted_and_gets_the_lock() {
     let lock = Lock::new(());
     thread::scope(|scope| {
         let guard = lock.lock();
@@ -44,25 +44,25 @@ fn whoever_waits_is_seen_and_gets_it_in_the_end() {
     assert!(!lock.is_contended() && lock.try_lock().is_some());
 }
 
-/// Makes this thread the favourite.
-fn earn_favour<T>(lock: &Lock<T>) {
-    for _ in 0..HABIT {
+/// Makes this thread the owner of the bias.
+fn earn_bias<T>(lock: &Lock<T>) {
+    for _ in 0..BIAS_AFTER {
         drop(lock.lock());
     }
 }
 
-fn is_favourite<T>(lock: &Lock<T>) -> bool {
-    lock.favourite.load(Ordering::Relaxed).wrapping_sub(me_if_known()) < SEATS
+fn is_owner<T>(lock: &Lock<T>) -> bool {
+    lock.owner.load(Ordering::Relaxed).wrapping_sub(me_if_known()) < OWNERS
 }
 
 #[test]
-fn who_takes_it_many_times_in_a_row_is_the_favourite_until_another_wants_it() {
+fn a_thread_that_locks_many_times_in_a_row_owns_the_bias_until_another_revokes_it() {
     if !fence::prepare() {
         return println!("NOT TESTED: there is no membarrier here");
     }
     let lock = Lock::new(0);
-    earn_favour(&lock);
-    assert!(is_favourite(&lock));
+    earn_bias(&lock);
+    assert!(is_owner(&lock));
     *lock.lock() += 1;
     assert!(lock.lock().lock().inside[0].load(Ordering::Relaxed));
     thread::scope(|scope| {
@@ -70,8 +70,8 @@ fn who_takes_it_many_times_in_a_row_is_the_favourite_until_another_wants_it() {
         let another = scope.spawn(|| {
             assert!(lock.try_lock().is_none());
             *lock.lock() += 1;
-            earn_favour(&lock);
-            assert!(is_favourite(&lock));
+            earn_bias(&lock);
+            assert!(is_owner(&lock));
         });
         while !lock.is_contended() {
             thread::yield_now();
@@ -79,17 +79,17 @@ fn who_takes_it_many_times_in_a_row_is_the_favourite_until_another_wants_it() {
         drop(guard);
         another.join().unwrap();
     });
-    assert!(!is_favourite(&lock));
+    assert!(!is_owner(&lock));
     assert_eq!(*lock.lock(), 2);
-    earn_favour(&lock);
-    assert!(is_favourite(&lock));
+    earn_bias(&lock);
+    assert!(is_owner(&lock));
 }
 
 #[test]
-fn the_favourite_has_it_once() {
+fn the_owner_cannot_lock_twice() {
     fence::prepare();
     let lock = Lock::new(());
-    earn_favour(&lock);
+    earn_bias(&lock);
     let guard = lock.lock();
     assert!(lock.try_lock().is_none());
     drop(guard);
@@ -97,22 +97,22 @@ fn the_favourite_has_it_once() {
 }
 
 #[test]
-fn when_all_seats_are_taken_the_lock_still_is_one() {
+fn more_threads_than_places_still_exclude_one_another() {
     fence::prepare();
     let lock = Lock::new(0);
-    for _ in 0..SEATS + 2 {
+    for _ in 0..OWNERS + 2 {
         thread::scope(|scope| {
             scope.spawn(|| {
-                earn_favour(&lock);
+                earn_bias(&lock);
                 *lock.lock() += 1;
             });
         });
     }
-    assert_eq!(*lock.lock(), SEATS + 2);
+    assert_eq!(*lock.lock(), OWNERS + 2);
 }
 
 #[test]
-fn favours_come_and_go_and_one_thread_at_a_time_has_the_value() {
+fn threads_exclude_one_another_while_the_bias_is_earned_and_revoked() {
     fence::prepare();
     let lock = Lock::new((0u64, 0u64));
     let add = || {
@@ -151,7 +151,7 @@ fn favours_come_and_go_and_one_thread_at_a_time_has_the_value() {
 }
 
 #[test]
-fn a_panic_gives_it_back() {
+fn a_panic_releases_the_lock() {
     let lock = Lock::new(());
     let panicking = std::panic::AssertUnwindSafe(|| {
         let _guard = lock.lock();

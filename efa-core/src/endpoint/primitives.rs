@@ -7,16 +7,16 @@ pub(super) use std::thread::{sleep, yield_now};
 
 use std::cell::Cell;
 
-/// How many times in a row a thread takes the lock before it is the favourite. As many times again save what it costs to
-/// end the favour, at some 10 ns and 20 us.
-pub(super) const HABIT: u32 = 2000;
+/// How many times in a row a thread takes the lock before it becomes the owner of the bias. A revocation costs some 20 us
+/// and a biased entry saves some 10 ns, so as many entries again pay for one revocation.
+pub(super) const BIAS_AFTER: u32 = 2000;
 
-/// How many threads can be favourites of a lock, one after the other. Each keeps its seat for good: a thread that was
-/// about to go in may say so long after it was the favourite, and that must not be taken for another's word.
-pub(super) const SEATS: usize = 8;
+/// How many threads can become owners of one lock, one after the other. Each keeps its flag for good: a thread that was
+/// about to enter may still set its flag long after its bias was revoked, and no other thread may be taken for it.
+pub(super) const OWNERS: usize = 8;
 
 thread_local! {
-    /// This thread's number, a multiple of `SEATS`; zero until it has one.
+    /// This thread's number, a multiple of `OWNERS`; zero until it has one.
     static ME: Cell<usize> = const { Cell::new(0) };
 }
 
@@ -29,9 +29,9 @@ pub(super) fn me_if_known() -> usize {
 /// Returns this thread's number, which no other thread has had.
 #[cold]
 pub(super) fn me() -> usize {
-    static NEXT: AtomicUsize = AtomicUsize::new(SEATS);
+    static NEXT: AtomicUsize = AtomicUsize::new(OWNERS);
     if ME.get() == 0 {
-        ME.set(NEXT.fetch_add(SEATS, Ordering::Relaxed));
+        ME.set(NEXT.fetch_add(OWNERS, Ordering::Relaxed));
     }
     ME.get()
 }

@@ -1,6 +1,6 @@
 //! The endpoint's lock under loom, which goes through every order in which threads can see one another's writes.
 //!
-//! It is the very file of the library, made of loom's primitives in place of the standard library's. The favourite's
+//! It is the very file of the library, made of loom's primitives in place of the standard library's. The owner's
 //! compiler fence and the fence that another thread executes for all (`membarrier`) are both full fences here: that is
 //! what such a pair of fences amounts to (see P1202 of the C++ committee, and membarrier(2)).
 
@@ -37,9 +37,9 @@ fn explore(preemptions: usize, body: impl Fn() + Sync + Send + 'static) {
     model.check(body);
 }
 
-/// Takes the lock until this thread is its favourite.
-fn earn_favour(lock: &Lock<Watched>) {
-    for _ in 0..primitives::HABIT {
+/// Takes the lock until this thread owns the bias.
+fn earn_bias(lock: &Lock<Watched>) {
+    for _ in 0..primitives::BIAS_AFTER {
         add(&lock.lock());
     }
 }
@@ -64,32 +64,32 @@ fn two_threads_exclude_each_other_and_see_each_others_writes() {
 }
 
 #[test]
-fn the_favourite_and_another_exclude_each_other() {
+fn the_owner_and_another_thread_exclude_each_other() {
     explore(4, || {
         let lock = Arc::new(Lock::new(Watched::new(0)));
-        earn_favour(&lock);
+        earn_bias(&lock);
         let other = thread::spawn({
             let lock = lock.clone();
             move || try_some(&lock, 2)
         });
         let mine = try_some(&lock, 3);
         let theirs = other.join().unwrap();
-        assert_eq!(read(&lock.lock()), primitives::HABIT + mine + theirs);
+        assert_eq!(read(&lock.lock()), primitives::BIAS_AFTER + mine + theirs);
     });
 }
 
 #[test]
-fn whoever_ends_a_favour_and_earns_it_excludes_the_favourite_of_before() {
+fn a_thread_that_revokes_and_earns_the_bias_excludes_the_last_owner() {
     explore(3, || {
         let lock = Arc::new(Lock::new(Watched::new(0)));
-        earn_favour(&lock);
+        earn_bias(&lock);
         let other = thread::spawn({
             let lock = lock.clone();
-            move || try_some(&lock, primitives::HABIT + 2)
+            move || try_some(&lock, primitives::BIAS_AFTER + 2)
         });
-        let mine = try_some(&lock, primitives::HABIT + 1);
+        let mine = try_some(&lock, primitives::BIAS_AFTER + 1);
         let theirs = other.join().unwrap();
-        assert_eq!(read(&lock.lock()), primitives::HABIT + mine + theirs);
+        assert_eq!(read(&lock.lock()), primitives::BIAS_AFTER + mine + theirs);
     });
 }
 
@@ -97,7 +97,7 @@ fn whoever_ends_a_favour_and_earns_it_excludes_the_favourite_of_before() {
 fn a_third_thread_is_excluded_too() {
     explore(3, || {
         let lock = Arc::new(Lock::new(Watched::new(0)));
-        earn_favour(&lock);
+        earn_bias(&lock);
         let others: Vec<_> = (0..2)
             .map(|_| {
                 let lock = lock.clone();
@@ -106,22 +106,22 @@ fn a_third_thread_is_excluded_too() {
             .collect();
         let mine = try_some(&lock, 1);
         let theirs: u32 = others.into_iter().map(|other| other.join().unwrap()).sum();
-        assert_eq!(read(&lock.lock()), primitives::HABIT + mine + theirs);
+        assert_eq!(read(&lock.lock()), primitives::BIAS_AFTER + mine + theirs);
     });
 }
 
 #[test]
-fn whoever_waits_gets_the_lock_in_the_end() {
+fn a_waiting_thread_gets_the_lock() {
     explore(3, || {
         let lock = Arc::new(Lock::new(Watched::new(0)));
-        earn_favour(&lock);
+        earn_bias(&lock);
         let other = thread::spawn({
             let lock = lock.clone();
             move || add(&lock.lock())
         });
         add(&lock.lock());
         other.join().unwrap();
-        assert_eq!(read(&lock.lock()), primitives::HABIT + 2);
+        assert_eq!(read(&lock.lock()), primitives::BIAS_AFTER + 2);
         assert!(!lock.is_contended());
     });
 }

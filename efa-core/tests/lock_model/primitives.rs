@@ -8,8 +8,8 @@ pub(super) use loom::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
 pub(super) use loom::thread::yield_now;
 
 /// So few, or there are too many orders to go through.
-pub(super) const HABIT: u32 = 2;
-pub(super) const SEATS: usize = 2;
+pub(super) const BIAS_AFTER: u32 = 2;
+pub(super) const OWNERS: usize = 2;
 
 /// loom's, with a swap that does not write when there is nothing to change. loom does not know that what a swap writes
 /// comes right after what it read; after one that changed nothing it might see the lock taken for ever.
@@ -70,10 +70,10 @@ pub(super) fn me_if_known() -> usize {
 pub(super) fn me() -> usize {
     use std::sync::atomic::AtomicUsize;
     // Not loom's: which number a thread has makes no difference.
-    static NEXT: AtomicUsize = AtomicUsize::new(SEATS);
+    static NEXT: AtomicUsize = AtomicUsize::new(OWNERS);
     ME.with(|me| {
         if me.get() == 0 {
-            me.set(NEXT.fetch_add(SEATS, Ordering::Relaxed));
+            me.set(NEXT.fetch_add(OWNERS, Ordering::Relaxed));
         }
         me.get()
     })
