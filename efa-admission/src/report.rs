@@ -201,6 +201,23 @@ impl Report {
         self
     }
 
+    /// Puts words in the place of commands that would name what does not exist yet: for a job that a plan describes.
+    pub fn for_a_plan(mut self) -> Self {
+        for finding in &mut self.findings {
+            let has_ids = finding.security_groups.iter().all(|id| id.starts_with("sg-"));
+            let about_groups = matches!(
+                finding.code,
+                FindingCode::MissingSelfIngress
+                    | FindingCode::MissingSelfEgress
+                    | FindingCode::SecurityGroupNotFound
+            );
+            if !(about_groups && has_ids) && finding.fix.contains("aws ") {
+                finding.fix = in_a_plan(finding.code, &finding.security_groups.join(", "));
+            }
+        }
+        self
+    }
+
     /// What people should know beside the findings.
     pub fn notes(&self) -> &[String] {
         &self.notes
@@ -248,6 +265,43 @@ impl Report {
 
     fn errors(&self) -> impl Iterator<Item = &Finding> {
         self.findings.iter().filter(|finding| finding.severity == Severity::Error)
+    }
+}
+
+/// What mends a plan.
+fn in_a_plan(code: FindingCode, groups: &str) -> String {
+    use FindingCode as Code;
+    match code {
+        Code::MissingSelfIngress => {
+            format!(
+                "in the file: give {groups} an inbound rule of protocol -1 whose source is {groups} itself"
+            )
+        }
+        Code::MissingSelfEgress => {
+            format!(
+                "in the file: give {groups} an outbound rule of protocol -1 whose destination is {groups} itself"
+            )
+        }
+        Code::NoSharedSecurityGroup | Code::GroupsAdmitEachOther | Code::ExtraGroupWithoutSelfRule => {
+            "in the file: give every EFA interface one group that lets all traffic of itself in and out"
+                .into()
+        }
+        Code::DifferentSubnet | Code::DifferentZone | Code::DifferentVpc => {
+            "in the file: name one subnet for all instances of the job".into()
+        }
+        Code::NoEfaInterface | Code::InterfaceKindUnknown => {
+            "in the file: name the interfaces with their InterfaceType, efa or efa-only".into()
+        }
+        Code::ImpossibleInterfaces | Code::IncompatibleInstanceTypes | Code::MixedInstanceTypes => {
+            "in the file: name one instance type, and the interfaces that it takes".into()
+        }
+        Code::NotInClusterPlacementGroup | Code::DifferentPlacementGroups => {
+            "in the file: name one placement group of the strategy cluster".into()
+        }
+        Code::SecurityGroupNotFound | Code::RulesUnknown => {
+            "efa doctor --members FILE --security-groups GROUPS  # rules that the file does not have".into()
+        }
+        _ => "in the file: write down what the finding names, by its id".into(),
     }
 }
 

@@ -8,6 +8,8 @@ mod cases;
 mod files;
 #[path = "admission/hosts.rs"]
 mod hosts;
+#[path = "admission/layouts.rs"]
+mod layouts;
 #[path = "admission/listings.rs"]
 mod listings;
 #[path = "admission/order.rs"]

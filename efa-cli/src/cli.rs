@@ -89,11 +89,15 @@ Examples:
   efa doctor --members job.json --security-groups sg.json --policy same-zone"
 )]
 pub(crate) struct DoctorArgs {
-    /// The members of the job: a members file, or what 'aws ec2 describe-instances', 'describe-network-interfaces' or
-    /// 'describe-launch-template-versions' prints
+    /// The members of the job: a members file; what 'aws ec2 describe-instances', 'describe-network-interfaces',
+    /// 'describe-launch-template-versions' or 'terraform show -json' prints; a CloudFormation template; a configuration
+    /// of AWS ParallelCluster 3, Karpenter or eksctl
     #[arg(long, value_name = "FILE")]
     pub(crate) members: Option<PathBuf>,
-    /// Judge N copies of the one member that the file describes, such as a launch template
+    /// Judge only what this is the name of in the file: a queue, node group or resource
+    #[arg(long, value_name = "NAME", requires = "members")]
+    pub(crate) only: Option<String>,
+    /// Judge N copies of the one kind of instance that the file describes, such as a launch template
     #[arg(long = "for", value_name = "N", requires = "members")]
     pub(crate) copies: Option<usize>,
     /// The rules of their security groups, as the AWS command line prints them

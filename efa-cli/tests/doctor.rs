@@ -223,6 +223,31 @@ fn copies_of_a_template_are_judged_as_a_job() {
 }
 
 #[test]
+fn files_of_other_tools_are_judged_before_the_launch() {
+    let layouts = Path::new(env!("CARGO_MANIFEST_DIR")).join("../efa-admission/tests/admission/layouts");
+    let doctor = |name: &str, options: &[&str]| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_efa"));
+        command
+            .args(["doctor", "--provider", "efa", "--json", "--members"])
+            .arg(layouts.join(name))
+            .args(options);
+        command.output().expect("efa starts")
+    };
+    let output = doctor("eks-managed-node-group.yaml", &["--for", "4"]);
+    assert_eq!(output.status.code(), Some(0), "{}", String::from_utf8_lossy(&output.stdout));
+    let report = json_of(&output);
+    assert_eq!(report["members"], 4);
+    assert_eq!(report["notes"][0], "the members file was taken for a CloudFormation template");
+    // Its groups are not in the file.
+    let output = doctor("parallelcluster-p5.yaml", &["--only", "train", "--for", "16"]);
+    assert_eq!(output.status.code(), Some(3), "{}", String::from_utf8_lossy(&output.stdout));
+    let several = doctor("parallelcluster-p5.yaml", &[]);
+    assert_eq!(several.status.code(), Some(2));
+    assert!(String::from_utf8_lossy(&several.stderr).contains("--only"));
+    assert_eq!(doctor("shared-vpc.json", &["--only", "i-0a"]).status.code(), Some(2));
+}
+
+#[test]
 fn a_members_file_stands_in_for_metadata_in_a_running_job() {
     let host = fs::read_to_string("/proc/sys/kernel/hostname").expect("a host name");
     let mut here = member(5, "subnet-1");

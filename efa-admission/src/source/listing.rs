@@ -2,11 +2,12 @@
 //!
 //! What such a listing can't tell is a note, never a guess.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::{Ipv4Addr, Ipv6Addr};
 
 use serde::Deserialize;
 
+use super::plan::NO_KNOWN_FORM;
 use crate::facts::{InterfaceFacts, InterfaceKind, MemberFacts, PlacementFacts};
 use crate::groups::{GroupPair, GroupRules, IpRange, Ipv6Range, Permission, PrefixList};
 
@@ -153,6 +154,22 @@ const CUT_SHORT: &str =
     "it has a NextToken, so it is only a part: leave out --max-items, --page-size and --no-paginate";
 
 impl Listing {
+    /// Whether an object with these keys is a listing, or a part of one.
+    pub(super) fn is_one(keys: &BTreeSet<String>) -> bool {
+        ["Reservations", "NetworkInterfaces", "LaunchTemplateVersions", "NextToken"]
+            .iter()
+            .any(|it| keys.contains(*it))
+    }
+
+    /// What it is taken for.
+    pub(super) fn form(&self) -> &'static str {
+        match (&self.reservations, &self.network_interfaces) {
+            (Some(_), _) => "what 'aws ec2 describe-instances' prints",
+            (None, Some(_)) => "what 'aws ec2 describe-network-interfaces' prints",
+            (None, None) => "what 'aws ec2 describe-launch-template-versions' prints",
+        }
+    }
+
     /// The members in the order of the listing, and what it could not tell.
     pub(super) fn members(self) -> Result<(Vec<MemberFacts>, Vec<String>), String> {
         reject_part(self.next_token.as_deref())?;
@@ -165,9 +182,7 @@ impl Listing {
         if let Some(versions) = self.launch_template_versions {
             return of_template(versions);
         }
-        Err("it is none of: a list of members, or what 'aws ec2 describe-instances', 'describe-network-interfaces' or \
-             'describe-launch-template-versions' prints"
-            .into())
+        Err(NO_KNOWN_FORM.into())
     }
 }
 

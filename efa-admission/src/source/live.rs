@@ -19,7 +19,7 @@ struct Machine {
 
 /// The facts of the member that this process is, by the entry of the file that is about this machine.
 pub(super) fn facts(path: &Path, rank: usize, address: Option<IpAddr>) -> Result<Facts> {
-    let described = file::read_described(path)?;
+    let described = file::read_described(path, None)?;
     let interfaces = if_addrs::get_if_addrs().unwrap_or_default();
     let addresses = interfaces.iter().map(if_addrs::Interface::ip).filter(|address| !address.is_loopback());
     let machine = Machine {

@@ -10,11 +10,14 @@ pub mod host;
 mod listing;
 mod live;
 pub mod metadata;
+mod plan;
 
+use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::path::Path;
 use std::time::Duration;
 
+use self::file::Described;
 use self::metadata::Metadata;
 use super::facts::{Facts, Site};
 #[cfg(not(feature = "aws"))]
@@ -61,6 +64,22 @@ pub fn look_up(members: &[Facts], file: Option<&Path>) -> Result<Lookup> {
         None if all_at(Site::Host) => Lookup::of(SecurityGroups::none()),
         None => Lookup::of(SecurityGroups::unknown()),
     })
+}
+
+/// What a job lacks that a file describes: the rules of its groups, from a file of rules, and else from the description
+/// itself, as a Terraform plan has them.
+///
+/// # Errors
+/// As those of [`file::read_security_groups`].
+pub fn look_up_described(described: &Described, file: Option<&Path>) -> Result<Lookup> {
+    let given = file.map(file::read_security_groups).transpose()?;
+    if given.is_none() && described.rules.is_empty() {
+        return Ok(Lookup::of(SecurityGroups::unknown()));
+    }
+    let mut groups = given.as_ref().and_then(SecurityGroups::groups).unwrap_or_default().to_vec();
+    let there: BTreeSet<String> = groups.iter().map(|group| group.group_id.clone()).collect();
+    groups.extend(described.rules.iter().filter(|group| !there.contains(&group.group_id)).cloned());
+    Ok(Lookup::of(SecurityGroups::known(groups)))
 }
 
 #[cfg(feature = "aws")]

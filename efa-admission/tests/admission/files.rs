@@ -54,7 +54,7 @@ fn a_line_break_in_a_key_or_value_does_not_break_the_error() {
 fn a_wrong_members_file_is_refused_with_its_place() {
     let cases = [
         ("", "line 1, column 0, at $: EOF"),
-        ("{}", "it is none of: a list of members, or what"),
+        ("{}", "it is none of: a list of members; what"),
         ("[1]", "line 1, column 2, at $[0]: invalid type: integer `1`, expected struct MemberFacts"),
         (r#"[{"rank": -1}]"#, "at $[0].rank: invalid value: integer `-1`"),
         (r#"[{"rank": "0"}]"#, r#"at $[0].rank: invalid type: string "0""#),

@@ -7,11 +7,11 @@ use serde_json::{Value, json};
 use crate::build::*;
 
 fn described(text: &Value) -> Described {
-    read_described(file(&text.to_string()).path()).expect("a good listing")
+    read_described(file(&text.to_string()).path(), None).expect("a good listing")
 }
 
 fn wrong(text: &Value) -> String {
-    read_described(file(&text.to_string()).path()).expect_err("a bad listing").to_string()
+    read_described(file(&text.to_string()).path(), None).expect_err("a bad listing").to_string()
 }
 
 /// An interface as both commands print it.

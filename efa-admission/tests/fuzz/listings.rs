@@ -70,7 +70,7 @@ fn fuzz_listings_of_members_are_refused_with_their_place_or_judged() {
     efa_fuzz::rounds("listing of members", 3000, |random| {
         let listing = random.pick(&listings).clone();
         std::fs::write(&path, text(random, &listing)).expect("a scratch file");
-        match read_described(&path) {
+        match read_described(&path, None) {
             Err(error) => is_clear(&error, &path),
             Ok(described) => {
                 let ranks = described.members.iter().map(|facts| facts.member.rank);
@@ -104,7 +104,7 @@ fn fuzz_rules_one_by_one_are_refused_with_their_place_or_judged_by() {
 fn listings_are_good_before_they_are_changed() {
     for listing in of_members() {
         let file = file(&listing.to_string());
-        let members = read_described(file.path()).expect("a good listing").members;
+        let members = read_described(file.path(), None).expect("a good listing").members;
         assert!(!members.is_empty() && members[0].member.interfaces[0].subnet_id == "subnet-1");
     }
     let rules = read_security_groups(file(&of_rules().to_string()).path()).expect("good rules");

@@ -7,6 +7,7 @@ mod build;
 #[path = "../aws/http.rs"]
 mod http;
 mod listings;
+mod plans;
 #[allow(dead_code, reason = "each test program uses a part of it")]
 #[path = "../aws/metadata.rs"]
 mod service;

@@ -15,7 +15,7 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use efa_core::admission::source::{self, file};
-use efa_core::admission::{Facts, Policy, Report, Site};
+use efa_core::admission::{Facts, Lookup, Policy, Report, Site};
 use efa_core::bootstrap::{Job, Launcher};
 use efa_core::fabric::{Provider, ProviderChoice};
 use efa_core::{Error, this_member};
@@ -92,25 +92,25 @@ fn reject_unused_rules(args: &DoctorArgs, site: Site) -> Result<(), Failure> {
 
 /// The job that a file describes. Status 1 means "refused", so no other failure may look like it.
 fn judge_file(args: &DoctorArgs, path: &Path) -> Result<Report, Failure> {
-    let described = file::read_described(path).map_err(|error| Failure::new(error, EXIT_USAGE))?;
-    let members = match args.copies {
-        Some(count) => template::copies(&described.members, count)?,
-        None => described.members,
-    };
-    Ok(judge(args, &members)?.with_notes(described.notes))
+    let usage = |error| Failure::new(error, EXIT_USAGE);
+    let mut described = file::read_described(path, args.only.as_deref()).map_err(usage)?;
+    if let Some(count) = args.copies {
+        described.members = template::copies(&described, count)?;
+    }
+    let lookup = source::look_up_described(&described, args.security_groups.as_deref()).map_err(usage)?;
+    let report = judge(args, &described.members, &lookup)?.with_notes(described.notes);
+    Ok(if described.is_plan { report.for_a_plan() } else { report })
 }
 
 fn judge_this_host(args: &DoctorArgs) -> Result<Report, Failure> {
     let me = this_member(0, None).map_err(|error| Failure::new(error, EXIT_UNDETERMINED))?;
-    judge(args, &[me])
+    reject_unused_rules(args, me.site)?;
+    let lookup = source::look_up(std::slice::from_ref(&me), args.security_groups.as_deref())
+        .map_err(|error| Failure::new(error, EXIT_USAGE))?;
+    judge(args, &[me], &lookup)
 }
 
-fn judge(args: &DoctorArgs, members: &[Facts]) -> Result<Report, Failure> {
-    if members.iter().all(|facts| facts.site == Site::Host) && !members.is_empty() {
-        reject_unused_rules(args, Site::Host)?;
-    }
-    let lookup = source::look_up(members, args.security_groups.as_deref())
-        .map_err(|error| Failure::new(error, EXIT_USAGE))?;
+fn judge(args: &DoctorArgs, members: &[Facts], lookup: &Lookup) -> Result<Report, Failure> {
     let (choice, policy) = (provider(args)?, policy(args)?);
     let policy = match choice {
         ProviderChoice::Auto => policy,

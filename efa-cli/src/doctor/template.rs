@@ -2,6 +2,7 @@
 
 use efa_core::Error;
 use efa_core::admission::Facts;
+use efa_core::admission::source::file::Described;
 
 use crate::failure::Failure;
 
@@ -9,19 +10,17 @@ use crate::failure::Failure;
 const MOST_COPIES: usize = 1 << 20;
 
 /// So many members like the one, each with an instance and interfaces of its own. Addresses are left out, since every
-/// instance gets others.
-pub(super) fn copies(members: &[Facts], count: usize) -> Result<Vec<Facts>, Failure> {
-    let [model] = members else {
-        return Err(usage(
-            "the file describes",
-            &format!("{} members, and a template is one", members.len()),
-        ));
-    };
+/// instance gets others. Of a template whose instances may start in several places, each place is taken in turn.
+pub(super) fn copies(described: &Described, count: usize) -> Result<Vec<Facts>, Failure> {
+    let models = &described.members;
+    if models.is_empty() || (models.len() > 1 && !described.is_template) {
+        return Err(usage("the file describes", &format!("{} members, and a template is one", models.len())));
+    }
     if !(1..=MOST_COPIES).contains(&count) {
         return Err(usage("a job has from 1 to", &format!("{MOST_COPIES} members")));
     }
     let copy = |rank: usize| {
-        let mut facts = model.clone();
+        let mut facts = models[rank % models.len()].clone();
         let member = &mut facts.member;
         member.rank = rank;
         member.host = None;

@@ -1,0 +1,682 @@
+//! What `terraform show -json` prints of a plan or a state: instances, interfaces, launch templates and what starts them,
+//! groups with their rules, subnets.
+//!
+//! A plan does not know the ids of what is still to be created. The addresses of resources stand for them, and the
+//! configuration that the plan carries says which resource a value refers to.
+
+use std::cell::{Cell, RefCell};
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::Plan;
+use super::node::{Node, Spot, id, interface, kind, note_spots, one_type};
+use super::tree::{At, Reading, Tree};
+use crate::facts::{InterfaceFacts, InterfaceKind, PlacementFacts};
+use crate::groups::{GroupPair, GroupRules, IpRange, Ipv6Range, Permission, PrefixList};
+
+/// Modules inside each other, and references that lead to references.
+const DEEPEST: usize = 24;
+/// Resources that one expression may refer to.
+const MOST_TARGETS: usize = 100;
+/// References that one expression may have.
+const MOST_REFERENCES: usize = 200;
+/// Steps that all references of a file may take together.
+const MOST_STEPS: usize = 1_000_000;
+/// The kind under which launch templates are looked up by name.
+const TEMPLATE_NAME: &str = "launch template by name";
+/// What is looked up by its id.
+const LOOKED_UP: [&str; 3] = ["aws_network_interface", "aws_subnet", "aws_placement_group"];
+
+/// One resource as it will be or is.
+struct Resource<'a> {
+    address: String,
+    /// The module that it is in, without indices: `` or `module.a.module.b`.
+    module: Vec<String>,
+    /// Its index among those of `count` or `for_each`, as text.
+    index: Option<String>,
+    values: At<'a>,
+    /// The expressions of its configuration, in a plan.
+    expressions: Option<At<'a>>,
+}
+
+impl Resource<'_> {
+    /// What other resources know it by.
+    fn id(&self) -> Reading<String> {
+        Ok(id(&self.values.text_of("id")?.unwrap_or_else(|| self.address.clone())))
+    }
+}
+
+struct Terraform<'a> {
+    resources: Vec<Resource<'a>>,
+    /// Where the resources of a kind are.
+    kinds: BTreeMap<&'a str, Vec<usize>>,
+    /// Where the instances of a resource are: by module, kind and name.
+    named: BTreeMap<(String, &'a str, &'a str), Vec<usize>>,
+    /// Where the resources of a kind that others look up are, by their ids.
+    by_id: BTreeMap<(&'a str, String), usize>,
+    /// Attachments by the ids of their instances: the resource, and the block in an interface.
+    attachments: BTreeMap<String, Vec<(usize, Option<At<'a>>)>>,
+    /// The configuration's modules by their paths, in a plan.
+    modules: BTreeMap<String, At<'a>>,
+    /// The expressions of the configuration's resources: by module, kind and name.
+    expressions: BTreeMap<(String, &'a str, &'a str), At<'a>>,
+    opaque: RefCell<BTreeSet<String>>,
+    /// How many references were followed.
+    steps: Cell<usize>,
+}
+
+pub(super) fn read(root: &At<'_>) -> Reading<Plan> {
+    let version = root.text_of("format_version")?.unwrap_or_default();
+    if !version.starts_with("0.") && !version.starts_with("1.") {
+        return Err(format!("at $.format_version: version {version} is not known; 1 is"));
+    }
+    let planned = root.get("planned_values")?;
+    let is_plan = planned.is_some();
+    let mut plan = Plan::new(if is_plan { "a Terraform plan" } else { "a Terraform state" });
+    plan.is_symbolic = is_plan;
+    let mut terraform = Terraform {
+        resources: Vec::new(),
+        kinds: BTreeMap::new(),
+        named: BTreeMap::new(),
+        by_id: BTreeMap::new(),
+        attachments: BTreeMap::new(),
+        modules: BTreeMap::new(),
+        expressions: BTreeMap::new(),
+        opaque: RefCell::default(),
+        steps: Cell::new(0),
+    };
+    if let Some(module) = root.find(&["configuration", "root_module"])? {
+        terraform.configure(&module, &[], 0)?;
+    }
+    let values = planned.or(root.get("values")?);
+    if let Some(module) = values.map_or(Ok(None), |it| it.get("root_module"))? {
+        terraform.collect(&module, &[], 0)?;
+    }
+    terraform.attach()?;
+    terraform.nodes(&mut plan)?;
+    if plan.nodes.is_empty() {
+        return Err("it has no aws_instance and no aws_launch_template".into());
+    }
+    if !is_plan {
+        plan.notes.push(
+            "what is mended by hand is taken back by the next apply: change the configuration as well".into(),
+        );
+    }
+    plan.rules = terraform.rules()?;
+    plan.opaque = terraform.opaque.take();
+    Ok(plan)
+}
+
+impl<'a> Terraform<'a> {
+    fn collect(&mut self, module: &At<'a>, path: &[String], depth: usize) -> Reading<()> {
+        if depth > DEEPEST {
+            return Err(module.wrong("modules are nested too deep"));
+        }
+        for resource in module.list_of("resources")? {
+            let (Some(kind), Some(name)) = (resource.get("type")?, resource.get("name")?) else {
+                return Err(resource.wrong("a resource has type and name"));
+            };
+            let is_data = resource.text_of("mode")?.as_deref() == Some("data");
+            let Some(values) = resource.get("values")?.filter(|_| !is_data) else { continue };
+            let (kind, name) = (kind.text()?, name.text()?);
+            let address = resource.text_of("address")?.unwrap_or_else(|| format!("{kind}.{name}"));
+            let place = (path.join("."), kind, name);
+            let expressions = self.expressions.get(&place).cloned();
+            let number = self.resources.len();
+            self.kinds.entry(kind).or_default().push(number);
+            self.named.entry(place).or_default().push(number);
+            self.resources.push(Resource {
+                address,
+                module: path.to_vec(),
+                index: resource.scalar_of("index")?,
+                values,
+                expressions,
+            });
+            if kind == "aws_launch_template"
+                && let Some(name) = self.resources[number].values.text_of("name")?
+            {
+                self.by_id.insert((TEMPLATE_NAME, name), number);
+            }
+            if LOOKED_UP.contains(&kind) {
+                self.by_id.insert((kind, self.resources[number].id()?), number);
+            }
+        }
+        for child in module.list_of("child_modules")? {
+            let address = child.text_of("address")?.unwrap_or_default();
+            self.collect(&child, &module_path(&address), depth + 1)?;
+        }
+        Ok(())
+    }
+
+    /// Notes the modules and expressions of the configuration.
+    fn configure(&mut self, module: &At<'a>, path: &[String], depth: usize) -> Reading<()> {
+        if depth > DEEPEST {
+            return Err(module.wrong("modules are nested too deep"));
+        }
+        for resource in module.list_of("resources")? {
+            let (Some(kind), Some(name)) = (resource.get("type")?, resource.get("name")?) else { continue };
+            if let Some(expressions) = resource.get("expressions")? {
+                self.expressions.insert((path.join("."), kind.text()?, name.text()?), expressions);
+            }
+        }
+        for (name, call) in module.get("module_calls")?.map_or(Ok(Vec::new()), |it| it.entries())? {
+            if let Some(child) = call.get("module")? {
+                let mut inner = path.to_vec();
+                inner.push(name.to_owned());
+                self.configure(&child, &inner, depth + 1)?;
+            }
+        }
+        self.modules.insert(path.join("."), module.clone());
+        Ok(())
+    }
+
+    /// Notes which interfaces belong to which instances.
+    fn attach(&mut self) -> Reading<()> {
+        let mut attachments: BTreeMap<String, Vec<(usize, Option<At<'a>>)>> = BTreeMap::new();
+        for &place in self.kinds.get("aws_network_interface_attachment").into_iter().flatten() {
+            let it = &self.resources[place];
+            if let Some(instance) = self.one_id(it, &it.values, it.expressions.as_ref(), "instance_id")? {
+                attachments.entry(instance).or_default().push((place, None));
+            }
+        }
+        for &place in self.kinds.get("aws_network_interface").into_iter().flatten() {
+            let it = &self.resources[place];
+            let written = Blocks::of(it.expressions.as_ref(), "attachment")?;
+            for (number, listed) in it.values.list_of("attachment")?.into_iter().enumerate() {
+                if let Some(instance) = self.one_id(it, &listed, written.get(number), "instance")? {
+                    attachments.entry(instance).or_default().push((place, Some(listed)));
+                }
+            }
+        }
+        self.attachments = attachments;
+        Ok(())
+    }
+
+    fn module(&self, path: &[String]) -> Option<&At<'a>> {
+        self.modules.get(&path.join("."))
+    }
+
+    fn of_kind<'s>(&'s self, kind: &str) -> impl Iterator<Item = &'s Resource<'a>> + use<'s, 'a> {
+        self.kinds.get(kind).into_iter().flatten().map(|&place| &self.resources[place])
+    }
+
+    fn lookup(&self, kind: &'static str, id: &str) -> Option<&Resource<'a>> {
+        self.by_id.get(&(kind, id.to_owned())).map(|&place| &self.resources[place])
+    }
+
+    /// The ids at a key: the values, if they are known, else what the configuration refers to. `None` where neither tells.
+    fn ids(
+        &self,
+        of: &Resource<'_>,
+        values: &At<'_>,
+        expressions: Option<&At<'_>>,
+        key: &str,
+    ) -> Reading<Option<Vec<String>>> {
+        if let Some(value) = values.get(key)? {
+            let known = match value.tree {
+                Tree::List(all) if all.contains(&Tree::Null) => None,
+                Tree::List(_) => Some(values.texts_of(key)?.unwrap_or_default()),
+                _ => Some(vec![value.text()?.to_owned()]),
+            };
+            if let Some(known) = known.filter(|known| !known.iter().all(String::is_empty)) {
+                return Ok(Some(known));
+            }
+        }
+        let expression = expressions.map(|it| it.get(key)).transpose()?.flatten();
+        let Some(expression) = expression else { return Ok(None) };
+        let references = expression.get("references")?.map_or(Ok(Vec::new()), |it| {
+            it.list()?.iter().map(|it| it.text().map(str::to_owned)).collect::<Reading<Vec<String>>>()
+        })?;
+        Ok(self
+            .targets(&of.module, of.index.as_deref(), &references, 0)?
+            .map(|set| set.into_iter().collect()))
+    }
+
+    fn one_id(
+        &self,
+        of: &Resource<'_>,
+        values: &At<'_>,
+        expressions: Option<&At<'_>>,
+        key: &str,
+    ) -> Reading<Option<String>> {
+        let ids = self.ids(of, values, expressions, key)?;
+        Ok(ids.filter(|ids| ids.len() == 1).and_then(|ids| ids.into_iter().next()))
+    }
+
+    /// What the references of an expression lead to.
+    fn targets(
+        &self,
+        module: &[String],
+        index: Option<&str>,
+        references: &[String],
+        depth: usize,
+    ) -> Reading<Option<BTreeSet<String>>> {
+        let steps = self.steps.get() + references.len() + 1;
+        self.steps.set(steps);
+        if depth > DEEPEST || references.len() > MOST_REFERENCES || steps > MOST_STEPS {
+            return Ok(None);
+        }
+        let by_index = references.iter().any(|it| it == "count.index" || it.starts_with("each."));
+        let mut found = BTreeSet::new();
+        for reference in longest(references) {
+            let parts: Vec<&str> = reference.split('.').collect();
+            match parts[..] {
+                ["count" | "each" | "path" | "terraform" | "self", ..] => {}
+                ["var", name, ..] => match self.argument(module, strip_index(name), depth)? {
+                    Some(targets) => found.extend(targets),
+                    None => {
+                        found.insert(self.unknown(module, reference));
+                    }
+                },
+                ["module", call, output, ..] => {
+                    let mut inner = module.to_vec();
+                    inner.push(strip_index(call).to_owned());
+                    let Some(child) = self.module(&inner) else { return Ok(None) };
+                    let path = ["outputs", strip_index(output), "expression", "references"];
+                    let Some(references) = child.find(&path)? else { return Ok(None) };
+                    let references: Vec<String> = references
+                        .list()?
+                        .iter()
+                        .map(|it| it.text().map(str::to_owned))
+                        .collect::<Reading<_>>()?;
+                    match self.targets(&inner, None, &references, depth + 1)? {
+                        Some(targets) => found.extend(targets),
+                        None => return Ok(None),
+                    }
+                }
+                ["local" | "data", ..] => {
+                    found.insert(self.unknown(module, reference));
+                }
+                [kind, name, ..] => {
+                    let wanted = if by_index { index.map(str::to_owned) } else { index_of(name) };
+                    let place = (module.join("."), kind, strip_index(name));
+                    let all = self.named.get(&place).map_or(&[][..], Vec::as_slice);
+                    // All of them where no index says which; a list of so many subnets is an error soon.
+                    let all = all.iter().map(|&place| &self.resources[place]);
+                    let is_one = all.len() == 1;
+                    let chosen = all.filter(|it| is_one || wanted.is_none() || it.index == wanted);
+                    for resource in chosen.take(MOST_TARGETS) {
+                        found.insert(resource.id()?);
+                    }
+                }
+                _ => return Ok(None),
+            }
+        }
+        Ok((!found.is_empty()).then_some(found))
+    }
+
+    /// What the caller of a module passes for a variable.
+    fn argument(&self, module: &[String], variable: &str, depth: usize) -> Reading<Option<BTreeSet<String>>> {
+        let Some((call, outer)) = module.split_last() else { return Ok(None) };
+        let Some(caller) = self.module(outer) else { return Ok(None) };
+        let Some(expression) = caller.find(&["module_calls", call, "expressions", variable])? else {
+            return Ok(None);
+        };
+        if let Some(constant) = expression.get("constant_value")? {
+            return Ok(match constant.tree {
+                Tree::Text(text) => Some(BTreeSet::from([text.clone()])),
+                _ => None,
+            });
+        }
+        let Some(references) = expression.get("references")? else { return Ok(None) };
+        let references: Vec<String> =
+            references.list()?.iter().map(|it| it.text().map(str::to_owned)).collect::<Reading<_>>()?;
+        self.targets(outer, None, &references, depth + 1)
+    }
+
+    fn unknown(&self, module: &[String], reference: &str) -> String {
+        let mut name = module.join(".");
+        if !name.is_empty() {
+            name.push('.');
+        }
+        let name = id(&(name + reference));
+        self.opaque.borrow_mut().insert(name.clone());
+        name
+    }
+
+    fn nodes(&self, plan: &mut Plan) -> Reading<()> {
+        let mut templates: BTreeMap<String, Node> = BTreeMap::new();
+        for resource in self.of_kind("aws_launch_template") {
+            templates.insert(resource.id()?, self.template(resource)?.checked()?);
+        }
+        let mut used = BTreeSet::new();
+        for (kind, subnets) in
+            [("aws_autoscaling_group", "vpc_zone_identifier"), ("aws_eks_node_group", "subnet_ids")]
+        {
+            for resource in self.of_kind(kind) {
+                let (values, expressions) = (&resource.values, resource.expressions.as_ref());
+                let Some(model) = self.model(resource, &templates, &mut used)? else { continue };
+                let mut node = Node { name: resource.address.clone(), is_template: true, ..model };
+                if let Some(subnets) = self.ids(resource, values, expressions, subnets)? {
+                    node.spots = subnets.iter().map(|it| self.spot(it)).collect::<Reading<_>>()?;
+                }
+                let types =
+                    if kind == "aws_eks_node_group" { values.texts_of("instance_types")? } else { None };
+                if let Some(one) = one_type(&node.name, types.unwrap_or_default(), &mut plan.notes) {
+                    node.instance_type = Some(one);
+                }
+                note_spots(&node, &mut plan.notes);
+                plan.push(node)?;
+            }
+        }
+        for resource in self.of_kind("aws_instance") {
+            let model = self.model(resource, &templates, &mut used)?;
+            let node = self.instance(resource, model, &mut plan.notes)?;
+            plan.push(node)?;
+        }
+        for (id, node) in templates {
+            if !used.contains(&id) {
+                plan.push(node)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// The launch template in the file that a resource starts instances from.
+    fn model(
+        &self,
+        resource: &Resource<'_>,
+        templates: &BTreeMap<String, Node>,
+        used: &mut BTreeSet<String>,
+    ) -> Reading<Option<Node>> {
+        let listed = resource.values.list_of("launch_template")?.into_iter().next();
+        let written = Blocks::of(resource.expressions.as_ref(), "launch_template")?;
+        let nothing = Tree::Map(BTreeMap::new());
+        let known = listed.unwrap_or_else(|| At::root(&nothing));
+        for key in ["id", "name"] {
+            let Some(found) = self.one_id(resource, &known, written.get(0), key)? else { continue };
+            let id = self.by_id.get(&(TEMPLATE_NAME, found.clone()));
+            let id = id.map_or(Ok(found), |&place| self.resources[place].id())?;
+            if let Some(node) = templates.get(&id) {
+                used.insert(id);
+                return Ok(Some(node.clone()));
+            }
+        }
+        Ok(None)
+    }
+
+    fn template(&self, resource: &Resource<'_>) -> Reading<Node> {
+        let (values, expressions) = (&resource.values, resource.expressions.as_ref());
+        let mut interfaces = Vec::new();
+        let written = Blocks::of(expressions, "network_interfaces")?;
+        for (number, listed) in values.list_of("network_interfaces")?.iter().enumerate() {
+            interfaces.push(self.interface(resource, listed, written.get(number))?);
+        }
+        if interfaces.is_empty() {
+            let groups = self.ids(resource, values, expressions, "vpc_security_group_ids")?;
+            interfaces.push(interface(InterfaceKind::Interface, 0, 0, groups));
+        }
+        let placement = values.list_of("placement")?.into_iter().next();
+        let written = Blocks::of(expressions, "placement")?;
+        let group = match &placement {
+            Some(placement) => self.one_id(resource, placement, written.get(0), "group_name")?,
+            None => None,
+        };
+        Ok(Node {
+            name: resource.address.clone(),
+            is_template: true,
+            instance_type: values.text_of("instance_type")?,
+            placement: Some(self.placement(group)?),
+            zone: None,
+            spots: Vec::new(),
+            interfaces,
+        })
+    }
+
+    fn placement(&self, group: Option<String>) -> Reading<PlacementFacts> {
+        let mut strategy = None;
+        if let Some(resource) = group.as_ref().and_then(|group| self.lookup("aws_placement_group", group)) {
+            strategy = resource.values.text_of("strategy")?;
+        }
+        Ok(PlacementFacts { group, strategy, partition: None })
+    }
+
+    fn interface(
+        &self,
+        resource: &Resource<'_>,
+        values: &At<'_>,
+        expressions: Option<&At<'_>>,
+    ) -> Reading<InterfaceFacts> {
+        let interface_type = values.text_of("interface_type")?;
+        let groups = self.ids(resource, values, expressions, "security_groups")?;
+        let number = |key: &str| values.number_of(key).map(|it| it.unwrap_or(0));
+        let (card, device) = (number("network_card_index")?, number("device_index")?);
+        let mut made = interface(kind(interface_type.as_deref()), card, device, groups);
+        if let Some(subnet) = self.one_id(resource, values, expressions, "subnet_id")? {
+            let spot = self.spot(&subnet)?;
+            (made.subnet_id, made.vpc_id) = (spot.subnet, spot.vpc);
+        }
+        Ok(made)
+    }
+
+    /// A subnet with the zone id and VPC that its resource names.
+    fn spot(&self, subnet: &str) -> Reading<Spot> {
+        let mut spot = Spot::of(id(subnet));
+        if let Some(resource) = self.lookup("aws_subnet", &spot.subnet) {
+            let (values, expressions) = (&resource.values, resource.expressions.as_ref());
+            spot.zone = values.text_of("availability_zone_id")?;
+            spot.vpc = self.one_id(resource, values, expressions, "vpc_id")?;
+        }
+        Ok(spot)
+    }
+
+    fn instance(
+        &self,
+        resource: &Resource<'_>,
+        model: Option<Node>,
+        notes: &mut Vec<String>,
+    ) -> Reading<Node> {
+        let (values, expressions) = (&resource.values, resource.expressions.as_ref());
+        let name = values.text_of("id")?.unwrap_or_else(|| resource.address.clone());
+        let mut node = Node { name, is_template: false, ..model.unwrap_or_default() };
+        if let Some(instance_type) = values.text_of("instance_type")? {
+            node.instance_type = Some(instance_type);
+        }
+        let group = self.one_id(resource, values, expressions, "placement_group")?;
+        if group.is_some() || node.placement.is_none() {
+            node.placement = Some(self.placement(group)?);
+        }
+        let subnet = self.one_id(resource, values, expressions, "subnet_id")?;
+        node.spots = subnet.map(|it| self.spot(&it)).transpose()?.into_iter().collect();
+        let attached = self.attached(resource, notes)?;
+        if !attached.is_empty() {
+            node.interfaces = attached;
+        }
+        if !node.interfaces.iter().any(|it| it.is_primary()) {
+            let groups = self.ids(resource, values, expressions, "vpc_security_group_ids")?;
+            node.interfaces.insert(0, interface(InterfaceKind::Interface, 0, 0, groups));
+        }
+        Ok(node)
+    }
+
+    /// The interfaces that are resources of their own and that an instance names, or that name it.
+    fn attached(&self, instance: &Resource<'_>, notes: &mut Vec<String>) -> Reading<Vec<InterfaceFacts>> {
+        let mut all = Vec::new();
+        let own = instance.id()?;
+        for key in ["network_interface", "primary_network_interface"] {
+            let written = Blocks::of(instance.expressions.as_ref(), key)?;
+            for (number, listed) in instance.values.list_of(key)?.iter().enumerate() {
+                let found = self.one_id(instance, listed, written.get(number), "network_interface_id")?;
+                let card = listed.number_of("network_card_index")?.unwrap_or(0);
+                let device = listed.number_of("device_index")?.unwrap_or(0);
+                all.push(self.found(found.as_deref(), card, device, notes)?);
+            }
+        }
+        for (place, block) in self.attachments.get(&own).into_iter().flatten() {
+            let it = &self.resources[*place];
+            let (found, listed) = match block {
+                None => {
+                    let expressions = it.expressions.as_ref();
+                    (self.one_id(it, &it.values, expressions, "network_interface_id")?, it.values.clone())
+                }
+                Some(listed) => (Some(it.id()?), listed.clone()),
+            };
+            let is_known = all.iter().any(|it: &InterfaceFacts| found.is_some() && it.interface_id == found);
+            if !is_known {
+                let card = listed.number_of("network_card_index")?.unwrap_or(0);
+                let device = listed.number_of("device_index")?.unwrap_or(0);
+                all.push(self.found(found.as_deref(), card, device, notes)?);
+            }
+        }
+        Ok(all)
+    }
+
+    fn found(
+        &self,
+        wanted: Option<&str>,
+        card: u32,
+        device: u32,
+        notes: &mut Vec<String>,
+    ) -> Reading<InterfaceFacts> {
+        if let Some(resource) = wanted.and_then(|wanted| self.lookup("aws_network_interface", wanted)) {
+            let mut made = self.interface(resource, &resource.values, resource.expressions.as_ref())?;
+            made.interface_id = Some(resource.id()?);
+            (made.network_card, made.device_number) = (Some(card), Some(device));
+            return Ok(made);
+        }
+        notes.push(
+            "an interface that an instance names is not in the file: its kind and groups are not known"
+                .into(),
+        );
+        Ok(interface(InterfaceKind::Unknown, card, device, None))
+    }
+
+    /// The groups of the file with their rules.
+    fn rules(&self) -> Reading<Vec<GroupRules>> {
+        let mut groups: BTreeMap<String, Option<GroupRules>> = BTreeMap::new();
+        for resource in self.of_kind("aws_security_group") {
+            let name = resource.id()?;
+            let mut rules = GroupRules { group_id: name.clone(), ..GroupRules::default() };
+            let mut known = true;
+            for (key, egress) in [("ingress", false), ("egress", true)] {
+                let written = Blocks::of(resource.expressions.as_ref(), key)?;
+                for (number, listed) in resource.values.list_of(key)?.iter().enumerate() {
+                    match self.permission(
+                        resource,
+                        listed,
+                        written.get(number),
+                        "security_groups",
+                        "protocol",
+                        &name,
+                    )? {
+                        Some(rule) if egress => rules.ip_permissions_egress.push(rule),
+                        Some(rule) => rules.ip_permissions.push(rule),
+                        None => known = false,
+                    }
+                }
+            }
+            groups.insert(name, known.then_some(rules));
+        }
+        let single = [
+            ("aws_security_group_rule", "source_security_group_id", "protocol"),
+            ("aws_vpc_security_group_ingress_rule", "referenced_security_group_id", "ip_protocol"),
+            ("aws_vpc_security_group_egress_rule", "referenced_security_group_id", "ip_protocol"),
+        ];
+        for (kind, group_key, protocol) in single {
+            for resource in self.of_kind(kind) {
+                let (values, expressions) = (&resource.values, resource.expressions.as_ref());
+                let Some(name) = self.one_id(resource, values, expressions, "security_group_id")? else {
+                    continue;
+                };
+                let Some(group) = groups.get_mut(&name) else { continue };
+                let egress =
+                    kind.ends_with("egress_rule") || values.text_of("type")?.as_deref() == Some("egress");
+                let rule = self.permission(resource, values, expressions, group_key, protocol, &name)?;
+                match (rule, group.as_mut()) {
+                    (Some(rule), Some(group)) if egress => group.ip_permissions_egress.push(rule),
+                    (Some(rule), Some(group)) => group.ip_permissions.push(rule),
+                    _ => *group = None,
+                }
+            }
+        }
+        Ok(groups.into_values().flatten().collect())
+    }
+
+    /// A rule; `None` where its protocol is not known.
+    fn permission(
+        &self,
+        resource: &Resource<'_>,
+        values: &At<'_>,
+        expressions: Option<&At<'_>>,
+        group_key: &str,
+        protocol: &str,
+        own: &str,
+    ) -> Reading<Option<Permission>> {
+        let Some(protocol) = values.scalar_of(protocol)? else { return Ok(None) };
+        let mut groups = self.ids(resource, values, expressions, group_key)?.unwrap_or_default();
+        if values.flag_of("self")? {
+            groups.push(own.to_owned());
+        }
+        // The API's listing has the owner before the id of a group of another account.
+        let last = |it: String| it.rsplit('/').next().unwrap_or_default().to_owned();
+        let texts = |many: &str, one: &str| -> Reading<Vec<String>> {
+            let mut all = values.texts_of(many)?.unwrap_or_default();
+            all.extend(values.text_of(one)?);
+            Ok(all)
+        };
+        let port = |key: &str| values.scalar_of(key).ok().flatten().and_then(|text| text.parse().ok());
+        let protocol = if protocol.eq_ignore_ascii_case("all") { "-1".into() } else { protocol };
+        Ok(Some(Permission {
+            ip_protocol: protocol,
+            from_port: port("from_port"),
+            to_port: port("to_port"),
+            user_id_group_pairs: groups
+                .into_iter()
+                .map(|it| GroupPair { group_id: Some(last(it)), ..GroupPair::default() })
+                .collect(),
+            ip_ranges: texts("cidr_blocks", "cidr_ipv4")?
+                .into_iter()
+                .map(|it| IpRange { cidr_ip: Some(it) })
+                .collect(),
+            ipv6_ranges: texts("ipv6_cidr_blocks", "cidr_ipv6")?
+                .into_iter()
+                .map(|it| Ipv6Range { cidr_ipv6: Some(it) })
+                .collect(),
+            prefix_list_ids: texts("prefix_list_ids", "prefix_list_id")?
+                .into_iter()
+                .map(|it| PrefixList { prefix_list_id: Some(it) })
+                .collect(),
+        }))
+    }
+}
+
+/// The expressions of nested blocks. A dynamic block is written once for all.
+struct Blocks<'a>(Vec<At<'a>>);
+
+impl<'a> Blocks<'a> {
+    fn of(expressions: Option<&At<'a>>, key: &str) -> Reading<Self> {
+        let listed = expressions.map(|it| it.get(key)).transpose()?.flatten();
+        Ok(Self(listed.filter(|it| matches!(it.tree, Tree::List(_))).map_or(Ok(Vec::new()), |it| it.list())?))
+    }
+
+    fn get(&self, number: usize) -> Option<&At<'a>> {
+        self.0.get(number).or(self.0.last())
+    }
+}
+
+/// `module.a[0].module.b` as `a`, `b`.
+fn module_path(address: &str) -> Vec<String> {
+    address
+        .split("module.")
+        .filter(|it| !it.is_empty())
+        .map(|it| strip_index(it.trim_end_matches('.')).to_owned())
+        .collect()
+}
+
+fn strip_index(name: &str) -> &str {
+    name.split('[').next().unwrap_or(name)
+}
+
+/// The index that is written after a name: `node[0]`, `node["a"]`.
+fn index_of(name: &str) -> Option<String> {
+    let (_, index) = name.split_once('[')?;
+    Some(index.trim_end_matches(']').trim_matches('"').to_owned())
+}
+
+/// Terraform lists each reference with its shorter forms after it; these are the longest ones.
+fn longest(references: &[String]) -> impl Iterator<Item = &str> {
+    references.iter().map(String::as_str).filter(move |it| {
+        !references
+            .iter()
+            .any(|other| other.strip_prefix(it).is_some_and(|rest| rest.starts_with(['.', '['])))
+    })
+}
