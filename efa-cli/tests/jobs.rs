@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
-use efa_core::bootstrap::{ControlConfig, Job};
+use efa_core::bootstrap::{ControlConfig, Job, Status};
 use efa_core::collective::{Algorithm, Options, ReduceOp};
 use efa_core::{Communicator, Error, Init, Judged};
 
@@ -90,6 +90,12 @@ fn rank() {
         "give-up" => give_up(efa_core::init().expect("the job is in order")),
         "run" => println!("said: {:?}", efa_core::run(|world| Ok::<_, Error>(world.size()))),
         "run and fail" => run_and_fail(),
+        "fail and drop" => fail_and_drop(),
+        "all fail and drop" => all_fail_and_drop(),
+        "late" => late(efa_core::init().expect("the job is in order")),
+        "rank 0 leaves" => {
+            rank_0_leaves(Init::from_env().and_then(Init::judge).expect("the job is in order"))
+        }
         "join" => match efa_core::init() {
             Ok(world) => println!("said: joined on {}", world.endpoint().provider()),
             Err(error) => println!("said: {error}"),
@@ -132,6 +138,68 @@ fn run_and_fail() {
         Ok(world.barrier()?)
     });
     println!("said: {} after {:?}", result.expect_err("rank 0 fails"), begun.elapsed());
+}
+
+/// As a `main` that a `?` leaves because of an error that no operation has seen, at rank 0. Rank 1 waits in `finish`, the
+/// others for a message.
+fn fail_and_drop() {
+    fn main() -> Result<(), Box<dyn std::error::Error>> {
+        let world = efa_core::init()?;
+        world.barrier()?;
+        match world.rank() {
+            0 => Err("the training data is missing".into()),
+            1 => Ok(world.finish()?),
+            _ => Ok(world.endpoint().recv_blocking(1, 1u32, &mut [0u8]).map(drop)?),
+        }
+    }
+    let begun = Instant::now();
+    let error = main().expect_err("the job can't go on");
+    if error.to_string() == "the training data is missing" {
+        // What it takes to print on a busy machine; a rank that exits meanwhile would have the launcher end this one.
+        std::thread::sleep(Duration::from_millis(100));
+    }
+    println!("said: {error} after {} s", begun.elapsed().as_secs());
+    std::process::exit(1);
+}
+
+/// All ranks fail alike, and drop what they have.
+fn all_fail_and_drop() {
+    let world = efa_core::init().expect("the job is in order");
+    let rank = world.rank();
+    drop(world);
+    println!("said: no data for rank {rank}");
+}
+
+/// Rank 2 comes late to the end.
+fn late(world: Communicator) {
+    if world.rank() == VICTIM {
+        std::thread::sleep(Duration::from_secs(5));
+    }
+    println!("said: {}", world.finish().map_or_else(|error| error.to_string(), |()| "left".into()));
+}
+
+/// Rank 0 leaves in good order, and its process ends as soon as it may; the others wait for one that is killed later.
+fn rank_0_leaves(judged: Judged) {
+    let endpoint = judged.open().expect("there is room");
+    judged.control().barrier("all are connected", PATIENCE).expect("all ranks are there");
+    let liveness = judged.control().liveness();
+    match judged.control().rank() {
+        0 => {
+            drop(endpoint);
+            return judged.leave();
+        }
+        VICTIM => {
+            while liveness.status(0) != Status::Left {
+                std::thread::sleep(Duration::from_millis(5));
+            }
+            std::thread::sleep(Duration::from_secs(6));
+            println!("victim: {}", std::process::id());
+            std::thread::sleep(2 * PATIENCE);
+        }
+        _ => {}
+    }
+    let error = endpoint.recv_blocking(VICTIM, 1u32, &mut [0u8; 100]).expect_err("the victim is killed");
+    println!("said: {:?} {error}", error.peer().map(|peer| peer.rank));
 }
 
 /// Rank 0 ends early with an error; each of the others waits for the next one, and only the last for rank 0.
@@ -295,6 +363,79 @@ fn a_rank_that_ends_early_ends_all_others_at_once_with_the_first_cause() {
             assert!(seconds < 10, "{part}: {said}\n{all}");
         }
     }
+}
+
+#[test]
+fn a_rank_that_drops_its_communicator_ends_the_job_and_its_own_message_is_seen() {
+    for provider in ["tcp", "shm"] {
+        // The launcher ends all ranks with the first that exits.
+        let output = efa()
+            .args(["run", "-n", "4", "--provider", provider, "--"])
+            .arg(std::env::current_exe().expect("this program has a path"))
+            .args(["--ignored", "--exact", "--nocapture", "rank"])
+            .envs([(PART, "fail and drop"), ("EFA_TIMEOUT", "60")])
+            .stdin(Stdio::null())
+            .output()
+            .expect("efa starts");
+        let (all, said) = (everything(&output), said(&output));
+        assert!(said[0].starts_with("the training data is missing"), "{provider}: {said:?}\n{all}");
+        for said in said.iter().filter(|said| !said.is_empty()) {
+            let (text, seconds) = said.rsplit_once(" after ").expect("it tells the time");
+            let seconds: u32 = seconds.strip_suffix(" s").unwrap().parse().unwrap();
+            assert!(seconds < 10, "{provider}: {said}\n{all}");
+            let named =
+                text.contains("missing") || text.contains("rank 0") && text.contains("without finish()");
+            assert!(named, "{provider}: {said}\n{all}");
+        }
+    }
+}
+
+#[test]
+fn every_rank_hears_which_one_left_without_finishing() {
+    let output = job("tcp", "fail and drop").output().expect("efa starts");
+    let (all, said) = (everything(&output), said(&output));
+    assert!(said[0].starts_with("the training data is missing"), "{all}");
+    for said in &said[1..] {
+        assert!(said.contains("rank 0") && said.contains("left without finish()"), "{said}\n{all}");
+    }
+}
+
+#[test]
+fn ranks_that_all_fail_alike_tell_it_each() {
+    let output = job("tcp", "all fail and drop").output().expect("efa starts");
+    let all = everything(&output);
+    assert!(output.status.success(), "{all}");
+    let expected: Vec<String> = (0..4).map(|rank| format!("no data for rank {rank}")).collect();
+    assert_eq!(said(&output), expected, "{all}");
+}
+
+#[test]
+fn a_limit_of_leaving_names_who_has_not_come() {
+    let output = job("tcp", "late").env("EFA_LEAVE_TIMEOUT", "1").output().expect("efa starts");
+    let (all, said) = (everything(&output), said(&output));
+    for rank in [0, 1, 3] {
+        assert!(
+            said[rank].contains("timed out after 1.") && said[rank].contains("rank 2 ("),
+            "{rank}: {}\n{all}",
+            said[rank]
+        );
+    }
+}
+
+#[test]
+fn a_rank_that_dies_after_rank_0_has_left_is_named() {
+    std::thread::scope(|scope| {
+        for provider in ["tcp", "shm"] {
+            scope.spawn(move || {
+                let (output, _) = kill_one(provider, "rank 0 leaves");
+                let (all, said) = (everything(&output), said(&output));
+                for rank in [1, 3] {
+                    let named = said[rank].starts_with(&format!("Some({VICTIM})"));
+                    assert!(named, "{provider}, rank {rank} said: {}\n{all}", said[rank]);
+                }
+            });
+        }
+    });
 }
 
 #[test]

@@ -15,6 +15,12 @@ pub(crate) fn seconds(name: &str, default: Duration, limits: RangeInclusive<f64>
     variable(name).map_or(Ok(default), |value| parse(name, &value, default, limits))
 }
 
+/// A variable that holds seconds, if it is set.
+pub(crate) fn optional_seconds(name: &str, limits: RangeInclusive<f64>) -> Result<Option<Duration>> {
+    let example = Duration::from_secs(60);
+    variable(name).map(|value| parse(name, &value, example, limits)).transpose()
+}
+
 fn parse(name: &str, value: &str, default: Duration, limits: RangeInclusive<f64>) -> Result<Duration> {
     match value.parse::<f64>() {
         Ok(seconds) if limits.contains(&seconds) => Ok(Duration::from_secs_f64(seconds)),

@@ -172,17 +172,14 @@ impl Client {
                 error.to_string(),
             ));
         }
-        let root = self.inbox.liveness.peers().into_iter().next().unwrap_or_else(|| root.clone());
         let reason = match error {
             LinkError::Closed => "its control connection was closed without a goodbye".to_owned(),
             other => other.to_string(),
         };
         // Nobody else could tell who dies from now on, so that the job ends here, for every rank.
-        self.inbox.liveness.set_lost(0, &reason);
+        self.inbox.liveness.set_root_lost(&reason);
         if let Some(cause) = self.inbox.liveness.called_off() {
-            return self.inbox.end(Fault::called_off(cause));
+            self.inbox.end(Fault::called_off(cause));
         }
-        let what = format!("the control connection needs {root}");
-        self.inbox.end(Fault::peer_lost(root, what, "it has left the job"));
     }
 }

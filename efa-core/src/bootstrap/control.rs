@@ -15,6 +15,7 @@ use super::ranks::{group_by_value, list_groups};
 use super::secret::JobSecret;
 use super::worker::{Command, Worker};
 use super::{client, server};
+use crate::settings;
 use crate::{Error, Peer, Result};
 
 /// How much later than a deadline a member gives up by itself: rank 0 enforces deadlines, because it can name who is
@@ -27,21 +28,31 @@ const LAST_WORDS: Duration = Duration::from_millis(500);
 /// How long [`Control::abort`] waits until its message is on its way.
 const ABORT_FLUSH: Duration = Duration::from_secs(1);
 
+/// How long a rank that fails waits for the others to fail in the same way, before it calls the job off.
+const AGREEMENT: Duration = Duration::from_secs(1);
+
+/// How long the other ranks wait for the one that has the error to be gone, and how long its program then has to print.
+const SPEAKER_LEAVES: Duration = Duration::from_secs(2);
+const SPEAKER_PRINTS: Duration = Duration::from_millis(250);
+
+/// The shortest time after which a member is reported as silent by default.
+const SOONEST_SILENT: Duration = Duration::from_millis(500);
+
 /// How a control connection keeps time.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ControlConfig {
     /// How often a member shows that it is still there. Default 1 s: a rank 0 of thousands can bear it.
     pub heartbeat_period: Duration,
-    /// After how long without a sign a member is reported as silent. Default 30 s: a stopped or swapping process
-    /// often comes back.
+    /// After how long without a sign a member is reported as silent. Nothing ends for that; the errors of operations that
+    /// time out name it. Default 4 s: on a busy machine a sign may come late by a second or two.
     pub silent_after: Duration,
     /// After how long without a sign a member is taken for dead. Default 120 s: longer than most network outages that
     /// heal by themselves.
     pub dead_after: Duration,
     /// How long a connection may take to prove that it belongs to the job. Default 10 s.
     pub handshake_limit: Duration,
-    /// How long [leaving](Control::leave) may take: rank 0 goes on serving those who are still there, the others
-    /// make sure that their goodbye is on its way. Default 5 s.
+    /// How long [leaving](Control::leave) may take at most. Default: no limit at rank 0, which goes on serving those who
+    /// are still there; the others make sure within 2 s that their goodbye is on its way.
     pub linger: Duration,
 }
 
@@ -49,15 +60,42 @@ impl Default for ControlConfig {
     fn default() -> Self {
         Self {
             heartbeat_period: Duration::from_secs(1),
-            silent_after: Duration::from_secs(30),
+            silent_after: Duration::from_secs(4),
             dead_after: Duration::from_secs(120),
             handshake_limit: Duration::from_secs(10),
-            linger: Duration::from_secs(5),
+            linger: Duration::MAX,
         }
     }
 }
 
 impl ControlConfig {
+    /// The defaults, with what the environment overrides, in seconds: `EFA_HEARTBEAT_PERIOD`, `EFA_SILENT_AFTER` and
+    /// `EFA_DEAD_AFTER`.
+    ///
+    /// Where operations may take less than four times as long as a rank may be silent (`EFA_TIMEOUT`), a rank is reported
+    /// silent sooner, so that the error of an operation can name it.
+    ///
+    /// # Errors
+    /// [`Error::Setting`] when a variable makes no sense.
+    pub fn from_env() -> Result<Self> {
+        let variable = |name, default| settings::seconds(name, default, 0.001..=31_536_000.0);
+        let default = Self::default();
+        let timeout = variable("EFA_TIMEOUT", Duration::MAX)?;
+        let silent_after = default.silent_after.min((timeout / 4).max(SOONEST_SILENT));
+        let silent_after = variable("EFA_SILENT_AFTER", silent_after)?;
+        let config = Self {
+            heartbeat_period: variable(
+                "EFA_HEARTBEAT_PERIOD",
+                default.heartbeat_period.min(silent_after / 4),
+            )?,
+            dead_after: variable("EFA_DEAD_AFTER", default.dead_after.max(silent_after))?,
+            silent_after,
+            ..default
+        };
+        config.validate()?;
+        Ok(config)
+    }
+
     fn validate(&self) -> Result<()> {
         let ordered = self.heartbeat_period < self.silent_after && self.silent_after <= self.dead_after;
         if ordered && self.heartbeat_period >= Duration::from_millis(1) {
@@ -66,7 +104,7 @@ impl ControlConfig {
         Err(Error::setting(
             "the times of the control connection make no sense",
             format!("{self:?} has no order"),
-            "set 1 ms <= heartbeat_period < silent_after <= dead_after",
+            "set 1 ms <= heartbeat_period < silent_after <= dead_after (EFA_HEARTBEAT_PERIOD, EFA_SILENT_AFTER, EFA_DEAD_AFTER)",
         ))
     }
 }
@@ -268,6 +306,25 @@ impl Control {
         }
     }
 
+    /// Waits a moment for all other ranks to fail as well; true if they do. Each can then tell its own error, where
+    /// otherwise the launcher would end it with the first rank that exits.
+    pub(crate) fn fail_together(&self) -> bool {
+        self.gather(Gathering::Failing, "of a rank that failed", Vec::new(), AGREEMENT).is_ok()
+    }
+
+    /// Leaves it to another rank to tell why the job ends: returns when that is gone and has had time to print, since many
+    /// launchers end a job as soon as one rank has ended; after some seconds at most.
+    pub(crate) fn let_speak(&self, rank: usize) {
+        if rank == self.rank {
+            return;
+        }
+        let until = Instant::now() + SPEAKER_LEAVES;
+        while !self.inbox.liveness.status(rank).is_gone() && Instant::now() < until {
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        std::thread::sleep(SPEAKER_PRINTS);
+    }
+
     fn call_off(&self, lost: Option<usize>, reason: &str) {
         self.inbox.abort(self.rank, lost, reason);
         if let Some(worker) = &self.worker {
@@ -283,9 +340,10 @@ impl Control {
 
     /// Leaves in good order: the others see this member as gone, not as dead.
     ///
-    /// Rank 0 stays until the others have left too, so that news still gets through; any rank stays at most
-    /// [`ControlConfig::linger`], whatever the others do. Once rank 0 has left, the others don't learn of one another's end
-    /// any more.
+    /// At rank 0 this returns when the others have left too, or are dead: until then they learn of one another's end
+    /// through it. At the other ranks it returns within moments. [`ControlConfig::linger`] limits the time at any rank.
+    /// If rank 0 goes while others are still there, because of that limit or because its process ends, the job is called
+    /// off.
     pub fn leave(mut self) {
         let patience = if self.rank == 0 { self.linger } else { GRACE.min(self.linger) };
         self.stop(Message::Leave, patience);
@@ -309,7 +367,10 @@ impl Control {
         let sequence = self.inbox.begin()?;
         let Some(worker) = &self.worker else {
             // Alone, everything is there at once.
-            return Ok(if gathering == Gathering::Barrier { Vec::new() } else { vec![data] });
+            return Ok(match gathering {
+                Gathering::Exchange | Gathering::Broadcast => vec![data],
+                Gathering::Barrier | Gathering::Failing => Vec::new(),
+            });
         };
         let begun = Instant::now();
         let name = format!("{} '{label}'", gathering.name());

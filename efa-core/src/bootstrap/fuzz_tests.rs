@@ -56,6 +56,7 @@ fn messages() -> Vec<Message> {
         contribute(Gathering::Exchange),
         contribute(Gathering::Broadcast),
         contribute(Gathering::Barrier),
+        contribute(Gathering::Failing),
         Message::Parts { sequence: 0, total: 3, first: 0, parts: vec![vec![1], vec![], vec![2, 3]] },
         Message::Failed { sequence: 0, fault },
         status(Health::Alive),

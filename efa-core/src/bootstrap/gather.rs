@@ -101,9 +101,11 @@ impl Gather {
         self.count == self.contributions.len()
     }
 
-    /// Who has contributed, and so waits for the outcome.
-    pub(super) fn contributors(&self) -> Vec<usize> {
-        self.present().map(|(rank, _)| rank).collect()
+    /// Who has contributed, and is to be told that the operation has failed: where some ranks fail, only those.
+    pub(super) fn to_be_told(&self) -> Vec<usize> {
+        let is_failing = |c: &Contribution| c.gathering == Gathering::Failing;
+        let some_fail = self.present().any(|(_, c)| is_failing(c));
+        self.present().filter(|(_, c)| !some_fail || is_failing(c)).map(|(rank, _)| rank).collect()
     }
 
     /// Who has not.
@@ -118,7 +120,7 @@ impl Gather {
         let taken = match gathering {
             Gathering::Exchange => usize::MAX,
             Gathering::Broadcast => 1,
-            Gathering::Barrier => 0,
+            Gathering::Barrier | Gathering::Failing => 0,
         };
         let parts: Vec<Vec<u8>> =
             self.contributions.into_iter().flatten().map(|c| c.data).take(taken).collect();
@@ -220,6 +222,19 @@ mod tests {
         put(&mut g, 1, "addresses", b"", &peers);
         let why = g.fault.unwrap().text.why;
         assert_eq!(why, "ranks 0, 2 are at exchange 'facts', rank 1 (node-1) is at exchange 'addresses'");
+    }
+
+    #[test]
+    fn only_ranks_that_fail_hear_that_others_do_something_else() {
+        let peers = peers(3);
+        let (mut g, now) = gather(3);
+        put(&mut g, 0, "facts", b"", &peers);
+        assert_eq!(g.to_be_told(), [0]);
+        g.contribute(2, Gathering::Failing, "the end".into(), Vec::new(), now, &peers);
+        assert!(g.fault.is_some());
+        assert_eq!(g.to_be_told(), [2]);
+        put(&mut g, 1, "facts", b"", &peers);
+        assert_eq!(g.to_be_told(), [2]);
     }
 
     #[test]

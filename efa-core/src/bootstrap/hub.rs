@@ -414,9 +414,10 @@ impl Hub {
     fn settle(&mut self, sequence: u64, latecomer: Option<usize>) {
         let Some(gather) = self.gathers.get(&sequence) else { return };
         if let Some(fault) = &gather.fault {
-            let told = latecomer.map_or_else(|| gather.contributors(), |rank| vec![rank]);
+            let is_told = |rank: &usize| latecomer.is_none_or(|latecomer| latecomer == *rank);
+            let told = gather.to_be_told().into_iter().filter(is_told);
             let failed = |rank| Output::Send(rank, Message::Failed { sequence, fault: fault.clone() });
-            self.outputs.extend(told.into_iter().map(failed));
+            self.outputs.extend(told.map(failed));
             // Kept for those who are still to come, so that they hear the same.
             if gather.missing().iter().all(|&rank| !self.is_present(rank)) {
                 self.gathers.remove(&sequence);

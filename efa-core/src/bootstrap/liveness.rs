@@ -163,6 +163,11 @@ impl Liveness {
         self.table().called_off.clone()
     }
 
+    /// Whether the whole job ends.
+    pub(crate) fn is_called_off(&self) -> bool {
+        self.table().called_off.is_some()
+    }
+
     /// Notes that `rank` is dead as far as this process can tell: its fabric endpoint is unreachable, say. The others
     /// are not told. Does nothing for a rank that is gone already or outside the job.
     pub fn mark_dead(&self, rank: usize, reason: &str) {
@@ -219,6 +224,19 @@ impl Liveness {
         }
     }
 
+    /// Notes that the connection to rank 0 has ended, which ends the job for whoever is still there: also when rank 0 had
+    /// left in good order, since it goes on telling the others who dies until they have left too.
+    pub(super) fn set_root_lost(&self, reason: &str) {
+        self.set_lost(0, reason);
+        let mut table = self.table();
+        if table.called_off.is_none() {
+            let reason =
+                format!("it had left the job, and no longer tells the others who is still there: {reason}");
+            table.called_off = Some(CalledOff::Lost { peer: table.peer(0), reason });
+            self.changed(table);
+        }
+    }
+
     /// Learns the members' hosts and addresses. Both lists are as long as the job is large.
     pub(super) fn set_peers(&self, peers: &[Peer]) {
         let mut table = self.table();
@@ -226,11 +244,6 @@ impl Liveness {
             table.peers.clone_from_slice(peers);
             self.changed(table);
         }
-    }
-
-    /// The members as far as they are known.
-    pub(super) fn peers(&self) -> Vec<Peer> {
-        self.table().peers.clone()
     }
 
     /// Bumps the epoch while the table is still locked, so that whoever sees the new number sees the new table.
@@ -306,6 +319,19 @@ mod tests {
         assert_eq!(lost.to_string(), "rank 2 is lost: its connection closed");
         liveness.set_aborted(0, None, "later");
         assert_eq!((liveness.called_off(), liveness.aborted()), (Some(lost), None));
+    }
+
+    #[test]
+    fn the_connection_to_rank_0_is_needed_also_after_it_has_left() {
+        let liveness = Liveness::alone(2);
+        liveness.set(0, &Health::Left);
+        liveness.set_lost(0, "its connection closed");
+        assert_eq!(liveness.called_off(), None);
+        liveness.set_root_lost("its connection closed");
+        let cause = liveness.called_off().unwrap();
+        assert_eq!(cause.peer().rank, 0);
+        assert!(cause.to_string().contains("it had left the job"), "{cause}");
+        assert_eq!(liveness.status(0), Status::Left);
     }
 
     #[test]

@@ -12,7 +12,7 @@ use crate::Peer;
 use crate::error::Explanation;
 
 /// The version of this protocol; it changes whenever the messages do.
-pub(super) const PROTOCOL_VERSION: u16 = 3;
+pub(super) const PROTOCOL_VERSION: u16 = 4;
 
 /// What a member says of itself when it arrives.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -39,6 +39,9 @@ pub(super) enum Gathering {
     Broadcast,
     /// Nobody gets anything but the knowledge that all were there.
     Barrier,
+    /// As a barrier, of ranks that end without having finished. Whoever is in another operation at the time hears nothing
+    /// of it: those who fail call the job off in a moment, and that is what the others are to hear.
+    Failing,
 }
 
 impl Gathering {
@@ -47,6 +50,7 @@ impl Gathering {
             Self::Exchange => "exchange",
             Self::Broadcast => "broadcast",
             Self::Barrier => "barrier",
+            Self::Failing => "end",
         }
     }
 }
@@ -131,6 +135,7 @@ impl Message {
                     Gathering::Exchange => 0,
                     Gathering::Broadcast => 1,
                     Gathering::Barrier => 2,
+                    Gathering::Failing => 3,
                 });
                 w.text(label);
                 w.time(*patience);
@@ -220,6 +225,7 @@ impl Message {
                     0 => Gathering::Exchange,
                     1 => Gathering::Broadcast,
                     2 => Gathering::Barrier,
+                    3 => Gathering::Failing,
                     _ => return Err(Malformed),
                 },
                 label: r.text()?,

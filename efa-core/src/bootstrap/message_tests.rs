@@ -42,8 +42,12 @@ fn message() -> impl Strategy<Value = Message> {
             Message::Greeting(Greeting { protocol, rank, size, job_id, host, address, library, patience })
         },
     );
-    let gathering =
-        prop_oneof![Just(Gathering::Exchange), Just(Gathering::Broadcast), Just(Gathering::Barrier)];
+    let gathering = prop_oneof![
+        Just(Gathering::Exchange),
+        Just(Gathering::Broadcast),
+        Just(Gathering::Barrier),
+        Just(Gathering::Failing)
+    ];
     let contribute = (any::<u64>(), gathering, text(), time(), bytes()).prop_map(
         |(sequence, gathering, label, patience, data)| Message::Contribute {
             sequence,

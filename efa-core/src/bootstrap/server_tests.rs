@@ -10,6 +10,7 @@ use super::*;
 use crate::bootstrap::{Control, LaunchEnv};
 
 const LIMIT: Duration = Duration::from_secs(60);
+const LINGER: Duration = Duration::from_secs(3);
 
 /// A job of two, of which rank 1 is to be played by the test.
 fn job() -> Job {
@@ -82,9 +83,13 @@ impl Raw {
 
 /// Rank 0's outcome, while the test plays rank 1.
 fn meet<T>(play: impl FnOnce(&Job) -> T) -> (crate::Result<Control>, T) {
+    meet_with(&ControlConfig::default(), play)
+}
+
+fn meet_with<T>(config: &ControlConfig, play: impl FnOnce(&Job) -> T) -> (crate::Result<Control>, T) {
     let job = job();
     std::thread::scope(|scope| {
-        let zero = scope.spawn(|| job.connect(&ControlConfig::default(), LIMIT));
+        let zero = scope.spawn(|| job.connect(config, LIMIT));
         let played = play(&job);
         (zero.join().unwrap(), played)
     })
@@ -92,7 +97,11 @@ fn meet<T>(play: impl FnOnce(&Job) -> T) -> (crate::Result<Control>, T) {
 
 /// Both have met, and rank 1 is played by the test from here.
 fn met() -> (Control, Raw) {
-    let (zero, one) = meet(|job| {
+    met_with(&ControlConfig::default())
+}
+
+fn met_with(config: &ControlConfig) -> (Control, Raw) {
+    let (zero, one) = meet_with(config, |job| {
         let mut raw = Raw::connect(job);
         let answer = raw.send(Message::Greeting(greeting()).encode()).next_message().unwrap();
         assert!(matches!(answer, Message::Welcome { .. }), "{answer:?}");
@@ -168,7 +177,7 @@ fn an_oversized_frame_costs_its_sender_the_connection() {
 
 #[test]
 fn rank_0_leaves_in_time_although_a_member_reads_nothing() {
-    let (zero, mut one) = met();
+    let (zero, mut one) = met_with(&ControlConfig { linger: LINGER, ..ControlConfig::default() });
     let contribution = Message::Contribute {
         sequence: 0,
         gathering: Gathering::Broadcast,
@@ -181,6 +190,5 @@ fn rank_0_leaves_in_time_although_a_member_reads_nothing() {
     zero.broadcast_from_root("weights", Some(&vec![1; 16 << 20]), LIMIT).unwrap();
     let begun = Instant::now();
     zero.leave();
-    let linger = ControlConfig::default().linger;
-    assert!(begun.elapsed() < linger + Duration::from_secs(2), "{:?}", begun.elapsed());
+    assert!(begun.elapsed() < LINGER + Duration::from_secs(2), "{:?}", begun.elapsed());
 }

@@ -19,18 +19,18 @@ use crate::tensor::{DType, Element, TensorViewMut};
 
 /// How many schedules are kept; a training step has a few dozen sizes.
 const SCHEDULES: usize = 256;
-/// How long the ranks wait for one another at the end, so that nobody leaves while another still needs it.
-const FAREWELL: Duration = Duration::from_secs(30);
-
 /// All ranks of a job, with an endpoint each, calling collectives together.
 ///
 /// Every rank makes the same calls in the same order, with the same counts, types and options. A communicator may be
 /// used from several threads; their collectives are then done one at a time, and it is up to the program that all
 /// ranks get them in the same order. A waker that calls one on a thread that is in another gets [`Error::Misuse`].
 ///
-/// Dropping it waits for the other ranks to come to the same point, unless a collective or an operation of the endpoint
-/// has failed, or the thread panics: then the job is called off, and the others' operations end at once with that first
-/// error. A program that has coped with a failed operation leaves by [`Communicator::finish`].
+/// A program that has done its work calls [`Communicator::finish`]. Dropping a communicator without that, as an error
+/// does that leaves `main` by `?`, calls the job off: the operations of all other ranks end at once with an error that
+/// names this rank and carries its first error, and so does their `finish`. Only if no operation has failed here and
+/// nothing panics, the drop first waits up to a second for the other ranks to drop theirs as well, and if they do, the
+/// job ends in good order. The other ranks leave it a moment to print, before they go: so its own message is not lost
+/// when the launcher ends a job with the first rank that exits.
 pub struct Communicator {
     // The endpoint closes before the others are told that we left: see `leave`.
     state: Mutex<State>,
@@ -40,6 +40,8 @@ pub struct Communicator {
     control: Option<Control>,
     options: Options,
     report: Report,
+    /// How long the ranks wait for one another at the end.
+    patience: Duration,
 }
 
 struct State {
@@ -84,7 +86,12 @@ impl Drop for Held<'_> {
 }
 
 impl Communicator {
-    pub(crate) fn new(endpoint: Endpoint, control: Control, report: Report) -> Result<Self> {
+    pub(crate) fn new(
+        endpoint: Endpoint,
+        control: Control,
+        report: Report,
+        patience: Option<Duration>,
+    ) -> Result<Self> {
         let scratch = endpoint.allocate(1)?;
         let state = State {
             schedules: HashMap::new(),
@@ -101,6 +108,7 @@ impl Communicator {
             control: Some(control),
             options: Options::default(),
             report,
+            patience: patience.unwrap_or(Duration::MAX),
         })
     }
 
@@ -161,7 +169,7 @@ impl Communicator {
     /// }
     /// world.broadcast(&mut weights, 0)?;
     /// assert_eq!(weights[77], 1.5);
-    /// # Ok(())
+    /// world.finish()
     /// # }
     /// ```
     ///
@@ -221,14 +229,21 @@ impl Communicator {
         self.run(self.call(Collective::ReduceScatter, output.len()), op, input, output)
     }
 
-    /// Waits until all ranks have come here, and leaves the job in good order. Dropping does the same but can't say
-    /// what went wrong.
+    /// Waits until all ranks have come here, and leaves the job in good order. As long as all ranks are alive the wait has
+    /// no limit, unless [`Init::leave`](crate::Init::leave) sets one: a rank may take its time for a last checkpoint.
     ///
     /// # Errors
-    /// [`Error::Timeout`] naming the ranks that did not come within 30 seconds; [`Error::PeerLost`]; [`Error::Aborted`]
-    /// when the job has been called off, also by this rank because a collective failed or its endpoint has closed itself.
+    /// [`Error::PeerLost`] naming a rank that has died or has been silent for too long; [`Error::Aborted`] when the job has
+    /// been called off, also by this rank because a collective failed or its endpoint has closed itself;
+    /// [`Error::Timeout`] naming the ranks that did not come within the limit, which calls the job off.
     pub fn finish(mut self) -> Result<()> {
-        self.leave(false)
+        self.leave(Exit::Finished)
+    }
+
+    /// Leaves because the program at this rank has failed, with `error`; `lost` is the rank that the error says is lost.
+    pub(crate) fn fail(mut self, lost: Option<usize>, error: &str) {
+        // The error that the program returns says more.
+        let _ = self.leave(Exit::Failed { lost, error });
     }
 
     fn call(&self, collective: Collective, elements: usize) -> Call {
@@ -326,40 +341,70 @@ impl Communicator {
         Ok(prepared)
     }
 
-    /// Leaves in good order, if the job can be left so. Being `dropped` after a failure counts as giving up: the error
-    /// is on its way out of the program.
-    fn leave(&mut self, dropped: bool) -> Result<()> {
+    /// Leaves in good order, if the job can be left so.
+    fn leave(&mut self, exit: Exit<'_>) -> Result<()> {
         let (Some(control), Some(endpoint)) = (self.control.take(), self.endpoint.take()) else {
             return Ok(());
         };
         // A panic in a collective leaves the lock poisoned, and the ranks at different points.
         let failed = self.state.get_mut().map_or(true, |state| state.failed);
+        let closed = endpoint.closed_by_itself();
+        let first = endpoint.first_failure().filter(|_| failed || closed.is_some() || exit == Exit::Dropped);
+        let mut together = false;
         if std::thread::panicking() {
             control.give_up_with(None, "it panicked; its own output says where and why");
-        } else {
-            let closed = endpoint.closed_by_itself();
-            if failed || closed.is_some() || (dropped && endpoint.first_failure().is_some()) {
-                match endpoint.first_failure() {
-                    Some(first) => control.give_up_with(first.lost, &first.text),
-                    None => control.give_up_with(None, closed.as_deref().unwrap_or("a collective failed")),
-                }
+        } else if let Exit::Failed { lost, error } = exit {
+            together = control.fail_together();
+            if !together {
+                control.give_up_with(lost, error);
+            }
+        } else if let Some(first) = first {
+            control.give_up_with(first.lost, &first.text);
+        } else if failed || closed.is_some() {
+            control.give_up_with(None, closed.as_deref().unwrap_or("a collective failed"));
+        } else if exit == Exit::Dropped {
+            together = control.fail_together();
+            if !together {
+                control.give_up_with(None, "it left without finish(); its own output may say why");
             }
         }
+        let mut met = Ok(());
         // Nobody waits for anybody in a job that has been called off.
-        if let Some(error) = endpoint.called_off("cannot leave the job in good order") {
-            drop(endpoint);
-            return Err(error);
+        if !together && !control.liveness().is_called_off() {
+            met = control.barrier("leaving the job", self.patience);
         }
-        let met = control.barrier("leaving the job", FAREWELL);
+        let called_off = endpoint.called_off("cannot leave the job in good order");
         drop(endpoint);
-        control.leave();
-        met
+        let Some(error) = called_off else {
+            match &met {
+                Ok(()) => control.leave(),
+                Err(error) => control.give_up(error),
+            }
+            return met;
+        };
+        if let Error::Aborted { by, .. } = &error {
+            control.let_speak(by.rank);
+        }
+        Err(error)
     }
+}
+
+/// How a rank leaves.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Exit<'a> {
+    Finished,
+    /// Without a word: on an error, most likely.
+    Dropped,
+    /// The program failed with this error, because of the rank that is lost if there is one.
+    Failed {
+        lost: Option<usize>,
+        error: &'a str,
+    },
 }
 
 impl Drop for Communicator {
     fn drop(&mut self) {
-        if let Err(error) = self.leave(true) {
+        if let Err(error) = self.leave(Exit::Dropped) {
             log::warn!("{error}");
         }
     }

@@ -1,8 +1,5 @@
 //! A job whose members have met and been judged: [`Judged`].
 
-use std::thread;
-use std::time::{Duration, Instant};
-
 use super::Init;
 use super::introduction::{Introduction, parse};
 use super::path;
@@ -12,11 +9,6 @@ use crate::collective::Communicator;
 use crate::endpoint::{AddressCard, Endpoint};
 use crate::error::{Error, Result};
 use crate::fabric::Provider;
-
-/// How long the other ranks of a refused job wait for rank 0, which has the finding, to be gone.
-const FIRST_RANK_LEAVES: Duration = Duration::from_secs(2);
-/// How long rank 0's program then has to print it: many launchers end a job as soon as one rank has ended.
-const FIRST_RANK_SPEAKS: Duration = Duration::from_millis(250);
 
 /// A job whose members have met and been judged, and that has nothing open yet: what [`Init::judge`] gives.
 #[derive(Debug)]
@@ -84,7 +76,7 @@ impl Judged {
     /// As [`init`](super::init).
     pub fn join(self) -> Result<Communicator> {
         match self.connect() {
-            Ok(endpoint) => Communicator::new(endpoint, self.control, self.report),
+            Ok(endpoint) => Communicator::new(endpoint, self.control, self.report, self.init.leave),
             Err(error) => Err(self.give_up(error)),
         }
     }
@@ -113,12 +105,7 @@ impl Judged {
         if self.control.rank() == 0 {
             return error;
         }
-        let liveness = self.control.liveness();
-        let until = Instant::now() + FIRST_RANK_LEAVES;
-        while !liveness.status(0).is_gone() && Instant::now() < until {
-            thread::sleep(Duration::from_millis(5));
-        }
-        thread::sleep(FIRST_RANK_SPEAKS);
+        self.control.let_speak(0);
         Error::refused_elsewhere(undetermined, self.control.peers()[0].clone())
     }
 }

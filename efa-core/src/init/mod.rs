@@ -34,9 +34,11 @@ pub use run::run;
 /// let world = efa_core::init()?;
 /// let mut gradient = vec![world.rank() as f32; 1024];
 /// world.all_reduce_in_place(&mut gradient, ReduceOp::Sum)?;
-/// # Ok(())
+/// world.finish()
 /// # }
 /// ```
+///
+/// A rank that drops the communicator without [`Communicator::finish`] ends the job for all: see [`Communicator`].
 ///
 /// # Errors
 /// [`Error::Setting`] for an environment that makes no sense; [`Error::Rendezvous`] and [`Error::Timeout`] when the
@@ -63,6 +65,11 @@ pub struct Init {
     pub endpoint: EndpointConfig,
     /// How long to wait for all members to arrive. Default: 60 s; `EFA_ARRIVAL_TIMEOUT`, in seconds, overrides it.
     pub arrival: Duration,
+    /// How the ranks notice that one is gone. All ranks should have the same. Default: [`ControlConfig::from_env`].
+    pub control: ControlConfig,
+    /// How long [`Communicator::finish`] waits for ranks that are alive. Default: `EFA_LEAVE_TIMEOUT`, in seconds, else
+    /// without limit.
+    pub leave: Option<Duration>,
     /// How long the first message to a neighbour may take. Default: 10 s. On EFA a wrong security group would
     /// otherwise hang for minutes.
     pub path: Duration,
@@ -80,6 +87,8 @@ impl Init {
             provider: ProviderChoice::from_env()?,
             policy: Policy::from_env()?,
             security_groups: settings::variable("EFA_SECURITY_GROUPS").map(PathBuf::from),
+            control: ControlConfig::from_env()?,
+            leave: settings::optional_seconds("EFA_LEAVE_TIMEOUT", 0.1..=31_536_000.0)?,
             endpoint: EndpointConfig::from_env()?,
             arrival,
             path: Duration::from_secs(10),
@@ -99,7 +108,7 @@ impl Init {
     /// # Errors
     /// As [`init`], except that a job which is refused is no error here: the report says so.
     pub fn judge(self) -> Result<Judged> {
-        let control = self.job.connect(&ControlConfig::default(), self.arrival)?;
+        let control = self.job.connect(&self.control, self.arrival)?;
         match self.assess(&control) {
             Ok((members, provider, report)) => Ok(Judged { init: self, control, members, provider, report }),
             Err(error) => {

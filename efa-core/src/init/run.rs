@@ -2,15 +2,10 @@
 
 use std::any::Any;
 use std::fmt::Display;
-use std::time::Duration;
 
 use super::Init;
 use crate::collective::Communicator;
 use crate::error::Error;
-
-/// How long a rank whose program failed waits for the others to fail in the same way, before it calls the job off. All
-/// ranks can then tell their own error; a launcher ends the others with the first rank that exits.
-const AGREEMENT: Duration = Duration::from_secs(1);
 
 /// Joins the job, runs `program` with the communicator of all ranks, and leaves the job.
 ///
@@ -58,13 +53,13 @@ impl Init {
                 Ok(value)
             }
             Err(error) => {
-                if world.control().barrier("the end of a failed run", AGREEMENT).is_ok() {
-                    return Err(error);
-                }
-                match (&error as &dyn Any).downcast_ref::<Error>() {
-                    Some(error) => world.control().give_up(error),
-                    None => world.control().give_up_with(None, &error.to_string()),
-                }
+                let lost = match (&error as &dyn Any).downcast_ref::<Error>() {
+                    Some(Error::PeerLost { peer, .. }) => {
+                        Some(peer.rank).filter(|&rank| rank != world.rank())
+                    }
+                    _ => None,
+                };
+                world.fail(lost, &error.to_string());
                 Err(error)
             }
         }

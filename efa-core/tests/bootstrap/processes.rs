@@ -150,7 +150,7 @@ fn a_rank_leaves_in_time_although_a_stopped_rank_0_reads_nothing() {
     assert!(one.exchange("more than a socket holds", &large, Duration::from_millis(100)).is_err());
     let begun = Instant::now();
     one.leave();
-    assert!(begun.elapsed() < quick().linger, "{:?}", begun.elapsed());
+    assert!(begun.elapsed() < Duration::from_secs(5), "{:?}", begun.elapsed());
 }
 
 #[test]
