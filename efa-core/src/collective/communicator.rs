@@ -23,7 +23,8 @@ const SCHEDULES: usize = 256;
 ///
 /// Every rank makes the same calls in the same order, with the same counts, types and options. A communicator may be
 /// used from several threads; their collectives are then done one at a time, and it is up to the program that all
-/// ranks get them in the same order. A waker that calls one on a thread that is in another gets [`Error::Misuse`].
+/// ranks get them in the same order. Messages of another length than was due are an error at once; ranks that differed in
+/// anything else have wrong results, and are told when they [finish](Communicator::finish). A waker that calls one on a thread that is in another gets [`Error::Misuse`].
 ///
 /// A program that has done its work calls [`Communicator::finish`]. Dropping a communicator without that, as an error
 /// does that leaves `main` by `?`, calls the job off: the operations of all other ranks end at once with an error that
@@ -52,6 +53,8 @@ struct State {
     scratch: RegisteredBuf<u8>,
     /// How many collectives there have been; part of their messages' tags.
     number: u64,
+    /// A digest of them, in which ranks differ that did not call the same.
+    history: u64,
     /// A collective failed: ranks may be at different points now.
     failed: bool,
 }
@@ -67,6 +70,14 @@ struct Key {
 fn this_thread() -> usize {
     thread_local!(static HERE: u8 = const { 0 });
     HERE.with(|here| ptr::from_ref(here).addr())
+}
+
+/// Adds a collective to the digest of those before it. What may differ between the ranks is left out.
+fn remember(history: u64, call: &Call, elements: u64) -> u64 {
+    const SPREAD: u64 = 0x9E37_79B9_7F4A_7C15;
+    let what = (call.root as u64) << 32 | elements << 8 | call.collective as u64;
+    let mixed = (history.rotate_left(23) ^ what).wrapping_mul(SPREAD);
+    (mixed.rotate_left(23) ^ call.elements as u64).wrapping_mul(SPREAD)
 }
 
 /// Tells who has the state, for as long as it has it.
@@ -99,6 +110,7 @@ impl Communicator {
             executor: ExecutorState::default(),
             scratch,
             number: 0,
+            history: 0,
             failed: false,
         };
         Ok(Self {
@@ -235,6 +247,7 @@ impl Communicator {
     /// # Errors
     /// [`Error::PeerLost`] naming a rank that has died or has been silent for too long; [`Error::Aborted`] when the job has
     /// been called off, also by this rank because a collective failed or its endpoint has closed itself;
+    /// [`Error::Rendezvous`] when the ranks did not call the same collectives, whose results are wrong then;
     /// [`Error::Timeout`] naming the ranks that did not come within the limit, which calls the job off.
     pub fn finish(mut self) -> Result<()> {
         self.leave(Exit::Finished)
@@ -320,6 +333,8 @@ impl Communicator {
             reduce::finish_average(elements.dtype, output, self.size())?;
         }
         state.number += 1;
+        let op = if reduces { 1 + elements.op as u64 } else { 0 };
+        state.history = remember(state.history, &call, op << 8 | elements.dtype as u64);
         state.failed = false;
         Ok(())
     }
@@ -347,7 +362,11 @@ impl Communicator {
             return Ok(());
         };
         // A panic in a collective leaves the lock poisoned, and the ranks at different points.
-        let failed = self.state.get_mut().map_or(true, |state| state.failed);
+        let state = self.state.get_mut();
+        let failed = state.as_ref().map_or(true, |state| state.failed);
+        let state = state.unwrap_or_else(PoisonError::into_inner);
+        // Those who called something else are at another barrier, and are told so.
+        let label = format!("leaving the job after {} collectives, {:016x}", state.number, state.history);
         let closed = endpoint.closed_by_itself();
         let first = endpoint.first_failure().filter(|_| failed || closed.is_some() || exit == Exit::Dropped);
         let mut together = false;
@@ -371,7 +390,7 @@ impl Communicator {
         let mut met = Ok(());
         // Nobody waits for anybody in a job that has been called off.
         if !together && !control.liveness().is_called_off() {
-            met = control.barrier("leaving the job", self.patience);
+            met = control.barrier(&label, self.patience);
         }
         let called_off = endpoint.called_off("cannot leave the job in good order");
         drop(endpoint);

@@ -3,7 +3,8 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use efa_core::{Error, Source};
+use efa_core::collective::ReduceOp;
+use efa_core::{Communicator, Error, Source};
 
 use super::{common, job};
 
@@ -73,4 +74,37 @@ fn a_job_may_be_given_all_the_time_there_is() {
         (init.arrival, init.path, init.endpoint.timeout) = (Duration::MAX, Duration::MAX, Duration::MAX);
     }
     job::join(members, |_, world| world.unwrap().barrier().unwrap());
+}
+
+#[test]
+fn ranks_that_called_different_collectives_are_told_when_they_finish() {
+    // On efa a send ends when somebody receives it, and of two roots neither does.
+    let has_two_roots = common::provider() != efa_core::fabric::Provider::Efa;
+    type Call = fn(&Communicator);
+    let calls: [(bool, Call); 4] = [
+        (false, |world| world.all_reduce_in_place(&mut [1.0f32; 4], ReduceOp::Sum).unwrap()),
+        (true, |world| {
+            let op = if world.rank() == 0 { ReduceOp::Sum } else { ReduceOp::Max };
+            world.all_reduce_in_place(&mut [1.0f32; 4], op).unwrap();
+        }),
+        (true, |world| match world.rank() {
+            0 => world.all_reduce_in_place(&mut [1.0f32; 4], ReduceOp::Sum).unwrap(),
+            _ => world.all_reduce_in_place(&mut [1i32; 4], ReduceOp::Sum).unwrap(),
+        }),
+        (true, |world| world.broadcast(&mut [1.0f32; 4], world.rank()).unwrap()),
+    ];
+    for (is_wrong, call) in calls.into_iter().take(if has_two_roots { 4 } else { 3 }) {
+        job::run(2, |world| {
+            world.barrier().unwrap();
+            call(&world);
+            match world.finish() {
+                Err(error) if is_wrong => {
+                    let is_told = matches!(error, Error::Rendezvous(_) | Error::Aborted { .. });
+                    assert!(is_told, "{error:?}");
+                    assert!(error.to_string().contains("do not make the same calls"), "{error}");
+                }
+                ended => assert!(ended.is_ok() && !is_wrong, "{ended:?}"),
+            }
+        });
+    }
 }
