@@ -52,6 +52,17 @@ impl SecurityGroups {
         Self(State::Known(groups))
     }
 
+    /// Whether the group lets in all traffic from itself, and lets out all traffic to itself; `None` when its rules are
+    /// not known.
+    pub fn admits_itself(&self, group: &str) -> Option<(bool, bool)> {
+        let mut entries = self.groups()?.iter().filter(|it| it.group_id == group).peekable();
+        entries.peek()?;
+        let both = |(ingress, egress): (bool, bool), it: &GroupRules| {
+            (ingress && it.allows_itself(Direction::Ingress), egress && it.allows_itself(Direction::Egress))
+        };
+        Some(entries.fold((true, true), both))
+    }
+
     /// The groups whose rules are known; `None` when no rules are.
     pub fn groups(&self) -> Option<&[GroupRules]> {
         match &self.0 {

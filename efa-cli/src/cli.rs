@@ -115,6 +115,9 @@ pub(crate) struct DoctorArgs {
     /// One JSON object instead of a table
     #[arg(long)]
     pub(crate) json: bool,
+    /// Also draw members, network cards, subnets and groups as a picture, with what is wrong marked
+    #[arg(long, value_name = "FILE.svg", conflicts_with = "watch")]
+    pub(crate) plot: Option<PathBuf>,
     /// Judge again every S seconds (1 to 3600) and print what has changed, with the time, until it is interrupted
     #[arg(long, value_name = "S", value_parser = parse_interval, conflicts_with_all = ["json", "script", "format"])]
     pub(crate) watch: Option<Duration>,

@@ -248,6 +248,44 @@ fn files_of_other_tools_are_judged_before_the_launch() {
 }
 
 #[test]
+fn a_picture_shows_members_and_marks_what_is_wrong() {
+    let folder = tempfile::tempdir().expect("a folder");
+    for count in [2, 8, 64] {
+        let mut members: Vec<Value> = (0..count).map(|rank| member(rank, "subnet-1")).collect();
+        members[1] = member(1, "subnet-2");
+        members[0]["placement"]["group"] = json!("<&\">");
+        members[0]["interfaces"][0]["security_groups"] = json!(["sg-1", "sg-2"]);
+        let picture = folder.path().join(format!("{count}.svg"));
+        let files = Files::new(&Value::from(members), &groups(true));
+        let output = files.doctor(&["--provider", "efa", "--plot", picture.to_str().expect("text")]);
+        assert_ne!(output.status.code(), Some(2), "{}", String::from_utf8_lossy(&output.stderr));
+        let svg = fs::read_to_string(&picture).expect("a picture");
+        assert!(svg.starts_with("<svg xmlns=") && svg.ends_with("</svg>\n"), "{svg}");
+        assert_eq!(svg.matches("<text").count(), svg.matches("</text>").count());
+        assert!(!svg.contains("<&"), "{svg}");
+        assert!(svg.contains(&format!(">{count} members<")) && svg.contains("Refused"), "{svg}");
+        assert!(svg.contains("subnet-1, vpc-1") && svg.contains("subnet-2, vpc-1"), "{svg}");
+        // The card of the member and the box of its subnet have the colour of errors.
+        assert!(svg.matches("stroke=\"#c62828\"").count() >= 2, "{svg}");
+        assert!(svg.contains("different-subnet"), "{svg}");
+    }
+}
+
+#[test]
+fn a_path_that_no_picture_can_go_to_is_refused_first() {
+    let nothing = Path::new("/nonexistent/file");
+    let output = doctor_of(nothing, nothing, &["--plot", "/nonexistent/x.svg"]);
+    assert_eq!(output.status.code(), Some(2));
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    assert!(stderr.contains("cannot write the picture to /nonexistent/x.svg"), "{stderr}");
+    // Where nothing can be judged, no empty file stays behind.
+    let folder = tempfile::tempdir().expect("a folder");
+    let picture = folder.path().join("x.svg");
+    let output = doctor_of(nothing, nothing, &["--plot", picture.to_str().expect("text")]);
+    assert!(output.status.code() == Some(2) && !picture.exists());
+}
+
+#[test]
 fn a_members_file_stands_in_for_metadata_in_a_running_job() {
     let host = fs::read_to_string("/proc/sys/kernel/hostname").expect("a host name");
     let mut here = member(5, "subnet-1");

@@ -3,14 +3,15 @@
 use std::process::ExitCode;
 use std::time::Duration;
 
-use efa_core::admission::{ClosedPath, Facts};
+use efa_core::admission::{ClosedPath, Facts, Site};
 use efa_core::bootstrap::Control;
 use efa_core::{Error, Init, Judged};
 use serde::{Serialize, de::DeserializeOwned};
 
 use super::matrix::Matrix;
 use super::pairs::{Known, Next};
-use super::{Diagnosis, EXIT_UNDETERMINED, host, pairs, policy, provider, status, tell};
+use super::picture::Target;
+use super::{Diagnosis, EXIT_UNDETERMINED, host, pairs, policy, provider, reject_unused_rules, status, tell};
 use crate::cli::DoctorArgs;
 use crate::failure::{EXIT_USAGE, Failure};
 
@@ -22,7 +23,7 @@ const ATTEMPTS: usize = 4;
 const STEP: Duration = Duration::from_secs(120);
 
 /// Judges the job that this process is a rank of, tries its pairs if it is admitted, and looks at its hosts.
-pub(super) fn doctor(args: &DoctorArgs) -> Result<ExitCode, Failure> {
+pub(super) fn doctor(args: &DoctorArgs, target: Option<Target>) -> Result<ExitCode, Failure> {
     let mut init = Init::from_env()?;
     init.provider = provider(args)?;
     init.policy = policy(args)?;
@@ -32,16 +33,27 @@ pub(super) fn doctor(args: &DoctorArgs) -> Result<ExitCode, Failure> {
     let (rank, limit) = (init.job.rank, init.path);
     let (is_first_of_host, local_ranks) = (init.job.local_rank == 0, init.job.local_size);
     let judged = init.judge().map_err(|error| failure(error, rank))?;
+    if judged.members().all(|facts| facts.site == Site::Host)
+        && let Err(unused) = reject_unused_rules(args, Site::Host)
+    {
+        // Every rank comes to this; a launcher may end the job once the first has.
+        judged.control().barrier("the report", STEP).map_err(|error| failure(error, rank))?;
+        judged.leave();
+        return Err(if rank == 0 { unused } else { Failure::quiet(EXIT_USAGE) });
+    }
     let diagnosis = examine(&judged, is_first_of_host, local_ranks, limit).map_err(|error| {
         if !matches!(error, Error::Aborted { .. } | Error::PeerLost { .. }) {
             judged.control().abort(&error.to_string());
         }
         failure(error, rank)
     })?;
+    let members: Vec<Facts> = judged.members().cloned().collect();
+    let drawn = target.map_or(Ok(()), |target| target.draw(&diagnosis.report, &members, None));
     let told = if rank == 0 { tell(args, &diagnosis) } else { Ok(status(&diagnosis)) };
     // A launcher may end the job once a rank has ended with a status other than 0, so nobody goes before it is told.
     judged.control().barrier("the report", STEP).map_err(|error| failure(error, rank))?;
     judged.leave();
+    drawn?;
     told
 }
 

@@ -6,6 +6,7 @@ mod job;
 mod machine;
 mod matrix;
 mod pairs;
+mod picture;
 mod pipeline;
 mod template;
 mod watch;
@@ -26,6 +27,7 @@ use crate::failure::{EXIT_USAGE, Failure, colourful};
 use crate::stdout;
 use host::Host;
 use matrix::Matrix;
+use picture::Target;
 
 /// The status that says that something could not be determined.
 const EXIT_UNDETERMINED: u8 = 3;
@@ -58,24 +60,27 @@ pub(crate) fn doctor(args: &DoctorArgs) -> Result<ExitCode, Failure> {
             )));
         }
         return watch::watch(interval, || match &args.members {
-            Some(path) => judge_file(args, path),
-            None => judge_this_host(args),
+            Some(path) => judge_file(args, path).map(|it| it.report),
+            None => judge_this_host(args).map(|it| it.report),
         });
     }
-    match &args.members {
-        Some(path) => {
-            let report = judge_file(args, path)?;
-            let diagnosis = Diagnosis { report, provider: None, hosts: None, pairs: None };
-            // All ranks of a job would say the same.
-            if job.rank == 0 { tell(args, &diagnosis) } else { Ok(status(&diagnosis)) }
-        }
+    // A path that can't be written to must not cost a whole judgement. All ranks of a job would draw the same.
+    let target = args.plot.as_deref().filter(|_| job.rank == 0).map(Target::open).transpose()?;
+    let (judged, hosts) = match &args.members {
+        Some(path) => (judge_file(args, path)?, None),
         None if job.launcher == Launcher::Alone => {
-            let report = judge_this_host(args)?;
-            let hosts = Some(host::group(vec![(host::name(), Some(host::State::of_this_host(1)))]));
-            tell(args, &Diagnosis { report, provider: None, hosts, pairs: None })
+            let hosts = host::group(vec![(host::name(), Some(host::State::of_this_host(1)))]);
+            (judge_this_host(args)?, Some(hosts))
         }
-        None => job::doctor(args),
+        None => return job::doctor(args, target),
+    };
+    let Judged { report, members, lookup } = judged;
+    if let Some(target) = target {
+        target.draw(&report, &members, Some(lookup.rules()))?;
     }
+    let diagnosis = Diagnosis { report, provider: None, hosts, pairs: None };
+    // All ranks of a job would say the same.
+    if job.rank == 0 { tell(args, &diagnosis) } else { Ok(status(&diagnosis)) }
 }
 
 /// Rules that nothing is judged by are a mistake: whoever gives them believes that they count.
@@ -90,34 +95,47 @@ fn reject_unused_rules(args: &DoctorArgs, site: Site) -> Result<(), Failure> {
     }
 }
 
+/// A verdict with what it was reached by.
+struct Judged {
+    report: Report,
+    members: Vec<Facts>,
+    lookup: Lookup,
+}
+
 /// The job that a file describes. Status 1 means "refused", so no other failure may look like it.
-fn judge_file(args: &DoctorArgs, path: &Path) -> Result<Report, Failure> {
+fn judge_file(args: &DoctorArgs, path: &Path) -> Result<Judged, Failure> {
     let usage = |error| Failure::new(error, EXIT_USAGE);
     let mut described = file::read_described(path, args.only.as_deref()).map_err(usage)?;
     if let Some(count) = args.copies {
         described.members = template::copies(&described, count)?;
     }
     let lookup = source::look_up_described(&described, args.security_groups.as_deref()).map_err(usage)?;
-    let report = judge(args, &described.members, &lookup)?.with_notes(described.notes);
-    Ok(if described.is_plan { report.for_a_plan() } else { report })
+    let mut judged = judge(args, described.members, lookup)?;
+    judged.report = judged.report.with_notes(described.notes);
+    if described.is_plan {
+        judged.report = judged.report.for_a_plan();
+    }
+    Ok(judged)
 }
 
-fn judge_this_host(args: &DoctorArgs) -> Result<Report, Failure> {
+fn judge_this_host(args: &DoctorArgs) -> Result<Judged, Failure> {
     let me = this_member(0, None).map_err(|error| Failure::new(error, EXIT_UNDETERMINED))?;
     reject_unused_rules(args, me.site)?;
     let lookup = source::look_up(std::slice::from_ref(&me), args.security_groups.as_deref())
         .map_err(|error| Failure::new(error, EXIT_USAGE))?;
-    judge(args, &[me], &lookup)
+    judge(args, vec![me], lookup)
 }
 
-fn judge(args: &DoctorArgs, members: &[Facts], lookup: &Lookup) -> Result<Report, Failure> {
+fn judge(args: &DoctorArgs, mut members: Vec<Facts>, lookup: Lookup) -> Result<Judged, Failure> {
     let (choice, policy) = (provider(args)?, policy(args)?);
     let policy = match choice {
         ProviderChoice::Auto => policy,
         ProviderChoice::Only(Provider::Efa) => policy.requires_efa(true),
         ProviderChoice::Only(_) => policy.uses_tcp(true),
     };
-    Ok(lookup.evaluate(members, &policy).with_provider(choice.to_string()))
+    let report = lookup.evaluate(&members, &policy).with_provider(choice.to_string());
+    lookup.complete(&mut members);
+    Ok(Judged { report, members, lookup })
 }
 
 /// The provider asked for: by option, else by the environment.

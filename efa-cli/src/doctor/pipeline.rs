@@ -5,6 +5,7 @@ use std::fmt::Write;
 use efa_core::admission::{Finding, Report, Severity};
 use serde_json::{Value, json};
 
+use super::picture::escaped;
 use crate::cli::ReportFormat;
 
 const GUIDE: &str = "docs/admission.md";
@@ -78,19 +79,4 @@ fn junit(report: &Report) -> String {
         text += "  </testcase>\n";
     }
     text + "</testsuite>\n"
-}
-
-/// The text for XML: without the characters that XML has no form for.
-fn escaped(text: &str) -> String {
-    let mut safe = String::with_capacity(text.len());
-    for letter in efa_core::printable(text).chars() {
-        match letter {
-            '&' => safe += "&amp;",
-            '<' => safe += "&lt;",
-            '>' => safe += "&gt;",
-            '"' => safe += "&quot;",
-            letter => safe.push(letter),
-        }
-    }
-    safe
 }

@@ -138,3 +138,25 @@ fn it_works_with_the_variables_that_slurm_and_torchrun_set() {
         assert_eq!(pairs(&json(&first)), all_open(2));
     }
 }
+
+#[test]
+fn rules_that_count_for_nothing_are_a_usage_error_in_a_job_too() {
+    let rules = concat!(env!("CARGO_MANIFEST_DIR"), "/../efa-admission/tests/admission/groups/right.json");
+    let seen = doctors(3, &["--provider", "tcp", "--security-groups", rules]).run();
+    let vendor = std::fs::read_to_string("/sys/devices/virtual/dmi/id/sys_vendor").unwrap_or_default();
+    // On EC2 the file counts.
+    if vendor.trim() != "Amazon EC2" {
+        assert_eq!(seen.status, Some(2), "{seen}");
+        assert_eq!(seen.stderr.matches("cannot use --security-groups").count(), 1, "{seen}");
+    }
+}
+
+#[test]
+fn a_job_is_drawn_once() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let picture = folder.path().join("job.svg");
+    let seen = doctors(3, &["--provider", "tcp", "--plot", picture.to_str().expect("text")]).run();
+    assert_eq!(seen.status, Some(0), "{seen}");
+    let svg = std::fs::read_to_string(&picture).expect("a picture");
+    assert!(svg.contains(">3 members<") && svg.contains("rank 2"), "{svg}");
+}
