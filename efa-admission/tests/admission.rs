@@ -6,6 +6,8 @@ mod build;
 mod cases;
 #[path = "admission/files.rs"]
 mod files;
+#[path = "admission/forms.rs"]
+mod forms;
 #[path = "admission/hosts.rs"]
 mod hosts;
 #[path = "admission/layouts.rs"]

@@ -2,7 +2,7 @@
 
 use efa_admission::{
     Facts, GroupPair, GroupRules, InterfaceFacts, InterfaceKind, IpRange, MemberFacts, MetadataFailure,
-    Permission, Policy, SecurityGroups, Site, evaluate,
+    Permission, Policy, PrefixList, SecurityGroups, Site, evaluate,
 };
 use proptest::prelude::*;
 use proptest::sample::{Index, select};
@@ -225,9 +225,14 @@ enum Mutation {
     RepeatRank,
     OtherSite,
     NobodyLeft,
+    PrefixListInsteadOfGroup,
+    RankGap,
+    InterfaceOfAnother,
+    TypeWithoutEfa,
+    TwoEfasOnOneCard,
 }
 
-const MUTATIONS: [Mutation; 19] = [
+const MUTATIONS: [Mutation; 24] = [
     Mutation::DropIngress,
     Mutation::DropEgress,
     Mutation::SwapPair,
@@ -247,6 +252,11 @@ const MUTATIONS: [Mutation; 19] = [
     Mutation::RepeatRank,
     Mutation::OtherSite,
     Mutation::NobodyLeft,
+    Mutation::PrefixListInsteadOfGroup,
+    Mutation::RankGap,
+    Mutation::InterfaceOfAnother,
+    Mutation::TypeWithoutEfa,
+    Mutation::TwoEfasOnOneCard,
 ];
 
 impl Mutation {
@@ -282,6 +292,24 @@ impl Mutation {
             Self::RepeatRank => member.rank = (member.rank + 1) % count,
             Self::OtherSite => facts.site = Site::Ec2,
             Self::NobodyLeft => members.clear(),
+            Self::PrefixListInsteadOfGroup => {
+                for entry in &mut shared.ip_permissions_egress {
+                    entry.user_id_group_pairs.clear();
+                    entry.prefix_list_ids.push(PrefixList { prefix_list_id: Some("pl-1".into()) });
+                }
+            }
+            Self::RankGap => member.rank = count,
+            Self::InterfaceOfAnother => {
+                let other = (victim.index(count) + 1) % count;
+                member.interfaces[0].interface_id = Some(format!("eni-{other}"));
+            }
+            Self::TypeWithoutEfa => member.instance_type = Some("t3.micro".into()),
+            Self::TwoEfasOnOneCard => {
+                let first = &mut member.interfaces[0];
+                (first.kind, first.network_card) = (InterfaceKind::Efa, Some(0));
+                let second = InterfaceFacts { interface_id: Some("eni-second".into()), ..first.clone() };
+                member.interfaces.push(second);
+            }
         }
     }
 }
@@ -383,7 +411,7 @@ proptest! {
         let rules_only = matches!(
             mutation,
             Mutation::DropIngress | Mutation::DropEgress | Mutation::SwapPair | Mutation::NarrowProtocol
-                | Mutation::AddressInsteadOfGroup | Mutation::ForgetGroup
+                | Mutation::AddressInsteadOfGroup | Mutation::ForgetGroup | Mutation::PrefixListInsteadOfGroup
         );
         prop_assert_eq!(admission.covers(&members), rules_only, "{:?}", mutation);
     }

@@ -315,6 +315,8 @@ impl<'a> Template<'a> {
         };
         let (card, device) = (number("NetworkCardIndex", notes)?, number("DeviceIndex", notes)?);
         let groups = it.get(groups)?.map_or(Ok(None), |it| self.names(&it))?;
+        // Without groups, AWS gives the interface the default one of the VPC, which the file does not name.
+        let groups = groups.filter(|groups| !groups.is_empty());
         let kind = match it.get("InterfaceType")? {
             Some(value) => match self.name(&value)? {
                 Some(name) if !self.opaque.borrow().contains(&name) => kind(Some(&name)),

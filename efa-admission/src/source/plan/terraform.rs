@@ -217,6 +217,7 @@ impl<'a> Terraform<'a> {
                 Tree::List(_) => Some(values.texts_of(key)?.unwrap_or_default()),
                 _ => Some(vec![value.text()?.to_owned()]),
             };
+            // An empty list is one that AWS fills in: an interface without groups gets the default one of the VPC.
             if let Some(known) = known.filter(|known| !known.iter().all(String::is_empty)) {
                 return Ok(Some(known));
             }
