@@ -12,7 +12,7 @@ use super::select::{choose, plan, plan_in_order};
 use super::{Algorithm, Call, Collective, Options, Placement, ReduceOp, reduce};
 use crate::admission::Report;
 use crate::bootstrap::Control;
-use crate::endpoint::Endpoint;
+use crate::endpoint::{Endpoint, Progress};
 use crate::error::{Error, Result};
 use crate::memory::RegisteredBuf;
 use crate::tensor::{DType, Element, TensorViewMut};
@@ -390,7 +390,7 @@ impl Communicator {
         let mut met = Ok(());
         // Nobody waits for anybody in a job that has been called off.
         if !together && !control.liveness().is_called_off() {
-            met = control.barrier(&label, self.patience);
+            met = part(&control, &endpoint, &label, self.patience);
         }
         let called_off = endpoint.called_off("cannot leave the job in good order");
         drop(endpoint);
@@ -419,6 +419,49 @@ enum Exit<'a> {
         lost: Option<usize>,
         error: &'a str,
     },
+}
+
+/// Waits until all ranks have come here, and all messages where it can be told that some are missing. Calls the job off if
+/// some are lost.
+fn part(control: &Control, endpoint: &Endpoint, label: &str, patience: Duration) -> Result<()> {
+    let Some(sent) = endpoint.sent_messages() else { return control.barrier(label, patience) };
+    let mine: Vec<u8> = (0u32..)
+        .zip(&sent)
+        .filter(|&(_, &count)| count > 0)
+        .flat_map(|(rank, count)| [&rank.to_le_bytes()[..], &count.to_le_bytes()].concat())
+        .collect();
+    let all = control.exchange(label, &mine, patience)?;
+    let here = endpoint.rank() as u32;
+    let sent_here: Vec<u64> = all.iter().map(|wire| count_for(here, wire)).collect();
+    let mut progress = Progress::new();
+    loop {
+        let came = match endpoint.await_messages(&sent_here, &mut progress) {
+            Ok(came) => came,
+            Err(why) => {
+                control.give_up_with(None, &why);
+                return Ok(());
+            }
+        };
+        let all = control.exchange("waiting for the last messages", &[u8::from(came)], patience)?;
+        let waiting: Vec<usize> = (0..all.len()).filter(|&rank| all[rank] == [0]).collect();
+        if waiting.is_empty() {
+            return Ok(());
+        }
+        waiting.into_iter().filter(|&rank| sent[rank] > 0).for_each(|rank| endpoint.send_last(rank));
+    }
+}
+
+/// The count for a rank in a list of ranks and counts.
+fn count_for(rank: u32, wire: &[u8]) -> u64 {
+    let (entries, _) = wire.as_chunks::<12>();
+    let mut words = entries.iter().map(|entry| {
+        let (rank, count) = entry.split_at(4);
+        (
+            u32::from_le_bytes(rank.try_into().unwrap_or_default()),
+            u64::from_le_bytes(count.try_into().unwrap_or_default()),
+        )
+    });
+    words.find(|entry| entry.0 == rank).map_or(0, |entry| entry.1)
 }
 
 impl Drop for Communicator {

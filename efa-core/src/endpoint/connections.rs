@@ -1,7 +1,8 @@
 //! The tcp provider's connections: who may make one, and what follows when one breaks.
 //!
 //! Both need the patches to the vendored libfabric (`efa-sys/patches/tcp-*.patch`). An unpatched tcp provider
-//! lets everybody connect who reaches the port, and replaces a broken connection without a word.
+//! lets everybody connect who reaches the port, and replaces a broken connection without a word. There a send or a
+//! receive that fails tells of the break, and a number that is missing (see `numbers`).
 
 use std::time::Duration;
 
@@ -72,7 +73,9 @@ impl Connections {
             return None;
         }
         for address in core.take_lost_peers() {
-            if let Some(rank) = shared.addresses.iter().position(|&known| known == address) {
+            if let Some(rank) = shared.addresses.iter().position(|&known| known == address)
+                && !self.broken.iter().any(|broken| broken.rank == rank)
+            {
                 self.broken.push(Broken { rank, since: now, why: None });
             }
         }

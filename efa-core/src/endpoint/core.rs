@@ -1,6 +1,7 @@
 //! What the endpoint's lock protects: posting, polling, and the operations under way.
 
 mod group;
+mod numbered;
 mod peers;
 mod probe;
 mod queue;
@@ -25,6 +26,7 @@ use crate::error::Code;
 use crate::ffi::{
     Batch, CompletionError, CompletionQueue, EndpointHandle, Polled, Posted, Registered, Segment, log_later,
 };
+pub(crate) use numbered::{Due, Numbered};
 use peers::Doubtful;
 
 /// Somebody who waits for `count` immediates of one value.
@@ -55,6 +57,8 @@ pub(crate) struct Core {
     news: u64,
     /// Failures whose cause is not known yet: see `peers`.
     doubtful: Vec<Doubtful>,
+    /// What there is to numbered messages, if messages have numbers: see `numbered`.
+    numbered: Option<Box<Numbered>>,
     /// To be delivered by whoever holds the lock, after releasing it.
     pub notices: Vec<Notice>,
     /// Fabric addresses of peers whose connection the provider reported as lost, until somebody takes them.
@@ -106,6 +110,7 @@ impl Core {
             news: 0,
             liveness,
             doubtful: Vec::new(),
+            numbered: None,
             notices: Vec::new(),
             lost_peers: Vec::new(),
             spoiled: false,
@@ -164,7 +169,8 @@ impl Core {
         }
         // A copy: a call whose address others are given would be written to memory before the attempt, and read again.
         let deferred = call;
-        self.defer(id, peer, &deferred, memory);
+        // SAFETY: passed on to the caller.
+        unsafe { self.defer(id, peer, &deferred, memory) };
     }
 
     /// # Safety
@@ -263,7 +269,7 @@ impl Core {
     #[inline(always)]
     fn complete_plainly(&mut self, index: usize) -> bool {
         let entry = self.batch.entry(index);
-        if entry.immediate().is_some() || entry.context().is_null() {
+        if entry.has_data() || entry.context().is_null() {
             return false;
         }
         // SAFETY: contexts that are not null are ours: every operation is posted with one of a slot.
@@ -297,6 +303,9 @@ impl Core {
         // SAFETY: as in `complete_plainly`.
         if let Some((id, record)) = unsafe { self.slots.find(entry.context()) } {
             self.in_flight[Lane::of(record.about.kind) as usize] -= 1;
+            if self.numbered.is_some() && !self.meet_number(id, &entry) {
+                return;
+            }
             self.finish(id, Outcome::Done { bytes: entry.len(), tag: entry.tag() });
         }
     }
@@ -334,6 +343,9 @@ impl Core {
             // Withdrawn because the endpoint is closing: see `quiesce`.
             let is_cancelled = error.code == Code(libc::ECANCELED);
             self.spoiled |= record.about.kind == Kind::Receive && !is_cancelled && error.code != TRUNCATED;
+            if self.numbered.is_some() && !self.meet_failure(id, &error) {
+                return;
+            }
             let withdrawn = self.closed.is_some() && is_cancelled;
             match withdrawn {
                 true => self.finish(id, Outcome::Closed),

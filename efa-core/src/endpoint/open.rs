@@ -10,7 +10,7 @@ use super::card::{self, AddressCard};
 use super::clock::Clock;
 use super::config::EndpointConfig;
 use super::connections;
-use super::core::Core;
+use super::core::{Core, Numbered};
 use super::shared::{FirstFailure, Shared};
 use super::tag::MAX_RANKS;
 use super::{progress, watchdog};
@@ -62,8 +62,13 @@ impl Unconnected {
         let (protocol, version) = info.protocol();
         // Patches change what goes over the wire, so that patched and unpatched libraries don't understand one another.
         let patched = connections::IS_PATCHED && self.config.provider == Provider::Tcp;
+        let numbered = if self.limits.numbers_messages() { ", with numbered messages" } else { "" };
         let patched = if patched { ", with proofs of membership" } else { "" };
-        format!("{} {} (protocol {protocol}.{version}{patched})", info.provider(), info.provider_version())
+        format!(
+            "{} {} (protocol {protocol}.{version}{patched}{numbered})",
+            info.provider(),
+            info.provider_version()
+        )
     }
 
     /// Tells the endpoint who its peers are, by rank, itself included, and makes it ready for traffic. `me` is the rank
@@ -112,9 +117,14 @@ impl Unconnected {
         }
         let mut core = Core::new(self.handle, self.queue, room, cards.len(), liveness.clone());
         core.forgets_endpoint = self.config.provider == Provider::Shm && !fabric::SHM_IS_PATCHED;
-        let peers = cards.into_iter().map(|card| card.peer).collect();
+        let peers: Vec<Peer> = cards.into_iter().map(|card| card.peer).collect();
+        let names = self.limits.numbers_messages().then(|| peers.iter().map(Peer::to_string).collect());
         let shared =
             Shared::new(core, self.domain, self.config, self.limits, me, addresses, peers, owners, liveness);
+        if let Some(names) = names {
+            let numbered = Numbered::new(me, shared.tags, shared.addresses.clone(), names);
+            shared.lock().number_messages(numbered);
+        }
         Endpoint::start(Arc::new(shared))
     }
 }

@@ -33,7 +33,7 @@ pub struct Limits {
     /// The longest message, in bytes.
     pub max_message_size: usize,
     /// Up to how many bytes a send is copied at once, so that it is over when it returns. On efa no send is: it is over when the device
-    /// has the receiver's word for it.
+    /// has the receiver's word for it. Nor is one on tcp with a libfabric that does not tell of lost messages.
     pub inject_size: usize,
     /// From how many pieces a message can be gathered.
     pub send_segments: usize,
@@ -57,6 +57,9 @@ pub struct Limits {
     /// when the receiver has no room the device takes it once more out of memory that may have changed since.
     #[serde(skip)]
     may_inject: bool,
+    /// Whether messages carry numbers, by which it is told when some are lost.
+    #[serde(skip)]
+    numbers_messages: bool,
     /// From how many bytes on a send must not be read out of registered memory by the receiver's device.
     #[serde(skip)]
     unread_from: usize,
@@ -90,9 +93,17 @@ impl Limits {
         self.may_inject && bytes <= self.inject_size
     }
 
+    /// Whether messages carry numbers: on a tcp that makes another connection in place of one that broke, and says nothing.
+    pub(crate) fn numbers_messages(&self) -> bool {
+        self.numbers_messages
+    }
+
     pub(crate) fn of(info: &Info) -> Self {
         let (send_segments, receive_segments) = info.segments();
         let is_efa = info.provider() == Provider::Efa.name();
+        let is_tcp = info.provider() == Provider::Tcp.name();
+        let numbers_messages =
+            is_tcp && !ffi::has_patch("tcp-connection-loss") && info.immediate_size() >= size_of::<u64>();
         Self {
             max_message_size: info.max_message_size(),
             inject_size: info.inject_size(),
@@ -104,7 +115,9 @@ impl Limits {
             endpoints: info.endpoints(),
             atomics: info.capabilities() & Capabilities::ATOMIC != 0,
             local_registration: info.wants_local_registration(),
-            may_inject: !is_efa,
+            // Of what is injected and fails nobody learns.
+            may_inject: !is_efa && !numbers_messages,
+            numbers_messages,
             unread_from: if is_efa { efa_unread_from() } else { usize::MAX },
         }
     }

@@ -28,6 +28,17 @@ impl Entry {
         (self.0.flags & REMOTE == REMOTE).then_some(self.0.data)
     }
 
+    /// Whether the operation of a peer brought remote data: an immediate or a number.
+    #[inline]
+    pub(crate) fn has_data(&self) -> bool {
+        self.0.flags & sys::FI_REMOTE_CQ_DATA != 0
+    }
+
+    /// The remote data of a received message, when it brought some.
+    pub(crate) fn number(&self) -> Option<u64> {
+        number(self.0.flags, self.0.data)
+    }
+
     /// The length of a received message.
     #[inline]
     pub(crate) fn len(&self) -> usize {
@@ -39,6 +50,11 @@ impl Entry {
     pub(crate) fn tag(&self) -> u64 {
         self.0.tag
     }
+}
+
+fn number(flags: u64, data: u64) -> Option<u64> {
+    const MESSAGE: u64 = sys::FI_REMOTE_CQ_DATA | sys::FI_RECV;
+    (flags & MESSAGE == MESSAGE).then_some(data)
 }
 
 /// Room for a few completions, kept from one poll to the next.
@@ -77,6 +93,9 @@ pub(crate) struct CompletionError {
     pub provider_code: i32,
     /// What the provider tells beside: with a null context on tcp, the fabric address of a peer that was lost.
     pub data: u64,
+    /// The tag and the remote data of the message that a receive met, if it met one that brought some.
+    pub tag: u64,
+    pub number: Option<u64>,
     /// The provider's words for it.
     pub text: String,
 }
@@ -84,7 +103,8 @@ pub(crate) struct CompletionError {
 impl CompletionError {
     /// An operation that was not posted.
     pub(crate) fn posting(code: Code) -> Self {
-        Self { context: std::ptr::null_mut(), code, provider_code: 0, data: 0, text: super::describe(code) }
+        let text = super::describe(code);
+        Self { context: std::ptr::null_mut(), code, provider_code: 0, data: 0, tag: 0, number: None, text }
     }
 }
 
@@ -125,6 +145,8 @@ impl CompletionQueue {
             code: Code(entry.err.saturating_abs()),
             provider_code: entry.prov_errno,
             data: entry.data,
+            tag: entry.tag,
+            number: number(entry.flags, entry.data),
             text,
         })
     }

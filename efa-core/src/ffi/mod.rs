@@ -12,7 +12,7 @@ mod post;
 
 use std::ffi::{CStr, c_char, c_int};
 
-pub(crate) use completion::{Batch, CompletionError, Polled};
+pub(crate) use completion::{Batch, CompletionError, Entry, Polled};
 pub(crate) use handles::{
     AccessFlags, AddressVector, CompletionQueue, Domain, EndpointHandle, Fabric, Registered,
 };

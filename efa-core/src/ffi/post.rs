@@ -133,6 +133,35 @@ impl EndpointHandle {
         })
     }
 
+    /// [`EndpointHandle::send`] with remote data.
+    ///
+    /// # Safety
+    /// See above.
+    pub(crate) unsafe fn send_with(
+        &mut self,
+        to: u64,
+        tag: u64,
+        data: u64,
+        from: &[Segment],
+        context: *mut c_void,
+    ) -> Posted {
+        let (pieces, mut descriptors) = split(from);
+        let message = sys::fi_msg_tagged {
+            msg_iov: pieces.as_ptr(),
+            desc: descriptors.as_mut_ptr(),
+            iov_count: from.len(),
+            addr: to,
+            tag,
+            ignore: 0,
+            context,
+            data,
+        };
+        // SAFETY: as above.
+        Posted::from(unsafe {
+            sys::fi_tsendmsg(self.as_ptr(), &message, sys::FI_COMPLETION | sys::FI_REMOTE_CQ_DATA)
+        })
+    }
+
     /// Posts memory for a message whose tag agrees with `tag` outside `ignore`.
     ///
     /// # Safety

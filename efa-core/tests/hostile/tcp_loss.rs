@@ -1,13 +1,19 @@
 //! Connections of the tcp provider that break: what was on its way is lost, and nobody goes on as if it were not.
+//!
+//! A libfabric that is not patched makes a new connection in silence; there, messages carry numbers.
 
 use std::io::Write;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use efa_core::bootstrap::Liveness;
+use efa_core::collective::ReduceOp;
+use efa_core::fabric::Provider;
 use efa_core::memory::Access;
-use efa_core::{Endpoint, Error, Source, TagMatch};
+use efa_core::{Endpoint, Error, Source, Tag, TagMatch};
 
+use super::common::provider;
 use super::common::{config, endpoints, learn, meet, pattern, ranks, tell, until};
 use super::tcp_wire::{
     Header, LIMIT, TAGGED, applies, connections_at, handshake, in_time, port_of, reset, shrink,
@@ -68,6 +74,124 @@ fn a_connection_that_breaks_ends_both_ends_and_loses_nothing_in_silence() {
         let (peer, why) = liveness.first_dead().unwrap();
         assert!(why.contains("rank 0") && why.contains("rank 1"), "{peer}: {why}");
     });
+}
+
+#[test]
+fn a_receiver_gets_no_message_in_place_of_one_that_was_lost() {
+    if provider() != Provider::Tcp {
+        return;
+    }
+    in_time("messages of which some are lost", || {
+        let (open, _) = endpoints(2, config().timeout(Duration::from_secs(4)));
+        let stopped = || Error::misuse("the sender stops", "the receiver has its error", "look at that");
+        let ports = [port_of(&open[0], 0), port_of(&open[0], 1)];
+        let over = AtomicBool::new(false);
+        std::thread::scope(|scope| {
+            let sending = scope.spawn(|| {
+                let mut sends = (0u64..).map(|number| open[0].send_blocking(1, 1u32, &[number]));
+                sends.find_map(|sent| sent.err().or_else(|| over.load(Ordering::Relaxed).then(stopped)))
+            });
+            let mut received = (0u64..).map(|due| {
+                let mut got = [0u64];
+                open[1].recv_blocking(0, 1u32, &mut got)?;
+                assert_eq!(got[0], due, "a message came in place of another");
+                if due % 1000 == 999 {
+                    break_connections(&ports);
+                }
+                Ok(())
+            });
+            let received = received.find_map(|received: Result<(), Error>| received.err()).unwrap();
+            over.store(true, Ordering::Relaxed);
+            // Where no other message comes, the receiver can't know more than that.
+            let told = [received, sending.join().unwrap().unwrap()];
+            let is_told = |error: &Error| names_both(error) || matches!(error, Error::Timeout { .. });
+            assert!(told.iter().any(is_told), "{told:?}");
+        });
+    });
+}
+
+#[test]
+fn a_job_that_lost_messages_does_not_finish_in_good_order() {
+    if provider() != Provider::Tcp {
+        return;
+    }
+    in_time("the end of a job that lost messages", || {
+        super::job::run(2, |world| {
+            let endpoint = world.endpoint();
+            let ports: Vec<_> = (0..2).map(|rank| port_of(endpoint, rank)).collect();
+            meet(endpoint);
+            if endpoint.rank() == 0 {
+                // Nobody receives these. Far more than is kept for a receiver.
+                for number in 0..20_000u64 {
+                    drop(endpoint.send(1, 1u32, vec![number; 64]));
+                    if number == 10_000 {
+                        break_connections(&ports);
+                    }
+                }
+            }
+            let error = world.finish().expect_err("messages are lost");
+            let text = error.to_string();
+            assert!(text.contains("data connection"), "{text}");
+            assert!(text.contains("rank 0") && text.contains("rank 1"), "{text}");
+        });
+    });
+}
+
+/// Whatever a program may do with messages, nobody takes any for lost.
+#[test]
+fn a_job_that_lost_nothing_finishes_in_good_order() {
+    for leaves in [false, true] {
+        super::job::run(3, |world| {
+            let endpoint = world.endpoint();
+            let (me, others) = (endpoint.rank(), (0..3).filter(|&rank| rank != endpoint.rank()));
+            // Cancelled, and never to be met.
+            let cancelled = endpoint.recv(Source::Any, 99u32, vec![0u8; 8]);
+            cancelled.cancel();
+            assert!(matches!(cancelled.wait().0, Err(Error::Cancelled(_))));
+            let never = endpoint.recv(Source::Any, 98u32, vec![0u8; 8]);
+            std::thread::scope(|scope| {
+                for thread in 0..3u32 {
+                    let others = others.clone();
+                    scope.spawn(move || {
+                        for number in 0..50u64 {
+                            for rank in others.clone() {
+                                let tag = 16 * (thread + 1) + (number % 5) as u32;
+                                endpoint.send_blocking(rank, tag, &[number; 4]).unwrap();
+                            }
+                        }
+                    });
+                    scope.spawn(move || {
+                        let any = TagMatch::masked(Tag::from(16 * (thread + 1)), 15);
+                        for _ in 0..100 {
+                            endpoint.recv_blocking(Source::Any, any, &mut [0u64; 4]).unwrap();
+                        }
+                    });
+                }
+            });
+            // Too long for the receiver, from long to short, and to itself.
+            let send = |rank, len| endpoint.send(rank, 1u32, pattern(len, me));
+            let sends: Vec<_> = (0..3).flat_map(|rank| [send(rank, 100_000), send(rank, 100)]).collect();
+            for rank in 0..3 {
+                let error = endpoint.recv_blocking(rank, 1u32, &mut [0u8; 10]).unwrap_err();
+                assert!(matches!(error, Error::Truncated { .. }), "{error}");
+                endpoint.recv_blocking(rank, TagMatch::ANY, &mut [0u8; 100]).unwrap();
+            }
+            // Whether a sender learns that its message was too long depends on the provider.
+            sends.into_iter().for_each(|send| drop(send.wait()));
+            if leaves {
+                // Nobody receives these.
+                for rank in 0..3 {
+                    for number in 0..20u32 {
+                        endpoint.send_blocking(rank, 200 + number % 3, &[number]).unwrap();
+                    }
+                }
+            }
+            world.all_reduce_in_place(&mut vec![1.0f32; 10_000], ReduceOp::Sum).unwrap();
+            world.barrier().unwrap();
+            world.finish().unwrap();
+            drop(never);
+        });
+    }
 }
 
 #[test]

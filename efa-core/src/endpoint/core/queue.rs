@@ -7,8 +7,12 @@ use crate::error::Code;
 use crate::ffi::{Posted, Segment};
 
 impl Core {
+    /// Puts a call into its line, unless it can be posted after all.
+    ///
+    /// # Safety
+    /// As [`Core::start`].
     #[cold]
-    pub(super) fn defer(&mut self, id: SlotId, peer: Option<u32>, call: &Call, memory: &[Segment]) {
+    pub(super) unsafe fn defer(&mut self, id: SlotId, peer: Option<u32>, call: &Call, memory: &[Segment]) {
         let lane = call.lane();
         if let (Lane::Out, Some(rank)) = (lane, peer)
             && self.is_gone(rank as usize)
@@ -17,8 +21,21 @@ impl Core {
             record.ending = Some((Ending::PeerLost, record.started));
             return self.refuse(id, Code(libc::ECANCELED));
         }
+        if let (Lane::Out, Some(rank)) = (lane, peer)
+            && self.may_number_now(rank)
+        {
+            // SAFETY: passed on to the caller.
+            match unsafe { self.attempt_numbered(id, *call, memory) } {
+                Posted::Yes => return,
+                Posted::Again => {}
+                Posted::Failed(code) => return self.reject(id, code),
+            }
+        }
         let turn = self.deferred[lane as usize].push(id, *call, Memory::of(memory));
         self.slots.get(id).turn = turn;
+        if lane == Lane::In && self.numbers_messages() {
+            self.retry_receives();
+        }
         if let (Lane::Out, Some(rank)) = (lane, peer) {
             self.waiting[rank as usize] += 1;
         }
@@ -30,8 +47,14 @@ impl Core {
     /// As [`Core::start`].
     #[cold]
     unsafe fn attempt_again(&mut self, deferred: &Deferred) -> Posted {
+        let Deferred { id, call, memory, .. } = deferred;
         // SAFETY: passed on to the caller.
-        unsafe { self.attempt(deferred.id, deferred.call, deferred.memory.segments()) }
+        unsafe {
+            match self.numbers_messages() {
+                true => self.attempt_numbered(*id, *call, memory.segments()),
+                false => self.attempt(*id, *call, memory.segments()),
+            }
+        }
     }
 
     #[cold]

@@ -1,0 +1,113 @@
+//! Whether all messages have come, when a job ends in which they carry numbers: see `numbers`.
+
+use std::thread;
+use std::time::{Duration, Instant};
+
+use super::call::Call;
+use super::core::Due;
+use super::op::{Op, State};
+use super::open::Endpoint;
+use super::slot::{About, Kind};
+use super::tag::{Space, Tag};
+use crate::ffi::Segment;
+use crate::memory::Held;
+
+/// The tag of the last message to each rank: whoever gets it has got all that were sent before.
+const LAST: u32 = 1;
+/// The part of a message that is looked at.
+const ROOM: usize = 64;
+const NAP: Duration = Duration::from_millis(1);
+/// How long a rank waits at a time, before it hears whether the others go on waiting.
+const ROUND: Duration = Duration::from_millis(500);
+/// How long no message may come, while some are due.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// When the last of the messages has come that are due.
+pub(crate) struct Progress {
+    messages: u64,
+    since: Instant,
+}
+
+impl Progress {
+    pub(crate) fn new() -> Self {
+        Self { messages: 0, since: Instant::now() }
+    }
+
+    /// For how long there have been so many messages.
+    fn quiet(&mut self, messages: u64) -> Duration {
+        if messages != self.messages {
+            *self = Self { messages, since: Instant::now() };
+        }
+        self.since.elapsed()
+    }
+}
+
+impl Endpoint {
+    /// How many messages went to each rank; `None` if messages don't carry numbers here.
+    pub(crate) fn sent_messages(&self) -> Option<Vec<u64>> {
+        self.shared.lock().sent_messages()
+    }
+
+    /// Sends one more message to a rank, which has got all before it when it gets this one. It may be lost as well.
+    pub(crate) fn send_last(&self, rank: usize) {
+        drop(self.send_op(Space::Control, rank, Tag::from(LAST), vec![0u8]));
+    }
+
+    /// Waits for the messages that each rank has sent to this one, and takes those that nobody has received. Returns
+    /// `false` if it can't be told within [`ROUND`] whether some are lost.
+    ///
+    /// # Errors
+    /// A sentence that names both ends of a connection, if messages were lost, or none of those that are missing has come
+    /// for [`PATIENCE`].
+    pub(crate) fn await_messages(&self, sent_here: &[u64], progress: &mut Progress) -> Result<bool, String> {
+        let begun = Instant::now();
+        let mut anything = None;
+        loop {
+            let mut core = self.shared.lock();
+            while core.poll() {}
+            if let Some(why) = &core.closed {
+                return Err(why.clone());
+            }
+            let due = core.look_for(sent_here);
+            let quiet = progress.quiet(core.whole_messages());
+            drop(core);
+            // Whatever came before the message that has overtaken another is there by now, and this takes it.
+            match anything.take_if(|operation: &mut Op<_>| operation.is_done()) {
+                Some(operation) => drop(operation),
+                None if due == Due::Came || begun.elapsed() > ROUND => {
+                    anything.inspect(Op::cancel);
+                    return match due {
+                        Due::Coming { rank, number } | Due::Overtaken { rank, number }
+                            if quiet > PATIENCE =>
+                        {
+                            Err(self.shared.lock().describe_missing(rank, number, Some(quiet)))
+                        }
+                        due => Ok(due == Due::Came),
+                    };
+                }
+                None if anything.is_none() => anything = Some(self.receive_anything()),
+                None => {
+                    let core = self.shared.lock();
+                    // A receive of the program may be at work on a message.
+                    if let (Due::Overtaken { rank, number }, 1) = (due, core.receives()) {
+                        return Err(core.describe_missing(rank, number, None));
+                    }
+                    drop(core);
+                    thread::sleep(NAP);
+                }
+            }
+        }
+    }
+
+    /// Receives the beginning of any message whatsoever.
+    fn receive_anything(&self) -> Op<Vec<u8>> {
+        let mut buf = Held::new(vec![0u8; ROOM]);
+        let before = buf.before();
+        let segment = Segment { start: before.as_mut_ptr(), len: ROOM, descriptor: std::ptr::null_mut() };
+        let about = About { kind: Kind::Receive, peer: None, tag: 0, bytes: ROOM, group: None };
+        let call = Call::Receive { tag: 0, ignore: u64::MAX };
+        // SAFETY: `Op` keeps the buffer, or parks it, until the operation is over.
+        let id = unsafe { self.shared.start(about, call, &mut [segment]) };
+        Op::new(self.shared.clone(), State::Posted(id), buf)
+    }
+}
