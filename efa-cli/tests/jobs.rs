@@ -309,6 +309,33 @@ fn kill_one(provider: &str, part: &str) -> (Output, String) {
     (output, process)
 }
 
+/// Starts a job, stops the victim once it says that it is ready, and kills it when the others have said something.
+fn stop_one(command: &mut Command) -> Output {
+    let mut child: Child = command.spawn().expect("efa starts");
+    let mut lines = BufReader::new(child.stdout.take().expect("stdout is a pipe")).lines();
+    let signal = |name: &str, process: &str| {
+        let kill = Command::new("sh").args(["-c", "kill $0 $1", name, process]).status().expect("sh starts");
+        assert!(kill.success());
+    };
+    let (mut stdout, mut victim, mut told) = (String::new(), None, 0);
+    while let Some(line) = lines.next().map(|line| line.expect("UTF-8")) {
+        if let Some((_, process)) = line.split_once("victim: ") {
+            signal("-STOP", process);
+            victim = Some(process.to_owned());
+        }
+        told += usize::from(line.contains("said: "));
+        stdout += &format!("{line}\n");
+        if told == 3
+            && let Some(victim) = victim.take()
+        {
+            signal("-KILL", &victim);
+        }
+    }
+    let mut output = child.wait_with_output().expect("efa ends");
+    output.stdout = stdout.into_bytes();
+    output
+}
+
 /// The files in /dev/shm of endpoints of a process.
 fn files_of(process: &str) -> Vec<PathBuf> {
     let files = std::fs::read_dir("/dev/shm").expect("there is a /dev/shm");
@@ -341,6 +368,46 @@ fn a_killed_rank_is_named_by_all_the_others_whatever_they_wait_for() {
             }
         }
     }
+}
+
+#[test]
+fn a_stopped_rank_is_named_before_it_counts_as_dead_and_no_other_is_blamed() {
+    let size = "the all-reduce of 1048576 u64 (8388608 bytes), number 2 of this communicator, failed after";
+    std::thread::scope(|scope| {
+        for (provider, part, what) in
+            [("tcp", "victim", size), ("shm", "victim", size), ("tcp", "receive", "")]
+        {
+            scope.spawn(move || {
+                let mut command = job(provider, part);
+                let output = stop_one(command.env("EFA_TIMEOUT", "8"));
+                let (all, said) = (everything(&output), said(&output));
+                for rank in [0, 1, 3] {
+                    let text = &said[rank];
+                    let named = text.contains("rank 2 (") && text.contains("no sign of life for");
+                    assert!(named && text.contains(what), "{provider}, {part}, rank {rank}: {text}\n{all}");
+                    let blamed = text.contains("is dead") || text.contains("is lost");
+                    assert!(!blamed, "{provider}, {part}, rank {rank}: {text}\n{all}");
+                }
+            });
+        }
+    });
+}
+
+#[test]
+fn a_rank_0_that_is_killed_before_it_listens_is_not_waited_for() {
+    let begun = Instant::now();
+    let script = "test $EFA_RANK != 0 || kill -KILL $$; exec \"$@\"";
+    let output = efa()
+        .args(["run", "-n", "3", "--", "sh", "-c", script, "sh"])
+        .arg(std::env::current_exe().expect("this program has a path"))
+        .args(["--ignored", "--exact", "--nocapture", "rank"])
+        .env(PART, "join")
+        .stdin(Stdio::null())
+        .output()
+        .expect("efa starts");
+    let all = everything(&output);
+    assert!(all.contains("rank 0") && all.contains("SIGKILL"), "{all}");
+    assert!(begun.elapsed() < PATIENCE / 2, "{:?}: {all}", begun.elapsed());
 }
 
 #[test]

@@ -265,6 +265,29 @@ impl Error {
         }
     }
 
+    /// The same error with `course` in front of what failed: what it was a part of.
+    pub fn in_the_course_of(mut self, course: &str) -> Self {
+        let text = match &mut self {
+            Self::Misuse(text)
+            | Self::Setting(text)
+            | Self::Provider(text)
+            | Self::Unsupported(text)
+            | Self::Cancelled(text)
+            | Self::Closed(text)
+            | Self::Rendezvous(text)
+            | Self::System { text, .. }
+            | Self::Fabric { text, .. }
+            | Self::Operation { text, .. }
+            | Self::Truncated { text, .. }
+            | Self::PeerLost { text, .. }
+            | Self::Timeout { text, .. }
+            | Self::Refused { text, .. }
+            | Self::Aborted { text, .. } => text,
+        };
+        text.what = format!("{course}: {}", text.what);
+        self
+    }
+
     /// The member of the job that the failure is about, where there is exactly one.
     pub fn peer(&self) -> Option<&Peer> {
         match self {

@@ -2,12 +2,13 @@
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, ToSocketAddrs};
-use std::sync::mpsc;
+use std::sync::mpsc::{self, RecvTimeoutError};
 use std::time::Duration;
 
 use socket2::{Domain, Socket, Type};
 
 use super::job::Rendezvous;
+use super::running::RunningTime;
 use crate::{Error, Result};
 
 /// Connections that may wait to be accepted; the system caps it at `net.core.somaxconn` (4096 on current kernels).
@@ -23,7 +24,11 @@ pub(super) fn host_name() -> String {
 }
 
 /// The addresses of `rendezvous`, within `limit`: the system's resolver has no deadline of its own.
-pub(super) fn resolve(rendezvous: &Rendezvous, limit: Duration) -> io::Result<Vec<SocketAddr>> {
+pub(super) fn resolve(
+    rendezvous: &Rendezvous,
+    clock: &mut RunningTime,
+    limit: Duration,
+) -> io::Result<Vec<SocketAddr>> {
     if let Some(ip) = rendezvous.literal_ip() {
         return Ok(vec![SocketAddr::new(ip, rendezvous.port)]);
     }
@@ -33,12 +38,19 @@ pub(super) fn resolve(rendezvous: &Rendezvous, limit: Duration) -> io::Result<Ve
         // Nobody listens any more once the limit has passed.
         let _ = sender.send((host.as_str(), port).to_socket_addrs().map(Iterator::collect::<Vec<_>>));
     })?;
-    match receiver.recv_timeout(limit) {
-        Ok(Ok(addresses)) if addresses.is_empty() => {
-            Err(io::Error::new(io::ErrorKind::NotFound, "the name has no address"))
+    let until = clock.now().saturating_add(limit);
+    loop {
+        let nap = clock.nap(until);
+        match receiver.recv_timeout(nap) {
+            Ok(Ok(addresses)) if addresses.is_empty() => {
+                return Err(io::Error::new(io::ErrorKind::NotFound, "the name has no address"));
+            }
+            Ok(answer) => return answer,
+            Err(error) if nap.is_zero() || error == RecvTimeoutError::Disconnected => {
+                return Err(io::Error::new(io::ErrorKind::TimedOut, "the name was not resolved in time"));
+            }
+            Err(_) => {}
         }
-        Ok(answer) => answer,
-        Err(_) => Err(io::Error::new(io::ErrorKind::TimedOut, "the name was not resolved in time")),
     }
 }
 
@@ -132,7 +144,7 @@ mod tests {
             ("0.0.0.0", false),
         ] {
             let meeting = Rendezvous::new(host, 4711);
-            let addresses = resolve(&meeting, LIMIT).unwrap();
+            let addresses = resolve(&meeting, &mut RunningTime::start(), LIMIT).unwrap();
             assert_eq!(require_loopback(&meeting, &addresses).is_ok(), fine, "{host}");
         }
     }
@@ -141,7 +153,8 @@ mod tests {
     fn a_taken_port_is_an_error_that_says_so() {
         let first = TcpListener::bind("127.0.0.1:0").unwrap();
         let meeting = Rendezvous::new("127.0.0.1", first.local_addr().unwrap().port());
-        let error = listen(&meeting, &resolve(&meeting, LIMIT).unwrap(), true).unwrap_err();
+        let error = listen(&meeting, &resolve(&meeting, &mut RunningTime::start(), LIMIT).unwrap(), true)
+            .unwrap_err();
         assert!(error.to_string().contains("another program"), "{error}");
         assert!(error.to_string().contains(&meeting.to_string()), "{error}");
     }
@@ -158,7 +171,8 @@ mod tests {
     #[test]
     fn localhost_is_listened_on_alone() {
         let meeting = Rendezvous::new("localhost", 0);
-        let listener = listen(&meeting, &resolve(&meeting, LIMIT).unwrap(), true).unwrap();
+        let listener =
+            listen(&meeting, &resolve(&meeting, &mut RunningTime::start(), LIMIT).unwrap(), true).unwrap();
         assert!(listener.local_addr().unwrap().ip().is_loopback());
     }
 }

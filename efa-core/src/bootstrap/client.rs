@@ -2,7 +2,7 @@
 
 use std::io;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use mio::{Events, Poll};
 
@@ -14,18 +14,21 @@ use super::inbox::Inbox;
 use super::job::{Job, Rendezvous};
 use super::link::{Link, LinkError};
 use super::message::{Greeting, Health, Message, PROTOCOL_VERSION};
+use super::running::RunningTime;
 use super::worker::{Clock, Command, Commands, Worker};
 use crate::{Error, Peer, Result};
 
-/// Connects to rank 0, retrying until `until`, and starts the background thread.
+/// Connects to rank 0, retrying within `limit`, and starts the background thread; also returns when the time is over.
 pub(super) fn start(
     job: &Job,
     rendezvous: &Rendezvous,
     config: &ControlConfig,
     inbox: &Arc<Inbox>,
-    until: Instant,
-) -> Result<Worker> {
-    let Dialled { poll, mut link, address } = dial(job, rendezvous, config, until)?;
+    limit: Duration,
+) -> Result<(Worker, Instant)> {
+    let mut clock = RunningTime::start();
+    let Dialled { poll, mut link, address } = dial(job, rendezvous, config, &mut clock, limit)?;
+    let patience = clock.left(limit);
     let failed =
         |error| Error::system(error, "cannot set up the control connection", "raise the limit of open files");
     let local = link.stream.local_addr().map_err(failed)?.ip().to_canonical();
@@ -37,7 +40,7 @@ pub(super) fn start(
         host: job.host.clone(),
         address: local,
         library: env!("CARGO_PKG_VERSION").to_owned(),
-        patience: until.saturating_duration_since(Instant::now()),
+        patience,
     };
     link.send(Arc::new(Message::Greeting(greeting).encode()));
     let (mut worker, commands) = Commands::new(&poll).map_err(failed)?;
@@ -55,7 +58,7 @@ pub(super) fn start(
     };
     let thread = std::thread::Builder::new().name(format!("efa-control-{}", job.rank)).spawn(|| client.run());
     worker.thread = Some(thread.map_err(failed)?);
-    Ok(worker)
+    Ok((worker, deadline_after(Instant::now(), patience)))
 }
 
 struct Client {

@@ -166,9 +166,9 @@ impl Control {
             )
         })?;
         let begun = Instant::now();
-        let until = deadline_after(begun, deadline);
         let start = if job.rank == 0 { server::start } else { client::start };
-        self.worker = Some(start(job, rendezvous, config, &self.inbox, until)?);
+        let (worker, until) = start(job, rendezvous, config, &self.inbox, deadline)?;
+        self.worker = Some(worker);
         match self.inbox.wait_for_arrival(until + GRACE) {
             Some(Ok(meeting)) => (self.peers, self.secret) = (meeting.peers, meeting.secret),
             Some(Err(fault)) => return Err(fault.into_error()),

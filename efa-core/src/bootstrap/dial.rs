@@ -1,9 +1,10 @@
 //! How a rank other than 0 gets its authenticated connection to rank 0: it tries until the deadline.
 
 use std::io;
-use std::net::{SocketAddr, TcpStream};
+use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
+use mio::net::TcpStream;
 use mio::{Events, Interest, Poll, Token};
 use zeroize::Zeroizing;
 
@@ -13,6 +14,7 @@ use super::fault::{Fault, seconds};
 use super::job::{Job, Rendezvous};
 use super::key::{JobKey, pre_shared_key};
 use super::link::{Link, LinkError};
+use super::running::RunningTime;
 use super::same_user::{Answer, ask_for_key};
 use crate::{Error, Peer, Result};
 
@@ -57,25 +59,30 @@ pub(super) fn dial(
     job: &Job,
     rendezvous: &Rendezvous,
     config: &ControlConfig,
-    until: Instant,
+    clock: &mut RunningTime,
+    until: Duration,
 ) -> Result<Dialled> {
-    let begun = Instant::now();
+    let begun = clock.now();
     let mut last_error = "no time was left to try".to_owned();
     let mut pause = BACKOFF.0;
     let mut was_there = false;
     let mut gone_since = None;
     loop {
-        let left = until.saturating_duration_since(Instant::now());
-        if left.is_zero() {
-            let waited = begun.elapsed();
+        if clock.left(until).is_zero() {
+            let waited = clock.now() - begun;
+            let never = match was_there {
+                true => "rank 0 took connections and did not answer",
+                false => "rank 0 was never reached",
+            };
             return Err(Error::timeout(
                 waited,
-                format!("rank {} cannot reach rank 0 at {rendezvous} within {}", job.rank, seconds(waited)),
-                last_error,
-                "check that rank 0 runs, that EFA_RENDEZVOUS is right and that no firewall is in between",
+                format!("rank {} looked for rank 0 at {rendezvous} for {}", job.rank, seconds(waited)),
+                format!("{never}; the last attempt: {last_error}"),
+                "see in rank 0's own output whether it still runs and has come to join the job; check that EFA_RENDEZVOUS \
+                 leads to its host and that no firewall is in between, or allow more time with EFA_ARRIVAL_TIMEOUT",
             ));
         }
-        match attempt(job, rendezvous, config, until)? {
+        match attempt(job, rendezvous, config, clock, until)? {
             Ok(dialled) => return Ok(dialled),
             Err(Miss::Wrong(address, error))
                 if job.key.is_some() || !matches!(error, LinkError::WrongKey) =>
@@ -88,8 +95,9 @@ pub(super) fn dial(
             }
             Err(Miss::Unreachable(why)) => last_error = why,
             Err(Miss::Refused(why)) => {
-                let since = *gone_since.get_or_insert_with(Instant::now);
-                if was_there && since.elapsed() >= GONE_AFTER {
+                let now = clock.now();
+                let since = *gone_since.get_or_insert(now);
+                if was_there && now - since >= GONE_AFTER {
                     return Err(gone(rendezvous, why));
                 }
                 last_error = why;
@@ -102,7 +110,7 @@ pub(super) fn dial(
         }
         // Ranks started together should not all knock together.
         let jitter = Duration::from_millis(job.rank as u64 % 16);
-        std::thread::sleep((pause + jitter).min(until.saturating_duration_since(Instant::now())));
+        std::thread::sleep((pause + jitter).min(clock.left(until)));
         pause = (pause * 2).min(BACKOFF.1);
     }
 }
@@ -112,10 +120,12 @@ fn attempt(
     job: &Job,
     rendezvous: &Rendezvous,
     config: &ControlConfig,
-    until: Instant,
+    clock: &mut RunningTime,
+    until: Duration,
 ) -> Result<Result<Dialled, Miss>> {
-    let left = || until.saturating_duration_since(Instant::now()).max(BACKOFF.0);
-    let addresses = match resolve(rendezvous, left().min(ATTEMPT)) {
+    let left = |clock: &mut RunningTime| clock.left(until).max(BACKOFF.0);
+    let limit = left(clock).min(ATTEMPT);
+    let addresses = match resolve(rendezvous, clock, limit) {
         Ok(addresses) => addresses,
         Err(error) => return Ok(Err(Miss::Unreachable(format!("its name has no address: {error}")))),
     };
@@ -124,7 +134,7 @@ fn attempt(
         Some(key) => key,
         None => {
             require_loopback(rendezvous, &addresses)?;
-            handed_out = match ask_rank_0(job, rendezvous, until)? {
+            handed_out = match ask_rank_0(job, rendezvous, clock, until)? {
                 Ok(key) => key,
                 Err(miss) => return Ok(Err(miss)),
             };
@@ -134,16 +144,20 @@ fn attempt(
     let psk = pre_shared_key(key);
     let mut miss = Miss::Unreachable("the rendezvous has no address".into());
     for address in addresses {
-        let next = match TcpStream::connect_timeout(&address, left().min(ATTEMPT)) {
+        let limit = left(clock).min(ATTEMPT);
+        let next = match connect(address, clock, limit) {
             // With nobody listening, a socket may happen to connect to itself.
-            Ok(stream) if stream.local_addr().ok() == Some(address) => continue,
-            Ok(stream) => match handshake(stream, &psk, left().min(config.handshake_limit)) {
-                Ok((poll, link)) => return Ok(Ok(Dialled { poll, link, address })),
-                Err(error @ (LinkError::WrongKey | LinkError::NotAMember)) => Miss::Wrong(address, error),
-                Err(error) => Miss::TurnedAway(format!(
-                    "what listens at {address} took the connection and did not complete the handshake: {error}"
-                )),
-            },
+            Ok((_, stream)) if stream.local_addr().ok() == Some(address) => continue,
+            Ok((poll, stream)) => {
+                let limit = left(clock).min(config.handshake_limit);
+                match handshake(poll, stream, &psk, clock, limit) {
+                    Ok((poll, link)) => return Ok(Ok(Dialled { poll, link, address })),
+                    Err(error @ (LinkError::WrongKey | LinkError::NotAMember)) => Miss::Wrong(address, error),
+                    Err(error) => Miss::TurnedAway(format!(
+                        "what listens at {address} took the connection and did not complete the handshake: {error}"
+                    )),
+                }
+            }
             Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => {
                 Miss::Refused(format!("{address}: {error}"))
             }
@@ -159,8 +173,13 @@ fn attempt(
 }
 
 /// The key of a job that was given none; the inner error says why there is none yet.
-fn ask_rank_0(job: &Job, rendezvous: &Rendezvous, until: Instant) -> Result<Result<JobKey, Miss>> {
-    match ask_for_key(rendezvous.port, until)? {
+fn ask_rank_0(
+    job: &Job,
+    rendezvous: &Rendezvous,
+    clock: &mut RunningTime,
+    until: Duration,
+) -> Result<Result<JobKey, Miss>> {
+    match ask_for_key(rendezvous.port, clock, until)? {
         Answer::Key(key) => Ok(Ok(key)),
         Answer::NotThere(why) => Ok(Err(Miss::Refused(why.to_owned()))),
         Answer::NotNow(why) => Ok(Err(Miss::Unreachable(why.to_owned()))),
@@ -205,20 +224,43 @@ fn not_rank_0(job: &Job, address: SocketAddr, error: &LinkError) -> Error {
     }
 }
 
+/// Connects within `limit`.
+fn connect(address: SocketAddr, clock: &mut RunningTime, limit: Duration) -> io::Result<(Poll, TcpStream)> {
+    let until = clock.now().saturating_add(limit);
+    let mut poll = Poll::new()?;
+    let mut stream = TcpStream::connect(address)?;
+    poll.registry().register(&mut stream, LINK, Interest::READABLE | Interest::WRITABLE)?;
+    let mut events = Events::with_capacity(8);
+    loop {
+        let nap = clock.nap(until);
+        match poll.poll(&mut events, Some(nap)) {
+            Err(error) if error.kind() != io::ErrorKind::Interrupted => return Err(error),
+            _ => {}
+        }
+        if let Some(error) = stream.take_error()? {
+            return Err(error);
+        }
+        match stream.peer_addr() {
+            Ok(_) => return Ok((poll, stream)),
+            Err(error) if error.kind() != io::ErrorKind::NotConnected => return Err(error),
+            Err(_) if nap.is_zero() => {
+                return Err(io::Error::new(io::ErrorKind::TimedOut, "connection timed out"));
+            }
+            Err(_) => {}
+        }
+    }
+}
+
 /// Proves to each other that both hold the key, within `limit`.
 fn handshake(
+    mut poll: Poll,
     stream: TcpStream,
     psk: &Zeroizing<[u8; 32]>,
+    clock: &mut RunningTime,
     limit: Duration,
 ) -> Result<(Poll, Link), LinkError> {
-    let until = Instant::now() + limit;
+    let until = clock.now().saturating_add(limit);
     stream.set_nodelay(true).map_err(LinkError::Io)?;
-    stream.set_nonblocking(true).map_err(LinkError::Io)?;
-    let mut poll = Poll::new().map_err(LinkError::Io)?;
-    let mut stream = mio::net::TcpStream::from_std(stream);
-    poll.registry()
-        .register(&mut stream, LINK, Interest::READABLE | Interest::WRITABLE)
-        .map_err(LinkError::Io)?;
     let mut link = Link::initiator(stream, psk, Instant::now())
         .map_err(|error| LinkError::Io(io::Error::other(error.to_string())))?;
     let mut events = Events::with_capacity(8);
@@ -229,12 +271,12 @@ fn handshake(
         if link.is_established() {
             return Ok((poll, link));
         }
-        let left = until.saturating_duration_since(Instant::now());
-        if left.is_zero() {
+        let nap = clock.nap(until);
+        if nap.is_zero() {
             let why = format!("no answer within {}", seconds(limit));
             return Err(LinkError::Io(io::Error::new(io::ErrorKind::TimedOut, why)));
         }
-        match poll.poll(&mut events, Some(left)) {
+        match poll.poll(&mut events, Some(nap)) {
             Err(error) if error.kind() != io::ErrorKind::Interrupted => return Err(LinkError::Io(error)),
             _ => {}
         }

@@ -317,12 +317,13 @@ impl Hub {
     }
 
     /// The thread looks up from its sleep, before it reads anything. If this process was itself held up, the others are
-    /// not to blame for what could not be read meanwhile, and most likely all were stopped: no deadline counts that time.
-    pub(super) fn look(&mut self, now: Instant) {
+    /// not to blame for what could not be read meanwhile, and most likely all were stopped: no deadline counts that time,
+    /// which is returned.
+    pub(super) fn look(&mut self, now: Instant) -> Duration {
         let held_up = now.duration_since(self.last_look).saturating_sub(self.config.heartbeat_period);
         self.last_look = now;
         if held_up.is_zero() {
-            return;
+            return held_up;
         }
         if let Phase::Arriving { deadline, .. } = &mut self.phase {
             *deadline = deadline_after(*deadline, held_up);
@@ -333,6 +334,7 @@ impl Hub {
         for member in &mut self.members {
             member.last_heard += held_up.min(now.saturating_duration_since(member.last_heard));
         }
+        held_up
     }
 
     /// Time passes: deadlines expire, and members that say nothing are noticed.

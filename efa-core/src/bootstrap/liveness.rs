@@ -60,6 +60,14 @@ impl CalledOff {
             Self::Aborted { by: peer, .. } | Self::Lost { peer, .. } => peer,
         }
     }
+
+    /// Whether the end of this rank is at most a consequence.
+    pub(crate) fn is_not_about(&self, rank: usize) -> bool {
+        match self {
+            Self::Aborted { .. } => true,
+            Self::Lost { peer, .. } => peer.rank != rank,
+        }
+    }
 }
 
 impl fmt::Display for CalledOff {

@@ -45,6 +45,7 @@ mod link;
 mod liveness;
 mod message;
 mod ranks;
+mod running;
 mod same_user;
 mod secret;
 mod server;

@@ -13,7 +13,7 @@ use std::io::{self, Read, Write};
 use std::os::fd::AsFd;
 use std::os::linux::net::SocketAddrExt;
 use std::os::unix::net::{SocketAddr as UnixAddress, UnixStream};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use mio::net::UnixListener;
 use nix::sys::socket::{getsockopt, sockopt::PeerCredentials};
@@ -21,6 +21,7 @@ use socket2::{Domain, SockAddr, Socket, Type};
 use zeroize::Zeroizing;
 
 use super::key::{JobKey, KEY_BYTES};
+use super::running::RunningTime;
 use crate::{Error, Result};
 
 /// Begins every answer; the last byte is the version.
@@ -146,7 +147,7 @@ pub(super) enum Answer {
 ///
 /// # Errors
 /// [`Error::Setting`] where user ids can't be told apart; [`Error::System`] when the system has no such sockets.
-pub(super) fn ask_for_key(port: u16, until: Instant) -> Result<Answer> {
+pub(super) fn ask_for_key(port: u16, clock: &mut RunningTime, until: Duration) -> Result<Answer> {
     let user = own_user()?;
     let connected = match connect(port) {
         Ok(stream) => stream,
@@ -163,7 +164,7 @@ pub(super) fn ask_for_key(port: u16, until: Instant) -> Result<Answer> {
         return Ok(Answer::Stranger(holder));
     }
     let mut answer = Zeroizing::new([0; ANSWER_BYTES]);
-    if read_answer(connected, answer.as_mut_slice(), until).is_err() {
+    if read_answer(connected, answer.as_mut_slice(), clock, until).is_err() {
         return Ok(Answer::NotNow("rank 0 went away before it had answered"));
     }
     Ok(decode(&answer))
@@ -182,11 +183,28 @@ pub(super) fn decode(answer: &[u8; ANSWER_BYTES]) -> Answer {
     }
 }
 
-fn read_answer(mut stream: UnixStream, answer: &mut [u8], until: Instant) -> io::Result<()> {
-    let limit = until.saturating_duration_since(Instant::now()).min(ANSWER_LIMIT);
+fn read_answer(
+    mut stream: UnixStream,
+    mut answer: &mut [u8],
+    clock: &mut RunningTime,
+    until: Duration,
+) -> io::Result<()> {
+    let until = until.min(clock.now() + ANSWER_LIMIT);
     stream.set_nonblocking(false)?;
-    stream.set_read_timeout(Some(limit.max(Duration::from_millis(1))))?;
-    stream.read_exact(answer)
+    while !answer.is_empty() {
+        let nap = clock.nap(until);
+        if nap.is_zero() {
+            return Err(io::ErrorKind::TimedOut.into());
+        }
+        stream.set_read_timeout(Some(nap.max(Duration::from_millis(1))))?;
+        match stream.read(answer) {
+            Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
+            Ok(count) => answer = &mut answer[count..],
+            Err(error) if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted) => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(())
 }
 
 /// The process that listens at the name of `port`, if there is one.
@@ -253,9 +271,7 @@ mod tests {
         std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
     }
 
-    fn soon() -> Instant {
-        Instant::now() + Duration::from_secs(30)
-    }
+    const SOON: Duration = Duration::from_secs(30);
 
     /// Serves until somebody was served.
     fn serve(desk: &KeyDesk) -> Result<(), Process> {
@@ -273,7 +289,7 @@ mod tests {
         let desk = KeyDesk::handing_out(port, &key).unwrap();
         std::thread::scope(|scope| {
             scope.spawn(|| serve(&desk).unwrap());
-            let answer = ask_for_key(port, soon()).unwrap();
+            let answer = ask_for_key(port, &mut RunningTime::start(), SOON).unwrap();
             assert!(matches!(&answer, Answer::Key(got) if got.to_hex() == key.to_hex()), "{answer:?}");
         });
     }
@@ -284,7 +300,7 @@ mod tests {
         let desk = KeyDesk::asking_for_keys(port).unwrap();
         std::thread::scope(|scope| {
             scope.spawn(|| serve(&desk).unwrap());
-            assert!(matches!(ask_for_key(port, soon()), Ok(Answer::BringYours)));
+            assert!(matches!(ask_for_key(port, &mut RunningTime::start(), SOON), Ok(Answer::BringYours)));
         });
     }
 
@@ -300,9 +316,9 @@ mod tests {
     #[test]
     fn nobody_is_asked_again_later_and_a_name_that_nobody_serves_does_not_hold_anyone_up() {
         let port = port();
-        assert!(matches!(ask_for_key(port, soon()), Ok(Answer::NotThere(_))));
+        assert!(matches!(ask_for_key(port, &mut RunningTime::start(), SOON), Ok(Answer::NotThere(_))));
         let _silent = listen(port).unwrap();
-        let asked = ask_for_key(port, Instant::now() + Duration::from_millis(50));
+        let asked = ask_for_key(port, &mut RunningTime::start(), Duration::from_millis(50));
         assert!(matches!(asked, Ok(Answer::NotNow(_))), "{asked:?}");
         let mut queue = Vec::new();
         let full = loop {
@@ -312,7 +328,7 @@ mod tests {
             }
         };
         assert_eq!(full.kind(), io::ErrorKind::WouldBlock);
-        assert!(matches!(ask_for_key(port, soon()), Ok(Answer::NotNow(_))));
+        assert!(matches!(ask_for_key(port, &mut RunningTime::start(), SOON), Ok(Answer::NotNow(_))));
     }
 
     #[test]

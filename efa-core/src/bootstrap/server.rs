@@ -23,6 +23,7 @@ use super::job::{Job, Rendezvous};
 use super::key::{JobKey, pre_shared_key};
 use super::link::{Link, LinkError};
 use super::message::Message;
+use super::running::RunningTime;
 use super::same_user::KeyDesk;
 use super::secret::JobSecret;
 use super::worker::{Clock, Command, Commands, WAKER, Worker};
@@ -54,17 +55,16 @@ const FAREWELL: Duration = Duration::from_secs(1);
 /// How long those who come after the job has failed are still told why: longer than they pause between two attempts.
 const LATECOMERS: Duration = Duration::from_secs(2);
 
-/// Listens at the rendezvous and starts the background thread.
+/// Listens at the rendezvous and starts the background thread; also returns when all must have arrived, within `limit`.
 pub(super) fn start(
     job: &Job,
     rendezvous: &Rendezvous,
     config: &ControlConfig,
     inbox: &Arc<Inbox>,
-    until: Instant,
-) -> Result<Worker> {
-    let now = Instant::now();
-    let patience = until.saturating_duration_since(now);
-    let addresses = resolve(rendezvous, patience).map_err(|error| {
+    limit: Duration,
+) -> Result<(Worker, Instant)> {
+    let mut clock = RunningTime::start();
+    let addresses = resolve(rendezvous, &mut clock, limit).map_err(|error| {
         let what = format!("rank 0 cannot find the address of the rendezvous {rendezvous}");
         Error::system(error, what, "set EFA_RENDEZVOUS to an address of rank 0's host and a free port")
     })?;
@@ -94,6 +94,7 @@ pub(super) fn start(
     let failed =
         |error| Error::system(error, "cannot set up the rendezvous", "raise the limit of open files");
     let (poll, listener, mut worker, commands) = setup().map_err(failed)?;
+    let (now, patience) = (Instant::now(), clock.left(limit));
     let server = Server {
         poll,
         listener: Some(listener),
@@ -117,7 +118,7 @@ pub(super) fn start(
     };
     let thread = std::thread::Builder::new().name("efa-control-0".into()).spawn(|| server.run());
     worker.thread = Some(thread.map_err(failed)?);
-    Ok(worker)
+    Ok((worker, deadline_after(now, patience)))
 }
 
 /// Who is at the other end of a connection.
@@ -194,7 +195,8 @@ impl Server {
                 log::error!("the rendezvous ends because the system cannot wait for connections: {error}");
                 return;
             }
-            self.hub.look(Instant::now());
+            let held_up = self.hub.look(Instant::now());
+            self.forgive(held_up);
             for event in &events {
                 match event.token() {
                     WAKER => {}
@@ -222,6 +224,18 @@ impl Server {
                 self.send_heartbeats();
             }
             self.advance_ending(now);
+        }
+    }
+
+    /// Lets a time for which this process did not run count against nobody.
+    fn forgive(&mut self, held_up: Duration) {
+        if held_up.is_zero() {
+            return;
+        }
+        for connection in self.connections.values_mut() {
+            if let Party::Stranger { until } | Party::Leaving { until } = &mut connection.party {
+                *until = deadline_after(*until, held_up);
+            }
         }
     }
 

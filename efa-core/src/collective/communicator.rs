@@ -326,8 +326,13 @@ impl Communicator {
             state.scratch = self.endpoint().allocate(wanted.next_power_of_two())?;
         }
         let buffers = Buffers { input, output: &mut *output, scratch: &mut state.scratch };
+        let shared = &self.endpoint().shared;
+        let begun = shared.clock.now();
         run(self.endpoint(), prepared, &mut state.executor, elements, state.number, buffers)
-            .inspect_err(|error| self.endpoint().shared.note_failure(error))?;
+            .map_err(|error| {
+                name_collective(error, &call, elements.dtype, state.number, shared.clock.since(begun))
+            })
+            .inspect_err(|error| shared.note_failure(error))?;
         let reduces = matches!(call.collective, Collective::AllReduce | Collective::ReduceScatter);
         if reduces && elements.op == ReduceOp::Average {
             reduce::finish_average(elements.dtype, output, self.size())?;
@@ -406,6 +411,20 @@ impl Communicator {
         }
         Err(error)
     }
+}
+
+/// Says which collective an error is of, and for how long that has been under way.
+#[cold]
+fn name_collective(error: Error, call: &Call, dtype: DType, number: u64, elapsed: Duration) -> Error {
+    let Call { collective, elements, .. } = *call;
+    let size = match collective {
+        Collective::Barrier => String::new(),
+        _ => format!(" of {elements} {dtype} ({} bytes)", elements * dtype.size()),
+    };
+    error.in_the_course_of(&format!(
+        "the {collective}{size}, number {} of this communicator, failed after {elapsed:.1?}",
+        number + 1
+    ))
 }
 
 /// How a rank leaves.

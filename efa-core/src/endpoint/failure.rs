@@ -292,13 +292,36 @@ impl Shared {
             Some(rank) => rank as usize..rank as usize + 1,
             None => 0..self.peers.len(),
         };
-        let suspects = ranks.filter_map(|rank| match self.liveness.status(rank) {
+        let found: String = ranks.filter_map(|rank| self.suspicion(rank)).take(MOST_TOLD).collect();
+        if !found.is_empty() || about.peer.is_none() {
+            return found;
+        }
+        // It may wait in turn for one that is to blame.
+        let others = (0..self.peers.len()).filter(|&rank| rank != self.me);
+        let found: String = others.filter_map(|rank| self.suspicion(rank)).take(MOST_TOLD).collect();
+        match found.as_str() {
+            "" => found,
+            _ => format!("; it is alive and may wait itself{found}"),
+        }
+    }
+
+    /// What is known against a rank, if anything.
+    fn suspicion(&self, rank: usize) -> Option<String> {
+        match self.liveness.status(rank) {
             Status::Alive if self.has_ended(rank) => Some(format!("; the process of rank {rank} has ended")),
             Status::Alive => None,
             Status::Left => Some(format!("; rank {rank} has left")),
-            Status::Silent { quiet } => Some(format!("; rank {rank} has been silent for {quiet:.0?}")),
+            Status::Silent { quiet } => Some(format!(
+                "; {} has given no sign of life for {quiet:.1?}: it is stopped, or cut off",
+                self.peer_name(rank)
+            )),
+            // Whoever ends because the job is called off is not to blame for it.
+            Status::Dead { .. }
+                if self.liveness.called_off().is_some_and(|cause| cause.is_not_about(rank)) =>
+            {
+                None
+            }
             Status::Dead { reason } => Some(format!("; rank {rank} is dead: {reason}")),
-        });
-        suspects.take(MOST_TOLD).collect()
+        }
     }
 }

@@ -220,6 +220,8 @@ fn an_unreachable_rank_0_is_named_at_the_deadline() {
     assert!(matches!(error, Error::Timeout { .. }), "{error}");
     assert!(error.to_string().contains(&members[1].rendezvous.as_ref().unwrap().to_string()), "{error}");
     assert!(error.to_string().contains("refused"), "{error}");
+    assert!(error.to_string().contains("rank 0 was never reached"), "{error}");
+    assert!(error.explanation().remedy.contains("EFA_RENDEZVOUS"), "{error}");
 }
 
 #[test]

@@ -30,8 +30,13 @@ struct Member {
 impl Member {
     /// Starts a rank that waits in a barrier, or does nothing if it is the `victim` of the test.
     fn start(launch: &LaunchEnv, rank: usize, victim: usize) -> Self {
+        Self::start_as("member", launch, rank, victim)
+    }
+
+    /// Starts a rank that runs another of the functions here.
+    fn start_as(part: &str, launch: &LaunchEnv, rank: usize, victim: usize) -> Self {
         let mut process = Command::new(std::env::current_exe().unwrap())
-            .args(["--ignored", "--exact", "--nocapture", "processes::member"])
+            .args(["--ignored", "--exact", "--nocapture", &format!("processes::{part}")])
             .envs(launch.variables(rank))
             .env(VICTIM, victim.to_string())
             .stdout(Stdio::piped())
@@ -98,6 +103,38 @@ fn member() {
     let error = control.barrier("which never completes", DEADLINE).unwrap_err();
     println!("member: {error}");
     control.leave();
+}
+
+/// How long [`dialler`] looks for rank 0, and for how long it is stopped meanwhile.
+const LOOKS: Duration = Duration::from_secs(2);
+const STOPPED: Duration = Duration::from_secs(4);
+
+#[test]
+#[ignore = "runs as a member of the job that the next test starts"]
+fn dialler() {
+    if std::env::var_os(VICTIM).is_none() {
+        return;
+    }
+    let begun = Instant::now();
+    println!("member: dialling");
+    let error = Job::from_env().unwrap().connect(&quick(), LOOKS).unwrap_err();
+    println!("member: {} ms: {error}", begun.elapsed().as_millis());
+}
+
+#[test]
+fn time_for_which_a_rank_is_stopped_does_not_count_while_it_looks_for_rank_0() {
+    let launch = LaunchEnv::new(2).unwrap();
+    let mut member = Member::start_as("dialler", &launch, 1, 1);
+    assert_eq!(member.next_line(), "dialling");
+    std::thread::sleep(LOOKS / 4);
+    member.signal("-STOP");
+    std::thread::sleep(STOPPED);
+    member.signal("-CONT");
+    let line = member.next_line();
+    let (millis, error) = line.split_once(" ms: ").unwrap();
+    assert!(error.contains("rank 0 was never reached"), "{line}");
+    let took = Duration::from_millis(millis.parse().unwrap());
+    assert!(took > STOPPED + LOOKS * 3 / 4, "{line}");
 }
 
 #[test]
