@@ -1,10 +1,12 @@
-//! A program that runs out of file descriptors.
+//! A program that runs out of file descriptors, and one that starts other programs.
 
 use std::process::Command;
 
 use efa_core::Endpoint;
 
-use super::common::{admission, config, provider};
+use efa_core::fabric::Provider;
+
+use super::common::{admission, config, endpoints, provider};
 
 /// Names the process that a test starts to run out of descriptors in, apart from the other tests.
 const CHILD: &str = "EFA_TEST_OUT_OF_DESCRIPTORS";
@@ -71,4 +73,40 @@ fn run_out_of_descriptors() {
         assert!(more < 100, "{} never opens", provider());
     }
     assert!(failures > 0, "{} needs no descriptors", provider());
+}
+
+/// The descriptors that a program inherits which this process starts, from fdinfo in proc_pid_fdinfo(5).
+fn inherited_descriptors() -> Vec<String> {
+    let numbers = std::fs::read_dir("/proc/self/fdinfo").unwrap().map(|entry| entry.unwrap().file_name());
+    let is_inherited = |number: &std::ffi::OsString| {
+        let info = std::fs::read_to_string(std::path::Path::new("/proc/self/fdinfo").join(number));
+        // None: the one that this very list is read through.
+        let info = info.unwrap_or_default();
+        let flags = info.lines().find_map(|line| line.strip_prefix("flags:"));
+        flags.is_some_and(|flags| i32::from_str_radix(flags.trim(), 8).unwrap() & libc::O_CLOEXEC == 0)
+    };
+    numbers.filter(is_inherited).map(|number| number.into_string().unwrap()).collect()
+}
+
+#[test]
+fn a_program_that_a_rank_starts_inherits_nothing_of_its_endpoint() {
+    if !matches!(provider(), Provider::Tcp | Provider::Shm) {
+        return;
+    }
+    if std::env::var_os(CHILD).is_some() {
+        let before = inherited_descriptors();
+        let (open, _) = endpoints(2, config());
+        let greeting = open[0].send(1, 1u32, vec![1u8; 8]);
+        open[1].recv_blocking(0, 1u32, &mut [0u8; 8]).unwrap();
+        greeting.wait().0.unwrap();
+        return assert_eq!(inherited_descriptors(), before, "{:?}", open_descriptors());
+    }
+    let name = "descriptors::a_program_that_a_rank_starts_inherits_nothing_of_its_endpoint";
+    let output = Command::new(std::env::current_exe().unwrap())
+        .args([name, "--exact", "--nocapture", "--test-threads=1"])
+        .env(CHILD, "1")
+        .output()
+        .unwrap();
+    let text = String::from_utf8_lossy(&output.stdout) + String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success() && text.contains("1 passed"), "{text}");
 }
