@@ -79,6 +79,7 @@ mod tests {
     fn types_have_the_efas_that_aws_documents() {
         let efas = |name: &str| find(name).expect("a known type").efas;
         assert_eq!((efas("p5.48xlarge"), efas("hpc7a.96xlarge"), efas("p4d.24xlarge")), (32, 2, 4));
+        assert_eq!(efas("dl1.24xlarge"), 4);
         assert!(lacks_efa("t3.micro") && !lacks_efa("p99.huge"));
         let b300 = find("p6-b300.48xlarge").expect("a known type");
         assert_eq!((b300.cards.len(), b300.cards[0].efa, b300.cards[1].efa), (17, false, true));

@@ -15,6 +15,16 @@ const AMAZON_VENDOR: &str = "0x1d0f";
 /// PCI device numbers of EFAs of all generations begin so.
 const EFA_DEVICES: &str = "0xefa";
 
+/// The oldest driver that knows a device (release notes of the driver, amzn/amzn-drivers, until r2.12.1 of 2024).
+const DRIVERS: [(&str, [u32; 3]); 3] = [("0xefa1", [1, 9, 0]), ("0xefa2", [2, 1, 0]), ("0xefa3", [2, 12, 0])];
+/// The oldest driver with RDMA write (the same notes).
+const RDMA_WRITE: [u32; 3] = [2, 4, 0];
+/// The oldest libfabric that EFA works with (AWS's guide to EFA, 2026).
+const OLDEST_LIBFABRIC: [u32; 3] = [1, 7, 0];
+/// How AWS's guide installs driver and libfabric.
+const INSTALL: &str = "curl -O https://efa-installer.amazonaws.com/aws-efa-installer-latest.tar.gz && tar -xf \
+                       aws-efa-installer-latest.tar.gz && cd aws-efa-installer && sudo ./efa_installer.sh -y";
+
 /// One thing that was looked at.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Check {
@@ -90,7 +100,13 @@ impl System<'_> {
     }
 
     fn libfabric(&self) -> Check {
-        ok("libfabric", self.libfabric.clone())
+        match parsed(&self.libfabric) {
+            Some(here) if here < OLDEST_LIBFABRIC => {
+                let detail = format!("{}; EFA takes 1.7 or later", self.libfabric);
+                warning("libfabric", detail, INSTALL.into())
+            }
+            _ => ok("libfabric", self.libfabric.clone()),
+        }
     }
 
     fn providers(&self) -> Check {
@@ -122,9 +138,29 @@ impl System<'_> {
         let version = fs::read_to_string(module.join("version")).unwrap_or_default();
         match (module.exists(), self.on_the_bus()) {
             (true, _) if version.trim().is_empty() => ok("efa-driver", "loaded".into()),
-            (true, _) => ok("efa-driver", format!("loaded, version {}", version.trim())),
+            (true, _) => self.driver_version(version.trim()),
             (false, 0) => note("efa-driver", "not loaded, and nothing to drive".into()),
             (false, _) => warning("efa-driver", "not loaded".into(), "sudo modprobe efa".into()),
+        }
+    }
+
+    /// The version against what the devices need. A driver of the kernel itself has no version.
+    fn driver_version(&self, version: &str) -> Check {
+        const NAME: &str = "efa-driver";
+        let device = self.devices_on_the_bus().into_iter().max().unwrap_or_default();
+        let needed = DRIVERS.iter().find(|(id, _)| *id == device).map(|(_, needed)| needed);
+        let detail = format!("loaded, version {version}");
+        match (parsed(version), needed) {
+            (Some(here), Some(needed)) if here < *needed => {
+                let [major, minor, patch] = needed;
+                let detail = format!("{detail}; the device {device} takes {major}.{minor}.{patch} or later");
+                warning(NAME, detail, INSTALL.into())
+            }
+            (Some(here), _) if here < RDMA_WRITE && !device.is_empty() => {
+                let [major, minor, patch] = RDMA_WRITE;
+                note(NAME, format!("{detail}; writes to remote memory take {major}.{minor}.{patch} or later"))
+            }
+            _ => ok(NAME, detail),
         }
     }
 
@@ -194,9 +230,31 @@ impl System<'_> {
             }
             (Some(total), free, kib) => {
                 let (free, size) = (free.unwrap_or(0), Bytes(kib.unwrap_or(2048) << 10));
-                ok("huge-pages", format!("{total} of {size}, {free} free"))
+                let detail = format!("{total} of {size}, {free} free");
+                if !self.may_use_no_huge_pages() {
+                    return ok("huge-pages", detail);
+                }
+                let detail = format!("{detail} on the host, of which this container may use none");
+                let fix = match self.container.as_deref() {
+                    Some("kubernetes") => {
+                        "kubectl edit pod POD_NAME  # hugepages-2Mi: 5120Mi, memory: 8Gi among requests and limits"
+                    }
+                    _ => "FI_EFA_USE_HUGE_PAGE=0 ...  # or lift the limit hugetlb.2MB.max of its cgroup",
+                };
+                // The kernel gives the page and kills the process that touches it.
+                match self.driven.max(self.on_the_bus()) {
+                    0 => Check { fix: Some(fix.into()), ..note("huge-pages", detail) },
+                    _ => warning("huge-pages", detail, fix.into()),
+                }
             }
         }
+    }
+
+    /// Whether the control group allows no huge pages of 2 MiB, as in a pod that does not ask for them.
+    fn may_use_no_huge_pages(&self) -> bool {
+        let files = ["sys/fs/cgroup/hugetlb.2MB.max", "sys/fs/cgroup/hugetlb/hugetlb.2MB.limit_in_bytes"];
+        let read = |file| fs::read_to_string(self.root.join(file)).ok();
+        self.container.is_some() && files.into_iter().find_map(read).is_some_and(|limit| limit.trim() == "0")
     }
 
     fn shared_memory(&self) -> Check {
@@ -229,15 +287,22 @@ impl System<'_> {
 
     /// How many EFAs are plugged in, driven or not. Containers see the host's bus.
     pub(super) fn on_the_bus(&self) -> usize {
-        let Ok(devices) = fs::read_dir(self.root.join("sys/bus/pci/devices")) else { return 0 };
-        let has = |device: &Path, file: &str, start: &str| {
-            fs::read_to_string(device.join(file)).is_ok_and(|text| text.trim().starts_with(start))
+        self.devices_on_the_bus().len()
+    }
+
+    /// The PCI device numbers of the EFAs that are plugged in, such as `0xefa2`.
+    pub(super) fn devices_on_the_bus(&self) -> Vec<String> {
+        let Ok(devices) = fs::read_dir(self.root.join("sys/bus/pci/devices")) else { return Vec::new() };
+        let read = |device: &Path, file: &str| {
+            fs::read_to_string(device.join(file)).unwrap_or_default().trim().to_owned()
         };
         devices
             .flatten()
             .map(|entry| entry.path())
-            .filter(|path| has(path, "vendor", AMAZON_VENDOR) && has(path, "device", EFA_DEVICES))
-            .count()
+            .filter(|path| read(path, "vendor").starts_with(AMAZON_VENDOR))
+            .map(|path| read(&path, "device"))
+            .filter(|device| device.starts_with(EFA_DEVICES))
+            .collect()
     }
 
     /// The device nodes that verbs go through.
@@ -262,6 +327,14 @@ impl System<'_> {
             None => "sudo modprobe ib_uverbs".into(),
         }
     }
+}
+
+/// The version at the beginning of the text: `2.13.0g`, `1.22, vendored`.
+pub(super) fn parsed(text: &str) -> Option<[u32; 3]> {
+    let mut numbers = text.split(|it: char| !it.is_ascii_digit() && it != '.').next()?.split('.');
+    let first = numbers.next()?.parse().ok()?;
+    let mut next = || numbers.next().and_then(|it| it.parse().ok()).unwrap_or(0);
+    Some([first, next(), next()])
 }
 
 /// Finds out whether this is a container, and of which kind.
@@ -376,6 +449,57 @@ mod tests {
         assert!(system.checks().iter().all(quiet), "{:?}", system.checks());
         assert_eq!(check(&system, "efa-driver").detail, "loaded, version 2.13.0g");
         assert_eq!(check(&system, "huge-pages").detail, "5128 of 2 MiB, 5000 free");
+    }
+
+    #[test]
+    fn driver_and_libfabric_are_held_against_what_the_devices_need() {
+        let with = |device: &'static str, version: &'static str| {
+            let root = root(&[
+                DEVICE[0],
+                ("sys/bus/pci/devices/0000:00:1e.0/device", device),
+                ("sys/module/efa/version", version),
+            ]);
+            check(&System { driven: 1, ..system(root.path()) }, "efa-driver")
+        };
+        let old = with("0xefa2\n", "1.16.0g\n");
+        assert_eq!(
+            (old.state, old.detail.as_str()),
+            (State::Warning, "loaded, version 1.16.0g; the device 0xefa2 takes 2.1.0 or later")
+        );
+        assert!(old.fix.expect("a command").contains("efa_installer.sh"));
+        assert_eq!(with("0xefa3\n", "2.10.0g\n").state, State::Warning);
+        assert_eq!(with("0xefa3\n", "2.12.0g\n").state, State::Ok);
+        assert_eq!(with("0xefa2\n", "2.1.1g\n").state, State::Note);
+        // A device that came later, and a driver that does not tell.
+        assert_eq!(with("0xefa9\n", "3.3.1\n").state, State::Ok);
+        assert_eq!(with("0xefa2\n", "\n").state, State::Ok);
+        let root = root(&[]);
+        let libfabric = |version: &str| {
+            check(&System { libfabric: version.into(), ..system(root.path()) }, "libfabric").state
+        };
+        assert_eq!((libfabric("1.6, system"), libfabric("1.22, vendored")), (State::Warning, State::Ok));
+    }
+
+    #[test]
+    fn a_pod_that_does_not_ask_for_huge_pages_may_use_none() {
+        let memory = (
+            "proc/meminfo",
+            "HugePages_Total:    5128\nHugePages_Free:     5000\nHugepagesize:       2048 kB\n",
+        );
+        let with = |limit: &'static str, container: Option<&str>, driven| {
+            let root = root(&[memory, ("sys/fs/cgroup/hugetlb.2MB.max", limit)]);
+            let container = container.map(str::to_owned);
+            check(&System { container, driven, ..system(root.path()) }, "huge-pages")
+        };
+        let pod = with("0\n", Some("kubernetes"), 32);
+        assert_eq!(
+            (pod.state, pod.detail.as_str()),
+            (State::Warning, "5128 of 2 MiB, 5000 free on the host, of which this container may use none")
+        );
+        assert!(pod.fix.expect("a command").contains("hugepages-2Mi"));
+        assert_eq!(with("0\n", Some("docker"), 0).state, State::Note);
+        assert_eq!(with("max\n", Some("kubernetes"), 32).state, State::Ok);
+        assert_eq!(with("0\n", None, 32).state, State::Ok);
     }
 
     #[test]

@@ -6,7 +6,11 @@ use std::fs;
 
 use efa_core::admission::most_efas;
 
-use super::checks::{Check, System, note, ok, warning};
+use super::checks::{Check, System, note, ok, parsed, warning};
+
+/// Installers of which ParallelCluster's release notes tell that they have a driver for a device: 1.22.1 has driver 2.1.1,
+/// 1.41.0 has driver 2.15.0 (2023, 2025).
+const INSTALLERS: [(&str, [u32; 3]); 2] = [("0xefa2", [1, 22, 1]), ("0xefa3", [1, 41, 0])];
 
 impl System<'_> {
     /// These checks, in a fixed order.
@@ -100,7 +104,21 @@ impl System<'_> {
     fn installer(&self) -> Check {
         let text = self.read("opt/amazon/efa_installed_packages");
         match text.lines().find_map(|line| line.split_once("EFA installer version:")) {
-            Some((_, version)) => ok("efa-installer", version.trim().to_owned()),
+            Some((_, version)) => {
+                let device = self.devices_on_the_bus().into_iter().max().unwrap_or_default();
+                let good = INSTALLERS.iter().find(|(id, _)| *id == device).map(|(_, good)| good);
+                match (parsed(version.trim()), good) {
+                    (Some(here), Some(good)) if here < *good => {
+                        let [major, minor, patch] = good;
+                        let detail = format!(
+                            "{}; {major}.{minor}.{patch} is known to have a driver for the device {device}",
+                            version.trim()
+                        );
+                        note("efa-installer", detail)
+                    }
+                    _ => ok("efa-installer", version.trim().to_owned()),
+                }
+            }
             None => note("efa-installer", "no /opt/amazon/efa_installed_packages".into()),
         }
     }
@@ -229,6 +247,16 @@ mod tests {
         let packages =
             [("opt/amazon/efa_installed_packages", "# EFA installer version: 1.43.1\n# Packages\n")];
         assert_eq!(check(&packages, "", "efa-installer").expect("a check").detail, "1.43.1");
+        let device = "sys/bus/pci/devices/0000:00:1e.0";
+        let (vendor, id) = (format!("{device}/vendor"), format!("{device}/device"));
+        let old = [
+            ("opt/amazon/efa_installed_packages", "# EFA installer version: 1.18.0\n"),
+            (vendor.as_str(), "0x1d0f\n"),
+            (id.as_str(), "0xefa2\n"),
+        ];
+        let old = check(&old, "", "efa-installer").expect("a check");
+        assert_eq!(old.state, State::Note);
+        assert!(old.detail.starts_with("1.18.0; 1.22.1 is known"), "{}", old.detail);
         assert_eq!(check(&[], "", "gpu-memory"), None);
         let gpu = [("sys/module/nvidia/version", "570"), ("sys/module/efa_nv_peermem/refcnt", "0")];
         assert_eq!(check(&gpu, "", "gpu-memory").expect("a check").detail, "efa_nv_peermem is loaded");
