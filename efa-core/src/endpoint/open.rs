@@ -182,6 +182,7 @@ impl Endpoint {
         }
         if config.provider == Provider::Shm {
             fabric::remove_stale_files();
+            fabric::check_file_limit()?;
         }
         let info = fabric::find(config.provider, config.device.as_deref(), config.source)?;
         let limits = Limits::of(&info);

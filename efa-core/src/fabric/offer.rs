@@ -7,6 +7,7 @@ use serde::Serialize;
 use super::{Library, Provider, shm};
 use crate::error::{Code, Error, Explanation, Result};
 use crate::ffi::{self, Capabilities, Info, MemoryModes, Version, Wanted};
+use crate::settings;
 
 /// A device that a provider can use.
 #[derive(Clone, Debug, Serialize)]
@@ -217,6 +218,12 @@ fn too_little_shared_memory() -> String {
 }
 
 fn missing(provider: Provider, device: Option<&str>, source: Option<IpAddr>) -> String {
+    // A list of providers, or of those to leave out.
+    if let Some(list) = settings::variable("FI_PROVIDER")
+        && ask(provider, None, None).is_ok_and(|offers| offers.is_empty())
+    {
+        return format!("it has nothing to offer here, with FI_PROVIDER={list} in the environment");
+    }
     match (device, source) {
         (Some(device), _) => format!("it has no device '{device}'"),
         (None, Some(source)) => format!("it has no device with address {source}"),

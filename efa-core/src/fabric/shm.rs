@@ -10,7 +10,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use crate::error::{Error, Result};
+use crate::error::{Error, Explanation, Result};
 use crate::ffi;
 
 /// Whether this libfabric's shm provider keeps to its own memory: see `docs/providers.md`.
@@ -91,6 +91,21 @@ pub(crate) fn room() -> Option<(u64, u64)> {
         (libc::statvfs(c"/dev/shm".as_ptr(), &mut stat) == 0).then_some(stat)?
     };
     Some((stat.f_bavail.saturating_mul(stat.f_frsize), stat.f_blocks.saturating_mul(stat.f_frsize)))
+}
+
+/// Checks that this process may write a file as long as an endpoint's. libfabric just tries, and SIGXFSZ ends it then.
+pub(crate) fn check_file_limit() -> Result<()> {
+    let mut limit = libc::rlimit { rlim_cur: libc::RLIM_INFINITY, rlim_max: libc::RLIM_INFINITY };
+    // SAFETY: the structure is ours.
+    let is_known = unsafe { libc::getrlimit(libc::RLIMIT_FSIZE, &mut limit) } == 0;
+    if !is_known || limit.rlim_cur >= ENDPOINT_BYTES {
+        return Ok(());
+    }
+    Err(Error::Provider(Explanation::new(
+        "cannot use provider shm",
+        format!("this process may write files of {} bytes, and an endpoint's has 16 MiB", limit.rlim_cur),
+        "raise the limit on the size of files (ulimit -f unlimited), or use tcp",
+    )))
 }
 
 /// How many processors there are: libfabric asks for the room of as many endpoints, whichever of them we may run on.

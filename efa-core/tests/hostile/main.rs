@@ -16,6 +16,7 @@ mod memory;
 mod others_code;
 mod program;
 mod shm;
+mod surroundings;
 mod tcp_headers;
 mod tcp_loss;
 mod tcp_order;
