@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 use std::time::{Duration, Instant};
 
-use common::{config, endpoints, meet, pattern, provider, ranks, ranks_with, until};
+use common::{config, endpoints, is_patched, meet, pattern, provider, ranks, ranks_with, until};
 use efa_core::fabric::Provider;
 use efa_core::memory::{Access, Buf, BufMut};
 use efa_core::{Endpoint, Error};
@@ -483,6 +483,11 @@ fn receives_from_a_rank_that_dies_end_with_its_name_and_others_go_on() {
 
 #[test]
 fn sends_that_a_dead_rank_never_takes_end_by_closing_the_endpoint() {
+    if provider() == Provider::Shm
+        && !is_patched("shm keeps any number of messages that nobody has asked for")
+    {
+        return;
+    }
     // More than any provider sets aside for a rank that does not receive: the built-in tcp 256 MiB, others far less.
     let count = if provider() == Provider::Tcp { 1400 } else { 200 };
     let (mut all, liveness) = endpoints(2, config());

@@ -21,11 +21,12 @@ impl Entry {
         self.0.op_context
     }
 
-    /// The immediate that a peer's write carried, when this tells of one.
+    /// The immediate that a peer's write carried, when this tells of one. libfabric 2.1's shm does not say that it was a
+    /// write, but what is not the completion of a receive is one.
     #[inline]
     pub(crate) fn immediate(&self) -> Option<u64> {
-        const REMOTE: u64 = sys::FI_REMOTE_CQ_DATA | sys::FI_REMOTE_WRITE;
-        (self.0.flags & REMOTE == REMOTE).then_some(self.0.data)
+        const EITHER: u64 = sys::FI_REMOTE_CQ_DATA | sys::FI_RECV;
+        (self.0.flags & EITHER == sys::FI_REMOTE_CQ_DATA).then_some(self.0.data)
     }
 
     /// Whether the operation of a peer brought remote data: an immediate or a number.

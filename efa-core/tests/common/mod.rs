@@ -1,6 +1,7 @@
 //! What the integration tests share: ranks as threads of one process, each with its own endpoint.
 #![allow(dead_code, unreachable_pub, reason = "each test program uses a part of it")]
 
+use std::io::Write;
 use std::sync::{Arc, Barrier, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -15,6 +16,17 @@ use efa_core::{Endpoint, EndpointConfig, this_member};
 pub fn provider() -> Provider {
     let name = std::env::var("EFA_TEST_PROVIDER").unwrap_or_else(|_| "tcp".into());
     name.parse().expect("EFA_TEST_PROVIDER names a provider")
+}
+
+/// Whether this libfabric is the built-in one, with its patches. If not, says on standard error what a test leaves out;
+/// `docs/providers.md` has it, too.
+pub fn is_patched(otherwise: &str) -> bool {
+    let is_patched = efa_core::fabric::library().origin == "vendored";
+    if !is_patched {
+        // Not by `eprintln!`, whose output is shown for tests that fail only.
+        let _ = writeln!(std::io::stderr(), "not tested, as this libfabric is not patched: {otherwise}");
+    }
+    is_patched
 }
 
 /// A configuration that lets a test fail rather than hang.
