@@ -9,7 +9,6 @@
 
 mod inject;
 mod job;
-mod known;
 mod plan;
 mod random;
 mod rank;
@@ -25,7 +24,7 @@ use std::time::{Duration, Instant};
 
 use clap::Parser;
 
-use plan::Plan;
+use plan::{Carrier, Fault, Phase, Plan};
 use table::Table;
 
 /// Runs jobs and breaks them: each round one fault, chosen by the seed.
@@ -46,9 +45,6 @@ struct Options {
     /// Only rounds whose description (provider, phase, fault) contains all of these words
     #[arg(long, value_delimiter = ',')]
     only: Vec<String>,
-    /// Leaves nothing out and tolerates nothing because of a known defect
-    #[arg(long)]
-    all: bool,
     /// Goes on after a violation
     #[arg(long)]
     keep_going: bool,
@@ -82,14 +78,17 @@ fn main() -> ExitCode {
 
 /// Runs the rounds. Returns `true` if none showed a violation.
 fn drive(options: &Options) -> std::io::Result<bool> {
+    if let Some(refused) = refuse(&options.only) {
+        return Err(std::io::Error::other(refused));
+    }
     let efa = options.efa.canonicalize()?;
     std::fs::create_dir_all(&options.folder)?;
     let folder = options.folder.canonicalize()?;
     let limit = options.seconds.map(|seconds| Instant::now() + Duration::from_secs(seconds));
     let mut table = Table::default();
-    let (mut done, mut left_out, mut bad) = (0, 0, 0);
+    let (mut done, mut bad) = (0, 0);
     for round in options.from.. {
-        if done + left_out >= options.rounds || limit.is_some_and(|limit| Instant::now() >= limit) {
+        if done >= options.rounds || limit.is_some_and(|limit| Instant::now() >= limit) {
             break;
         }
         let plan = Plan::new(options.seed, round);
@@ -97,22 +96,8 @@ fn drive(options: &Options) -> std::io::Result<bool> {
         if !options.only.iter().all(|word| name.split(' ').any(|part| part == word)) {
             continue;
         }
-        if let (Some(defect), false) = (known::left_out(&plan), options.all) {
-            println!("left out: {plan}: {defect}");
-            left_out += 1;
-            continue;
-        }
         let folder = folder.join(format!("{}-{round}", options.seed));
-        let mut verdict = round::run(&plan, &efa, &folder)?;
-        if !options.all {
-            verdict.violations.retain(|(kind, what)| match known::tolerated(&plan, *kind) {
-                None => true,
-                Some(defect) => {
-                    println!("tolerated: {plan}: {what}: {defect}");
-                    false
-                }
-            });
-        }
+        let verdict = round::run(&plan, &efa, &folder)?;
         table.add(&plan, &verdict);
         done += 1;
         if verdict.violations.is_empty() {
@@ -124,12 +109,53 @@ fn drive(options: &Options) -> std::io::Result<bool> {
             verdict.violations.iter().map(|(kind, what)| format!("  {kind:?}: {what}\n")).collect();
         std::fs::write(folder.join("violations"), lines.concat())?;
         println!("VIOLATION: {plan}\n{}  output: {}", lines.concat(), folder.display());
-        println!("  repeat: ci/chaos {} 1 --from {round} --all", options.seed);
+        println!("  repeat: ci/chaos {} 1 --from {round}", options.seed);
         if !options.keep_going {
             break;
         }
     }
     println!("{table}");
-    println!("seed {}: {done} rounds, {bad} with a violation, {left_out} left out", options.seed);
+    println!("seed {}: {done} rounds, {bad} with a violation", options.seed);
     Ok(bad == 0)
+}
+
+/// Why no round has all of these words in its description, if none can have.
+fn refuse(only: &[String]) -> Option<String> {
+    let names: [Vec<String>; 3] = [
+        Carrier::ALL.map(|carrier| carrier.to_string()).to_vec(),
+        Phase::ALL.map(|phase| phase.to_string()).to_vec(),
+        Fault::ALL.map(|fault| fault.to_string()).to_vec(),
+    ];
+    let kinds = ["provider", "phase", "fault"];
+    let list = || -> String {
+        kinds.iter().zip(&names).map(|(kind, names)| format!("\n  {kind}: {}", names.join(", "))).collect()
+    };
+    if let Some(unknown) = only.iter().find(|word| !names.iter().flatten().any(|name| name == *word)) {
+        return Some(format!("--only: no round has '{unknown}'; the words are{}", list()));
+    }
+    let twice = kinds.iter().zip(&names).find_map(|(kind, names)| {
+        let mut named: Vec<&String> = only.iter().filter(|word| names.contains(word)).collect();
+        named.sort();
+        named.dedup();
+        (named.len() > 1).then_some(kind)
+    });
+    twice.map(|kind| format!("--only: a round has one {kind}; the words are{}", list()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn refused(only: &[&str]) -> Option<String> {
+        refuse(&only.iter().map(|&word| word.to_owned()).collect::<Vec<_>>())
+    }
+
+    #[test]
+    fn words_that_no_round_has_are_refused_with_those_that_there_are() {
+        assert_eq!(refused(&[]), None);
+        assert_eq!(refused(&["tcp", "kill", "tcp"]), None);
+        let text = refused(&["tcp", "kil"]).unwrap();
+        assert!(text.contains("'kil'") && text.contains("kill-root") && text.contains("mixed"), "{text}");
+        assert!(refused(&["tcp", "shm"]).unwrap().contains("one provider"));
+    }
 }

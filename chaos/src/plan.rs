@@ -68,7 +68,7 @@ pub(crate) enum Phase {
 impl Phase {
     /// Those in which the ranks work.
     pub(crate) const WORK: [Self; 4] = [Self::Messages, Self::Remote, Self::Collectives, Self::Mixed];
-    const ALL: [Self; 6] =
+    pub(crate) const ALL: [Self; 6] =
         [Self::Start, Self::Messages, Self::Remote, Self::Collectives, Self::Mixed, Self::Leave];
 }
 
