@@ -174,6 +174,21 @@ impl Shared {
         }
     }
 
+    /// Leaves an operation to itself. `park` keeps the buffer of one that is not over until the device is done with it,
+    /// itself or in the notice that it returns; the endpoint is locked meanwhile.
+    #[cold]
+    pub(super) fn leave<B>(&self, id: SlotId, buffer: B, park: impl FnOnce(B) -> Notice) {
+        let mut core = self.lock();
+        if core.slots.get(id).is_over() {
+            core.abandon(id, Notice::None);
+            // The buffer's drop is code of others: not under the lock.
+            drop(core);
+            drop(buffer);
+        } else {
+            core.abandon(id, park(buffer));
+        }
+    }
+
     /// Takes the result of an operation that is over, and releases its slot.
     #[inline(always)]
     pub(crate) fn take_result(&self, mut core: Locked<'_>, id: SlotId) -> Result<Completion> {
@@ -308,18 +323,9 @@ impl<B: Send + 'static> Drop for Op<B> {
 impl<B: Send + 'static> Op<B> {
     #[cold]
     fn leave(&mut self, id: SlotId) {
-        let mut core = self.shared.lock();
-        let is_over = core.slots.get(id).is_over();
         // SAFETY: it is present in the state `Posted`, and not used after this.
         let buffer = unsafe { ManuallyDrop::take(&mut self.buffer) };
-        if is_over {
-            core.abandon(id, Notice::None);
-            // The buffer's drop is code of others: not under the lock.
-            drop(core);
-            drop(buffer);
-        } else {
-            core.abandon(id, Notice::Drop(Box::new(buffer)));
-        }
+        self.shared.leave(id, buffer, |buffer| Notice::Drop(Box::new(buffer)));
     }
 }
 

@@ -216,22 +216,14 @@ impl<'env, B: Send + 'env> Drop for ScopedOp<'_, 'env, B> {
 impl<'env, B: Send + 'env> ScopedOp<'_, 'env, B> {
     #[cold]
     fn leave(&mut self, id: SlotId) {
-        let mut core = self.scope.shared().lock();
-        let is_over = core.slots.get(id).is_over();
         // SAFETY: it has not been given back, and is not used after this.
         let buffer = unsafe { ManuallyDrop::take(&mut self.buffer) };
-        if is_over {
-            core.abandon(id, Notice::None);
-            // The buffer's drop is code of others: not under the lock.
-            drop(core);
-            drop(buffer);
-        } else {
+        self.scope.shared().leave(id, buffer, |buffer| {
             // What is borrowed stays valid by itself; what is owned must not be dropped under the device.
-            match std::mem::needs_drop::<B>() {
-                true => self.scope.park(Box::new(buffer)),
-                false => drop(buffer),
+            if std::mem::needs_drop::<B>() {
+                self.scope.park(Box::new(buffer));
             }
-            core.abandon(id, Notice::None);
-        }
+            Notice::None
+        });
     }
 }
