@@ -370,11 +370,11 @@ pub(super) fn warning(name: &str, detail: String, fix: String) -> Check {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
 
     /// A folder that stands in for `/`, with the given files in it.
-    fn root(files: &[(&str, &str)]) -> tempfile::TempDir {
+    pub(in crate::doctor) fn root(files: &[(&str, &str)]) -> tempfile::TempDir {
         let root = tempfile::tempdir().expect("a scratch folder");
         for (path, text) in files {
             let path = root.path().join(path);

@@ -86,6 +86,9 @@ pub(super) fn group(said: Vec<(String, Option<State>)>) -> Vec<Host> {
     hosts
 }
 
+/// How wide the column of names is at least.
+const NARROWEST: usize = 14;
+
 /// The hosts for people; those in the same state share a paragraph.
 pub(super) fn to_table(hosts: &[Host], coloured: bool) -> String {
     let mut alike: Vec<Vec<&Host>> = Vec::new();
@@ -95,6 +98,8 @@ pub(super) fn to_table(hosts: &[Host], coloured: bool) -> String {
             None => alike.push(vec![host]),
         }
     }
+    let names = hosts.iter().flat_map(|host| &host.checks).map(|check| check.name.len());
+    let width = names.max().unwrap_or(0).max(NARROWEST);
     let paragraphs = alike.iter().map(|hosts| {
         let names: Vec<&str> = hosts.iter().take(HOSTS_SHOWN).map(|host| host.host.as_str()).collect();
         let more = match hosts.len().saturating_sub(HOSTS_SHOWN) {
@@ -104,20 +109,20 @@ pub(super) fn to_table(hosts: &[Host], coloured: bool) -> String {
         let ranks: usize = hosts.iter().map(|host| host.ranks.len()).sum();
         let ranks = if ranks == 1 { String::new() } else { format!(", {ranks} ranks") };
         let heading = format!("host {}{more}{ranks}\n", names.join(", "));
-        hosts[0].checks.iter().fold(heading, |text, check| text + &line(check, coloured))
+        hosts[0].checks.iter().fold(heading, |text, check| text + &line(check, width, coloured))
     });
     paragraphs.collect::<Vec<_>>().join("\n")
 }
 
-fn line(check: &Check, coloured: bool) -> String {
+fn line(check: &Check, width: usize, coloured: bool) -> String {
     let state = match check.state {
         checks::State::Ok => paint(coloured, "32", "ok     "),
         checks::State::Note => paint(coloured, "2", "note   "),
         checks::State::Warning => paint(coloured, "1;33", "warning"),
     };
-    let mut text = format!("  {state}  {:<14}  {}\n", check.name, check.detail);
+    let mut text = format!("  {state}  {:<width$}  {}\n", check.name, check.detail);
     if let Some(fix) = &check.fix {
-        text += &format!("  {:7}  {:<14}  {} {fix}\n", "", "", paint(coloured, "2", "fix"));
+        text += &format!("  {:7}  {:<width$}  {} {fix}\n", "", "", paint(coloured, "2", "fix"));
     }
     text
 }
@@ -142,6 +147,21 @@ mod tests {
             to_table(&hosts, false),
             "host a, c, 3 ranks\n  ok       memlock-limit   8 MiB\n\nhost b, 2 ranks\n  warning  memlock-limit   8 MiB\n"
         );
+    }
+
+    #[test]
+    fn a_long_name_moves_the_details_of_all_checks() {
+        let check = |name: &str, fix: Option<&str>| Check {
+            name: name.into(),
+            state: checks::State::Note,
+            detail: "as told".into(),
+            fix: fix.map(Into::into),
+        };
+        let checks = vec![check("a-name-of-twenty-two-c", Some("do this")), check("short", None)];
+        let table = to_table(&group(vec![("a".into(), Some(State { checks }))]), false);
+        let columns: Vec<_> = table.lines().skip(1).filter_map(|line| line.find("as told")).collect();
+        assert_eq!(columns, [35, 35], "{table}");
+        assert_eq!(table.lines().find_map(|line| line.find("fix do this")), Some(35), "{table}");
     }
 
     #[test]

@@ -148,17 +148,8 @@ mod tests {
     use std::path::Path;
 
     use super::super::checks::State;
+    use super::super::checks::tests::root;
     use super::*;
-
-    fn root(files: &[(&str, &str)]) -> tempfile::TempDir {
-        let root = tempfile::tempdir().expect("a scratch folder");
-        for (path, text) in files {
-            let path = root.path().join(path);
-            fs::create_dir_all(path.parent().expect("a path below the root")).expect("a writable folder");
-            fs::write(path, text).expect("a writable folder");
-        }
-        root
-    }
 
     fn check(files: &[(&str, &str)], libfabric: &str, name: &str) -> Option<Check> {
         let root = root(files);

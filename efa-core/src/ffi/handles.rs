@@ -357,7 +357,8 @@ impl EndpointHandle {
                 let events = &mut (*events.raw.as_ptr()).fid;
                 check("fi_ep_bind", sys::fi_ep_bind(raw, events, 0), &what, ASK_INFO)?;
             }
-            check("fi_enable", sys::fi_enable(raw), &what, "see the provider's log: FI_LOG_LEVEL=warn")?;
+            let returned = sys::fi_enable(raw);
+            check("fi_enable", returned, &what, enable_remedy(returned, endpoint.events.is_some()))?;
         }
         Ok(endpoint)
     }
@@ -463,6 +464,16 @@ impl BitOr for AccessFlags {
 
     fn bitor(self, other: Self) -> Self {
         Self(self.0 | other.0)
+    }
+}
+
+/// What to do when an endpoint can't be enabled.
+fn enable_remedy(returned: c_int, is_efa: bool) -> &'static str {
+    if is_efa && returned == -libc::ENOMEM {
+        "the device may have no queue pair left: each rank on it takes one. See efa-queue-pairs in `efa doctor`, and start \
+         fewer ranks on this host, or end the jobs that still run here"
+    } else {
+        "see the provider's log: FI_LOG_LEVEL=warn"
     }
 }
 
