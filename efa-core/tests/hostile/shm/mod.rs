@@ -8,6 +8,7 @@ mod died;
 mod planted;
 mod process;
 mod transfers;
+mod unmapped;
 
 use std::time::Duration;
 

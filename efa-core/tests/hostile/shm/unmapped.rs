@@ -1,0 +1,43 @@
+//! A process without the address space for a peer's region.
+
+use std::os::unix::process::ExitStatusExt;
+use std::panic::catch_unwind;
+
+use super::process::{self, Rank};
+use super::{impatient, is_ours};
+
+/// Room for an endpoint of one's own, and not for that of a peer: each takes 16 MiB.
+const ROOM: u64 = 24 << 20;
+
+/// Allows this process so many more bytes of address space.
+fn allow_more(bytes: u64) {
+    let pages: u64 =
+        std::fs::read_to_string("/proc/self/statm").unwrap().split(' ').next().unwrap().parse().unwrap();
+    // SAFETY: always allowed; it touches no memory of ours.
+    let page = unsafe { libc::sysconf(libc::_SC_PAGESIZE) } as u64;
+    let limit = libc::rlimit { rlim_cur: pages * page + bytes, rlim_max: libc::RLIM_INFINITY };
+    // SAFETY: the structure is ours.
+    assert_eq!(unsafe { libc::setrlimit(libc::RLIMIT_AS, &limit) }, 0);
+}
+
+#[test]
+fn a_peer_that_can_not_be_mapped_is_an_error() {
+    if !is_ours() {
+        return;
+    }
+    if let Some(folder) = process::folder_of_child() {
+        allow_more(ROOM);
+        // It panics with the error.
+        drop(process::connect(&folder, 2, &[1], &impatient()));
+        return process::tell(&folder, "mapped");
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let test = "unmapped::a_peer_that_can_not_be_mapped_is_an_error";
+    let mut other = Rank::start(test, folder.path(), &[("RUST_BACKTRACE", "0")]);
+    // It fails if the other is gone by then.
+    let connected = catch_unwind(|| process::connect(folder.path(), 2, &[0], &impatient()));
+    let status = other.wait();
+    assert_eq!(status.signal(), None, "{status}");
+    assert!(!status.success() && !folder.path().join("mapped").exists(), "there was room for the peer");
+    drop(connected);
+}
