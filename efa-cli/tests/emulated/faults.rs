@@ -111,6 +111,19 @@ fn how_long_a_silent_peer_is_waited_for_is_up_to_the_plan() {
     assert!(begun.elapsed() >= std::time::Duration::from_secs(4));
 }
 
+#[test]
+fn an_endpoint_closes_while_the_device_still_waits_for_a_silent_peer() {
+    let outcome =
+        run_with(4, "across, then close", "unresponsive=0>2; timeout=4000", &[("EFA_TIMEOUT", "1")]);
+    let words = ["the send of 20000 bytes to rank 2 (", "nothing came of it within 1s"];
+    has_said(&outcome, 0, "Timeout", None, &words);
+    if cfg!(feature = "vendored") {
+        // Without our patches libfabric crashes here.
+        assert!(outcome.said[0].ends_with("closed\n"), "{}", outcome.all);
+        assert!(!outcome.all.contains("SIGSEGV"), "{}", outcome.all);
+    }
+}
+
 // The counts are well beyond what a busy machine makes the provider send while a job starts.
 #[test]
 fn a_killed_rank_is_named_by_the_others_whatever_they_wait_for() {

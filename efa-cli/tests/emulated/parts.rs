@@ -26,6 +26,7 @@ fn rank() {
         "everything" => everything(&world).map(|()| println!("said: all right")),
         "read" => read(&world),
         "across" => across(&world, 20_000),
+        "across, then close" => across(&world, 20_000),
         "across, short" => across(&world, 1000),
         "exchange" => exchange(&world),
         "large" | "large, then close" => large(&world),
@@ -44,7 +45,7 @@ fn rank() {
         Ok(()) => world.finish().expect("all ranks leave"),
         Err(error) => {
             tell(&error);
-            if matches!(part.as_str(), "large, then close" | "ring") {
+            if matches!(part.as_str(), "large, then close" | "across, then close" | "ring") {
                 drop(world);
                 println!("said: closed");
             }
