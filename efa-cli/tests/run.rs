@@ -341,3 +341,24 @@ fn many_ranks_start_and_end() {
     assert!(output.status.success(), "{}", text(&output.stderr));
     assert_eq!(lines(&output.stdout).len(), 100);
 }
+
+#[test]
+fn a_launcher_that_lacks_descriptors_says_so() {
+    for limit in (4..64).step_by(2) {
+        let run = efa_run(&["-n", "2"], "exit 0");
+        let words: Vec<_> = std::iter::once(run.get_program()).chain(run.get_args()).collect();
+        let output = Command::new("sh")
+            .args(["-c", &format!("ulimit -n {limit} && exec \"$@\""), "sh"])
+            .args(words)
+            .stdin(Stdio::null())
+            .output()
+            .expect("the shell starts");
+        if output.status.success() {
+            assert!(limit > 8, "two ranks need more descriptors than {limit}");
+            return;
+        }
+        let said = text(&output.stderr);
+        assert!(said.contains("open files") && said.contains("ulimit -n"), "with {limit}: {said}");
+    }
+    panic!("no limit was enough");
+}
