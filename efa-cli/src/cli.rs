@@ -72,7 +72,7 @@ pub(crate) struct InfoArgs {
 /// The options of `efa doctor`.
 #[derive(Debug, Args)]
 #[command(
-    override_usage = "efa doctor [--members FILE [--for N]] [--security-groups FILE] [--policy P] [--provider P] [--json|--script|--format F|--watch S]",
+    override_usage = "efa doctor [--members FILE [--only NAME] [--for N]] [--security-groups FILE] [--policy P] [--provider P] [--plot FILE.svg] [--json|--script|--format F|--watch S]",
     after_help = "\
 Without --members it judges and checks this host or, started by a launcher, all ranks of the job together: then
 every rank also sends to every other, and rank 0 prints one report with the matrix of pairs. The members file
@@ -86,7 +86,8 @@ Examples:
   efa doctor
   efa run --no-prefix -n 4 -- efa doctor     CLICOLOR_FORCE=1 colours it
   efa doctor --provider efa --json
-  efa doctor --members job.json --security-groups sg.json --policy same-zone"
+  efa doctor --members job.json --security-groups sg.json --policy same-zone
+  efa doctor --members cluster.yaml --only train --for 16 --plot job.svg"
 )]
 pub(crate) struct DoctorArgs {
     /// The members of the job: a members file; what 'aws ec2 describe-instances', 'describe-network-interfaces',

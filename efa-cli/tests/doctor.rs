@@ -217,6 +217,13 @@ fn copies_of_a_template_are_judged_as_a_job() {
     assert!(report["notes"].to_string().contains("launch template"), "{report}");
     let broken = Files::new(&template, &groups(false));
     assert_eq!(broken.doctor(&["--provider", "efa", "--for", "2"]).status.code(), Some(1));
+    // No command can mend an instance that does not exist yet.
+    let mut plain = template.clone();
+    plain["LaunchTemplateVersions"][0]["LaunchTemplateData"]["NetworkInterfaces"][0]["InterfaceType"] =
+        json!("interface");
+    let report =
+        json_of(&Files::new(&plain, &groups(true)).doctor(&["--provider", "efa", "--for", "2", "--json"]));
+    assert!(report["findings"][0]["fix"].as_str().expect("text").starts_with("in the file: "), "{report}");
     assert_eq!(files.doctor(&["--for", "0"]).status.code(), Some(2));
     let two = Files::new(&json!([member(0, "subnet-1"), member(1, "subnet-1")]), &groups(true));
     assert_eq!(two.doctor(&["--for", "4"]).status.code(), Some(2));

@@ -77,11 +77,12 @@ pub fn read_described(path: &Path, only: Option<&str>) -> Result<Described> {
                 reject_only(path, only)?;
                 let listing: Listing =
                     parse(text).map_err(|wrong| wrong.into_error(what, path, LISTING_REMEDY))?;
-                let form = listing.form();
+                let (form, is_template) = (listing.form(), listing.is_template());
                 let (members, mut notes) =
                     listing.members().map_err(|why| useless(what, path, why, LISTING_REMEDY))?;
                 notes.insert(0, taken_for(form));
-                return Ok(Described::of(members.into_iter().map(of_file).collect(), notes));
+                let described = Described::of(members.into_iter().map(of_file).collect(), notes);
+                return Ok(Described { is_template, is_plan: is_template, ..described });
             }
             let budget = RefCell::new(Budget::new());
             let tree = parse_seed(text, AsTree::new(&budget));

@@ -161,6 +161,13 @@ impl Listing {
             .any(|it| keys.contains(*it))
     }
 
+    /// Whether it describes what instances are started from, and none of them.
+    pub(super) fn is_template(&self) -> bool {
+        self.launch_template_versions.is_some()
+            && self.reservations.is_none()
+            && self.network_interfaces.is_none()
+    }
+
     /// What it is taken for.
     pub(super) fn form(&self) -> &'static str {
         match (&self.reservations, &self.network_interfaces) {

@@ -247,3 +247,79 @@ fn a_terraform_state_has_its_instances_interfaces_and_rules() {
     let lookup = look_up_described(&described, None).expect("its rules");
     assert_eq!(lookup.evaluate(&described.members, &strict()).exit_status(), 1);
 }
+
+#[test]
+fn eks_auto_mode_and_listings_of_objects_are_read_too() {
+    let class = serde_json::json!({"apiVersion": "eks.amazonaws.com/v1", "kind": "NodeClass", "metadata": {"name": "efa"}, "spec": {
+        "subnetSelectorTerms": [{"id": "subnet-1"}], "securityGroupSelectorTerms": [{"id": "sg-1"}],
+        "placementGroupSelector": {"name": "pg-1"},
+        "advancedNetworking": {"networkInterfaces": [
+            {"networkCardIndex": 0, "deviceIndex": 0, "interfaceType": "interface"},
+            {"networkCardIndex": 1, "deviceIndex": 0, "interfaceType": "efa-only"}]}}});
+    let list = serde_json::json!({"apiVersion": "v1", "kind": "List", "items": [class]});
+    for text in [class.to_string(), list.to_string()] {
+        let described = read_described(file(&text).path(), None).expect("a good class");
+        assert_eq!(described.notes[0], "the members file was taken for Karpenter's node classes and pools");
+        assert_eq!(efas(&described.members[0]), 1);
+        let report = efa_admission::evaluate(&copies(&described.members, 2), &groups("right"), &strict());
+        assert_eq!(report.exit_status(), 0, "{report}");
+    }
+}
+
+#[test]
+fn instances_of_a_plan_get_the_interfaces_with_their_own_index() {
+    let resource = |kind: &str, index: usize, values: serde_json::Value| serde_json::json!({"address": format!("{kind}.it[{index}]"), "mode": "managed", "type": kind, "name": "it", "index": index, "values": values});
+    let mut resources = Vec::new();
+    for (index, subnet) in ["subnet-1", "subnet-2"].into_iter().enumerate() {
+        let values =
+            serde_json::json!({"interface_type": "efa", "subnet_id": subnet, "security_groups": ["sg-1"]});
+        resources.push(resource("aws_network_interface", index, values));
+        let values = serde_json::json!({"instance_type": "hpc7a.96xlarge", "network_interface": [{"device_index": 0, "network_card_index": 0}]});
+        resources.push(resource("aws_instance", index, values));
+    }
+    let plan = serde_json::json!({"format_version": "1.2", "planned_values": {"root_module": {"resources": resources}},
+        "configuration": {"root_module": {"resources": [{"type": "aws_instance", "name": "it", "expressions": {"network_interface": [
+            {"network_interface_id": {"references": ["aws_network_interface.it", "count.index"]}}]}}]}}});
+    let described = read_described(file(&plan.to_string()).path(), None).expect("a good plan");
+    let subnets: Vec<&str> =
+        described.members.iter().map(|it| it.member.interfaces[0].subnet_id.as_str()).collect();
+    assert_eq!(subnets, ["subnet-1", "subnet-2"]);
+    assert_eq!(efas(&described.members[0]), 1);
+}
+
+#[test]
+fn what_only_the_stack_can_tell_is_left_open() {
+    let with = |subnet: &str| {
+        format!(
+            "Parameters: {{Subnets: {{Type: 'List<AWS::EC2::Subnet::Id>'}}}}\nResources:\n  A: &a\n    Type: AWS::EC2::LaunchTemplate\n    \
+             Properties:\n      LaunchTemplateData:\n        NetworkInterfaces:\n          - {{InterfaceType: efa, SubnetId: {subnet}, Groups: [sg-1]}}\n"
+        )
+    };
+    let subnet = |text: &str| {
+        let described = read_described(file(&with(text)).path(), None).expect("a good template");
+        described.members[0].member.interfaces[0].subnet_id.clone()
+    };
+    assert_eq!(subnet("subnet-1"), "subnet-1");
+    assert_eq!(subnet("!Select [1, [subnet-1, subnet-2]]"), "subnet-2");
+    assert_eq!(subnet("!Select [0, !Ref Subnets]"), "Subnets.0");
+    assert_eq!(subnet("!ImportValue net-Subnet"), "import.net-Subnet");
+    assert_eq!(subnet("!Sub '${Subnets}'"), "Subnets");
+    assert_eq!(subnet("!If [Big, subnet-1, subnet-1]"), "subnet-1");
+    assert_eq!(subnet("!If [Big, subnet-1, subnet-2]"), "");
+    assert_eq!(subnet("!FindInMap [Zones, a, Subnet]"), "");
+}
+
+#[test]
+fn files_that_only_look_alike_say_what_to_give_instead() {
+    let state =
+        r#"{"version": 4, "terraform_version": "1.14.0", "serial": 3, "lineage": "a", "resources": []}"#;
+    let error = read_described(file(state).path(), None).expect_err("a raw state").to_string();
+    assert!(error.contains("terraform show -json"), "{error}");
+    let pool = "apiVersion: karpenter.sh/v1\nkind: NodePool\nmetadata: {name: a}\nspec: {template: {spec: {nodeClassRef: {name: b}}}}\n";
+    let error = read_described(file(pool).path(), None).expect_err("no class").to_string();
+    assert!(error.contains("put the class into the same file"), "{error}");
+    for text in ["just text\n", "a: 1\n", "--- {}\n---\n", "apiVersion: v1\nkind: Pod\n"] {
+        let error = read_described(file(text).path(), None).expect_err(text).to_string();
+        assert!(error.contains("it is none of"), "{error}");
+    }
+}
