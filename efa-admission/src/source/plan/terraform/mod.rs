@@ -4,6 +4,9 @@
 //! A plan does not know the ids of what is still to be created. The addresses of resources stand for them, and the
 //! configuration that the plan carries says which resource a value refers to.
 
+mod references;
+mod rules;
+
 use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -11,16 +14,10 @@ use super::Plan;
 use super::node::{Node, Spot, id, interface, kind, note_spots, one_type};
 use super::tree::{At, Reading, Tree};
 use crate::facts::{InterfaceFacts, InterfaceKind, PlacementFacts};
-use crate::groups::{GroupPair, GroupRules, IpRange, Ipv6Range, Permission, PrefixList};
+use references::strip_index;
 
 /// Modules inside each other, and references that lead to references.
 const DEEPEST: usize = 24;
-/// Resources that one expression may refer to.
-const MOST_TARGETS: usize = 100;
-/// References that one expression may have.
-const MOST_REFERENCES: usize = 200;
-/// Steps that all references of a file may take together.
-const MOST_STEPS: usize = 1_000_000;
 /// The kind under which launch templates are looked up by name.
 const TEMPLATE_NAME: &str = "launch template by name";
 /// What is looked up by its id.
@@ -201,137 +198,6 @@ impl<'a> Terraform<'a> {
 
     fn lookup(&self, kind: &'static str, id: &str) -> Option<&Resource<'a>> {
         self.by_id.get(&(kind, id.to_owned())).map(|&place| &self.resources[place])
-    }
-
-    /// The ids at a key: the values, if they are known, else what the configuration refers to. `None` where neither tells.
-    fn ids(
-        &self,
-        of: &Resource<'_>,
-        values: &At<'_>,
-        expressions: Option<&At<'_>>,
-        key: &str,
-    ) -> Reading<Option<Vec<String>>> {
-        if let Some(value) = values.get(key)? {
-            let known = match value.tree {
-                Tree::List(all) if all.contains(&Tree::Null) => None,
-                Tree::List(_) => Some(values.texts_of(key)?.unwrap_or_default()),
-                _ => Some(vec![value.text()?.to_owned()]),
-            };
-            // An empty list is one that AWS fills in: an interface without groups gets the default one of the VPC.
-            if let Some(known) = known.filter(|known| !known.iter().all(String::is_empty)) {
-                return Ok(Some(known));
-            }
-        }
-        let expression = expressions.map(|it| it.get(key)).transpose()?.flatten();
-        let Some(expression) = expression else { return Ok(None) };
-        let references = expression.get("references")?.map_or(Ok(Vec::new()), |it| {
-            it.list()?.iter().map(|it| it.text().map(str::to_owned)).collect::<Reading<Vec<String>>>()
-        })?;
-        Ok(self
-            .targets(&of.module, of.index.as_deref(), &references, 0)?
-            .map(|set| set.into_iter().collect()))
-    }
-
-    fn one_id(
-        &self,
-        of: &Resource<'_>,
-        values: &At<'_>,
-        expressions: Option<&At<'_>>,
-        key: &str,
-    ) -> Reading<Option<String>> {
-        let ids = self.ids(of, values, expressions, key)?;
-        Ok(ids.filter(|ids| ids.len() == 1).and_then(|ids| ids.into_iter().next()))
-    }
-
-    /// What the references of an expression lead to.
-    fn targets(
-        &self,
-        module: &[String],
-        index: Option<&str>,
-        references: &[String],
-        depth: usize,
-    ) -> Reading<Option<BTreeSet<String>>> {
-        let steps = self.steps.get() + references.len() + 1;
-        self.steps.set(steps);
-        if depth > DEEPEST || references.len() > MOST_REFERENCES || steps > MOST_STEPS {
-            return Ok(None);
-        }
-        let by_index = references.iter().any(|it| it == "count.index" || it.starts_with("each."));
-        let mut found = BTreeSet::new();
-        for reference in longest(references) {
-            let parts: Vec<&str> = reference.split('.').collect();
-            match parts[..] {
-                ["count" | "each" | "path" | "terraform" | "self", ..] => {}
-                ["var", name, ..] => match self.argument(module, strip_index(name), depth)? {
-                    Some(targets) => found.extend(targets),
-                    None => {
-                        found.insert(self.unknown(module, reference));
-                    }
-                },
-                ["module", call, output, ..] => {
-                    let mut inner = module.to_vec();
-                    inner.push(strip_index(call).to_owned());
-                    let Some(child) = self.module(&inner) else { return Ok(None) };
-                    let path = ["outputs", strip_index(output), "expression", "references"];
-                    let Some(references) = child.find(&path)? else { return Ok(None) };
-                    let references: Vec<String> = references
-                        .list()?
-                        .iter()
-                        .map(|it| it.text().map(str::to_owned))
-                        .collect::<Reading<_>>()?;
-                    match self.targets(&inner, None, &references, depth + 1)? {
-                        Some(targets) => found.extend(targets),
-                        None => return Ok(None),
-                    }
-                }
-                ["local" | "data", ..] => {
-                    found.insert(self.unknown(module, reference));
-                }
-                [kind, name, ..] => {
-                    let wanted = if by_index { index.map(str::to_owned) } else { index_of(name) };
-                    let place = (module.join("."), kind, strip_index(name));
-                    let all = self.named.get(&place).map_or(&[][..], Vec::as_slice);
-                    // All of them where no index says which; a list of so many subnets is an error soon.
-                    let all = all.iter().map(|&place| &self.resources[place]);
-                    let is_one = all.len() == 1;
-                    let chosen = all.filter(|it| is_one || wanted.is_none() || it.index == wanted);
-                    for resource in chosen.take(MOST_TARGETS) {
-                        found.insert(resource.id()?);
-                    }
-                }
-                _ => return Ok(None),
-            }
-        }
-        Ok((!found.is_empty()).then_some(found))
-    }
-
-    /// What the caller of a module passes for a variable.
-    fn argument(&self, module: &[String], variable: &str, depth: usize) -> Reading<Option<BTreeSet<String>>> {
-        let Some((call, outer)) = module.split_last() else { return Ok(None) };
-        let Some(caller) = self.module(outer) else { return Ok(None) };
-        let Some(expression) = caller.find(&["module_calls", call, "expressions", variable])? else {
-            return Ok(None);
-        };
-        if let Some(constant) = expression.get("constant_value")? {
-            return Ok(match constant.tree {
-                Tree::Text(text) => Some(BTreeSet::from([text.clone()])),
-                _ => None,
-            });
-        }
-        let Some(references) = expression.get("references")? else { return Ok(None) };
-        let references: Vec<String> =
-            references.list()?.iter().map(|it| it.text().map(str::to_owned)).collect::<Reading<_>>()?;
-        self.targets(outer, None, &references, depth + 1)
-    }
-
-    fn unknown(&self, module: &[String], reference: &str) -> String {
-        let mut name = module.join(".");
-        if !name.is_empty() {
-            name.push('.');
-        }
-        let name = id(&(name + reference));
-        self.opaque.borrow_mut().insert(name.clone());
-        name
     }
 
     fn nodes(&self, plan: &mut Plan) -> Reading<()> {
@@ -540,104 +406,6 @@ impl<'a> Terraform<'a> {
         );
         Ok(interface(InterfaceKind::Unknown, card, device, None))
     }
-
-    /// The groups of the file with their rules.
-    fn rules(&self) -> Reading<Vec<GroupRules>> {
-        let mut groups: BTreeMap<String, Option<GroupRules>> = BTreeMap::new();
-        for resource in self.of_kind("aws_security_group") {
-            let name = resource.id()?;
-            let mut rules = GroupRules { group_id: name.clone(), ..GroupRules::default() };
-            let mut known = true;
-            for (key, egress) in [("ingress", false), ("egress", true)] {
-                let written = Blocks::of(resource.expressions.as_ref(), key)?;
-                for (number, listed) in resource.values.list_of(key)?.iter().enumerate() {
-                    match self.permission(
-                        resource,
-                        listed,
-                        written.get(number),
-                        "security_groups",
-                        "protocol",
-                        &name,
-                    )? {
-                        Some(rule) if egress => rules.ip_permissions_egress.push(rule),
-                        Some(rule) => rules.ip_permissions.push(rule),
-                        None => known = false,
-                    }
-                }
-            }
-            groups.insert(name, known.then_some(rules));
-        }
-        let single = [
-            ("aws_security_group_rule", "source_security_group_id", "protocol"),
-            ("aws_vpc_security_group_ingress_rule", "referenced_security_group_id", "ip_protocol"),
-            ("aws_vpc_security_group_egress_rule", "referenced_security_group_id", "ip_protocol"),
-        ];
-        for (kind, group_key, protocol) in single {
-            for resource in self.of_kind(kind) {
-                let (values, expressions) = (&resource.values, resource.expressions.as_ref());
-                let Some(name) = self.one_id(resource, values, expressions, "security_group_id")? else {
-                    continue;
-                };
-                let Some(group) = groups.get_mut(&name) else { continue };
-                let egress =
-                    kind.ends_with("egress_rule") || values.text_of("type")?.as_deref() == Some("egress");
-                let rule = self.permission(resource, values, expressions, group_key, protocol, &name)?;
-                match (rule, group.as_mut()) {
-                    (Some(rule), Some(group)) if egress => group.ip_permissions_egress.push(rule),
-                    (Some(rule), Some(group)) => group.ip_permissions.push(rule),
-                    _ => *group = None,
-                }
-            }
-        }
-        Ok(groups.into_values().flatten().collect())
-    }
-
-    /// A rule; `None` where its protocol is not known.
-    fn permission(
-        &self,
-        resource: &Resource<'_>,
-        values: &At<'_>,
-        expressions: Option<&At<'_>>,
-        group_key: &str,
-        protocol: &str,
-        own: &str,
-    ) -> Reading<Option<Permission>> {
-        let Some(protocol) = values.scalar_of(protocol)? else { return Ok(None) };
-        let mut groups = self.ids(resource, values, expressions, group_key)?.unwrap_or_default();
-        if values.flag_of("self")? {
-            groups.push(own.to_owned());
-        }
-        // The API's listing has the owner before the id of a group of another account.
-        let last = |it: String| it.rsplit('/').next().unwrap_or_default().to_owned();
-        let texts = |many: &str, one: &str| -> Reading<Vec<String>> {
-            let mut all = values.texts_of(many)?.unwrap_or_default();
-            all.extend(values.text_of(one)?);
-            Ok(all)
-        };
-        let port = |key: &str| values.scalar_of(key).ok().flatten().and_then(|text| text.parse().ok());
-        let protocol = if protocol.eq_ignore_ascii_case("all") { "-1".into() } else { protocol };
-        Ok(Some(Permission {
-            ip_protocol: protocol,
-            from_port: port("from_port"),
-            to_port: port("to_port"),
-            user_id_group_pairs: groups
-                .into_iter()
-                .map(|it| GroupPair { group_id: Some(last(it)), ..GroupPair::default() })
-                .collect(),
-            ip_ranges: texts("cidr_blocks", "cidr_ipv4")?
-                .into_iter()
-                .map(|it| IpRange { cidr_ip: Some(it) })
-                .collect(),
-            ipv6_ranges: texts("ipv6_cidr_blocks", "cidr_ipv6")?
-                .into_iter()
-                .map(|it| Ipv6Range { cidr_ipv6: Some(it) })
-                .collect(),
-            prefix_list_ids: texts("prefix_list_ids", "prefix_list_id")?
-                .into_iter()
-                .map(|it| PrefixList { prefix_list_id: Some(it) })
-                .collect(),
-        }))
-    }
 }
 
 /// The expressions of nested blocks. A dynamic block is written once for all.
@@ -661,23 +429,4 @@ fn module_path(address: &str) -> Vec<String> {
         .filter(|it| !it.is_empty())
         .map(|it| strip_index(it.trim_end_matches('.')).to_owned())
         .collect()
-}
-
-fn strip_index(name: &str) -> &str {
-    name.split('[').next().unwrap_or(name)
-}
-
-/// The index that is written after a name: `node[0]`, `node["a"]`.
-fn index_of(name: &str) -> Option<String> {
-    let (_, index) = name.split_once('[')?;
-    Some(index.trim_end_matches(']').trim_matches('"').to_owned())
-}
-
-/// Terraform lists each reference with its shorter forms after it; these are the longest ones.
-fn longest(references: &[String]) -> impl Iterator<Item = &str> {
-    references.iter().map(String::as_str).filter(move |it| {
-        !references
-            .iter()
-            .any(|other| other.strip_prefix(it).is_some_and(|rest| rest.starts_with(['.', '['])))
-    })
 }
