@@ -3,8 +3,6 @@
 use std::cell::RefCell;
 use std::collections::{BTreeSet, HashMap};
 use std::fmt;
-use std::fs::File;
-use std::io::Read;
 use std::marker::PhantomData;
 use std::path::Path;
 
@@ -12,6 +10,7 @@ use serde::de::{
     self, Deserialize, DeserializeSeed, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor,
 };
 
+use super::bounded::read_bounded;
 use super::listing::{Listing, RuleListing};
 use super::plan::json::AsTree;
 use super::plan::tree::{Budget, Tree};
@@ -172,10 +171,8 @@ const ONLY_REMEDY: &str = "write it like --only NAME";
 const GROUPS_REMEDY: &str = "write it with 'aws ec2 describe-security-groups --output json'";
 
 fn read(path: &Path) -> Result<Vec<u8>> {
-    let mut text = Vec::new();
-    let file = File::open(path).map_err(|source| Error::file(source, path))?;
     // One byte more than allowed shows that the file is larger; pipes have no length to ask for.
-    file.take(LARGEST_FILE as u64 + 1).read_to_end(&mut text).map_err(|source| Error::file(source, path))?;
+    let text = read_bounded(path, LARGEST_FILE + 1)?;
     if text.len() > LARGEST_FILE {
         return Err(Error::setting(
             format!("cannot read {}", path.display()),

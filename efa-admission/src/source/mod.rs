@@ -5,6 +5,7 @@
 
 #[cfg(feature = "aws")]
 pub mod api;
+mod bounded;
 pub mod file;
 pub mod host;
 mod listing;
@@ -17,6 +18,8 @@ use std::net::IpAddr;
 use std::path::Path;
 use std::time::Duration;
 
+#[doc(hidden)]
+pub use self::bounded::read_bounded;
 use self::file::Described;
 use self::metadata::Metadata;
 use super::facts::{Facts, Site};

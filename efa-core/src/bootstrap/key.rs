@@ -1,12 +1,12 @@
 //! The job key: 32 random bytes that every member of a job holds and nobody else.
 
 use std::fmt;
-use std::io::Read;
 use std::path::Path;
 
 use sha2::{Digest, Sha256};
-use zeroize::{Zeroize, Zeroizing};
+use zeroize::Zeroizing;
 
+use crate::admission::source::read_bounded;
 use crate::{Error, Result};
 
 /// How long a job key is, in bytes.
@@ -62,16 +62,14 @@ impl JobKey {
     /// Reads a key from a file that holds 64 hexadecimal digits.
     ///
     /// # Errors
-    /// [`Error::System`] if the file can't be read, [`Error::Setting`] if it holds anything else.
+    /// [`Error::System`] if the file can't be read, [`Error::Setting`] if it holds anything else or is a pipe that nobody
+    /// writes to.
     pub fn from_file(path: &Path) -> Result<Self> {
         /// Room for the digits and for generous white space; what is longer is no key.
-        const LONGEST: u64 = 4096;
-        let mut digits = String::new();
-        let file = std::fs::File::open(path).map_err(|error| Error::file(error, path))?;
-        file.take(LONGEST).read_to_string(&mut digits).map_err(|error| Error::file(error, path))?;
-        let key = Self::from_hex(&path.display().to_string(), &digits);
-        digits.zeroize();
-        key
+        const LONGEST: usize = 4096;
+        let bytes = Zeroizing::new(read_bounded(path, LONGEST)?);
+        let digits = Zeroizing::new(String::from_utf8_lossy(&bytes).into_owned());
+        Self::from_hex(&path.display().to_string(), &digits)
     }
 
     /// The key that rank 0 handed out.
