@@ -323,3 +323,29 @@ fn files_that_only_look_alike_say_what_to_give_instead() {
         assert!(error.contains("it is none of"), "{error}");
     }
 }
+
+#[test]
+fn a_rule_that_only_the_apply_can_tell_leaves_the_group_open() {
+    let text = std::fs::read_to_string(path("terraform-plan.json")).expect("a fixture");
+    let judged = |text: &str| {
+        let described = read_described(file(text).path(), None).expect("a good layout");
+        let lookup = look_up_described(&described, None).expect("its rules");
+        lookup.evaluate(&described.members, &strict()).exit_status()
+    };
+    let plan: serde_json::Value = serde_json::from_str(&text).expect("JSON");
+    assert_eq!(judged(&plan.to_string()), 0);
+    let module = "/configuration/root_module/module_calls/nodes/module/resources";
+    for key in ["security_group_id", "referenced_security_group_id"] {
+        let mut open = plan.clone();
+        let rule = open.pointer_mut(&format!("{module}/2/expressions/{key}")).expect("the rule out");
+        *rule = serde_json::json!({"references": ["local.group"]});
+        assert_eq!(judged(&open.to_string()), 3, "{key}");
+    }
+    let text = std::fs::read_to_string(path("eks-managed-node-group.yaml")).expect("a fixture");
+    for whole in ["GroupId: !Ref EfaGroup\n", "SourceSecurityGroupId: !GetAtt EfaGroup.GroupId\n"] {
+        let key = whole.split(": ").next().expect("a key");
+        let open = text.replace(whole, &format!("{key}: !If [Own, !Ref EfaGroup, sg-9]\n"));
+        assert_ne!(open, text);
+        assert_eq!(judged(&open), 3, "{key}");
+    }
+}

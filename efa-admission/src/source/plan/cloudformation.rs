@@ -467,6 +467,8 @@ impl<'a> Template<'a> {
         {
             for (_, properties) in self.of_type(kind)? {
                 let Some(name) = properties.get("GroupId")?.map_or(Ok(None), |it| self.name(&it))? else {
+                    // It may be a rule of any group.
+                    groups.values_mut().for_each(|group| *group = None);
                     continue;
                 };
                 let Some(group) = groups.get_mut(&name) else { continue };
@@ -492,7 +494,12 @@ impl<'a> Template<'a> {
         };
         let of = |key: &str| rule.get(key)?.map_or(Ok(None), |it| self.name(&it));
         let side = if egress { "Destination" } else { "Source" };
-        let group = of(&format!("{side}SecurityGroupId"))?;
+        let key = format!("{side}SecurityGroupId");
+        let group = of(&key)?;
+        // A condition may choose the group itself.
+        if group.is_none() && rule.get(&key)?.is_some() {
+            return Ok(None);
+        }
         let prefix = of(&format!("{side}PrefixListId"))?;
         let (cidr, cidr6) = (of("CidrIp")?, of("CidrIpv6")?);
         let port = |key: &str| rule.scalar_of(key).ok().flatten().and_then(|text| text.parse().ok());

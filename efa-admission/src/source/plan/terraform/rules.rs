@@ -41,7 +41,10 @@ impl Terraform<'_> {
         for (kind, group_key, protocol) in single {
             for resource in self.of_kind(kind) {
                 let (values, expressions) = (&resource.values, resource.expressions.as_ref());
-                let Some(name) = self.one_id(resource, values, expressions, "security_group_id")? else {
+                let name = self.one_id(resource, values, expressions, "security_group_id")?;
+                let Some(name) = name.filter(|name| !self.opaque.borrow().contains(name)) else {
+                    // It may be a rule of any group, such as one that a local names.
+                    groups.values_mut().for_each(|group| *group = None);
                     continue;
                 };
                 let Some(group) = groups.get_mut(&name) else { continue };
@@ -58,7 +61,7 @@ impl Terraform<'_> {
         Ok(groups.into_values().flatten().collect())
     }
 
-    /// A rule; `None` where its protocol is not known.
+    /// A rule; `None` where only the apply can tell what it allows.
     fn permission(
         &self,
         resource: &Resource<'_>,
@@ -73,6 +76,10 @@ impl Terraform<'_> {
         if values.flag_of("self")? {
             groups.push(own.to_owned());
         }
+        // What only the apply can tell may be the group itself.
+        if groups.iter().any(|group| self.opaque.borrow().contains(group)) {
+            return Ok(None);
+        }
         // The API's listing has the owner before the id of a group of another account.
         let last = |it: String| it.rsplit('/').next().unwrap_or_default().to_owned();
         let texts = |many: &str, one: &str| -> Reading<Vec<String>> {
@@ -82,7 +89,7 @@ impl Terraform<'_> {
         };
         let port = |key: &str| values.scalar_of(key).ok().flatten().and_then(|text| text.parse().ok());
         let protocol = if protocol.eq_ignore_ascii_case("all") { "-1".into() } else { protocol };
-        Ok(Some(Permission {
+        let permission = Permission {
             ip_protocol: protocol,
             from_port: port("from_port"),
             to_port: port("to_port"),
@@ -102,6 +109,12 @@ impl Terraform<'_> {
                 .into_iter()
                 .map(|it| PrefixList { prefix_list_id: Some(it) })
                 .collect(),
-        }))
+        };
+        let is_empty = permission.user_id_group_pairs.is_empty()
+            && permission.ip_ranges.is_empty()
+            && permission.ipv6_ranges.is_empty()
+            && permission.prefix_list_ids.is_empty();
+        let is_plan = !self.modules.is_empty();
+        Ok((!is_empty || !is_plan).then_some(permission))
     }
 }
