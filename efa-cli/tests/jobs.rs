@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use efa_core::bootstrap::{ControlConfig, Job, Status};
 use efa_core::collective::{Algorithm, Options, ReduceOp};
-use efa_core::{Communicator, Error, Init, Judged};
+use efa_core::{Communicator, Error, Init, Judged, Source};
 
 /// Names the part that the ranks play.
 const PART: &str = "EFA_TEST_PART";
@@ -206,9 +206,14 @@ fn rank_0_leaves(judged: Judged) {
 fn end_early(world: Communicator, end: impl Fn(&Communicator)) {
     world.barrier().expect("all ranks are there");
     if world.rank() == 0 {
+        // None of the others may still be inside of the barrier when the job ends.
+        for _ in 1..world.size() {
+            world.endpoint().recv_blocking(Source::Any, 2u32, &mut [0u8]).expect("all say that they are out");
+        }
         // What was opened is dropped after it, as where an error leaves `main`.
         return end(&world);
     }
+    world.endpoint().send_blocking(0, 2u32, &[1u8]).expect("rank 0 is there");
     let begun = Instant::now();
     let next = (world.rank() + 1) % world.size();
     let error = world.endpoint().recv_blocking(next, 1u32, &mut [0u8]).expect_err("nobody sends");
