@@ -1,4 +1,4 @@
-//! Builds what is compared: our command through cargo, and peers in C against the libfabric that cargo linked it to.
+//! Builds what is compared: our command through cargo, and peers in C against the libfabric that is built into it.
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -13,7 +13,7 @@ pub struct Artifacts {
     pub efa: PathBuf,
     /// The program whose instructions are counted.
     pub instructions: PathBuf,
-    /// The linker's arguments for the libfabric that `efa` was linked to.
+    /// The linker's arguments for the libfabric that is built into `efa`.
     pub libfabric: Vec<String>,
     /// The root of libfabric's sources, with fabtests beside them; not there in a build without them.
     pub sources: Option<PathBuf>,
@@ -95,7 +95,7 @@ fn cargo_build() -> Result<Vec<Value>> {
     messages_of(&mut command, "build our programs")
 }
 
-/// Has cargo build with the libfabric that this program has: features of the same names.
+/// Has cargo build in the libfabric that this program has: features of the same names.
 fn same_libfabric(command: &mut Command) {
     command.arg("--no-default-features");
     if cfg!(feature = "vendored-efa") {

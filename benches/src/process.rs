@@ -21,6 +21,8 @@ const START: Duration = Duration::from_secs(10);
 /// has started itself.
 pub fn guarded(program: impl AsRef<OsStr>, cpu: Option<usize>) -> Command {
     let mut command = Command::new("timeout");
+    // The peers in C are linked to the built-in libfabric.
+    command.env("EFA_LIBFABRIC", "builtin");
     command.arg("--kill-after=5").arg(DEADLINE.as_secs().to_string());
     if let Some(cpu) = cpu {
         command.args(["taskset", "--cpu-list"]).arg(cpu.to_string());

@@ -30,7 +30,7 @@ pub(crate) fn info(args: &InfoArgs) -> Result<ExitCode, Failure> {
         Ok(report) => (Some(report), None),
         Err(error) => (None, Some(error)),
     };
-    let info = Info { libfabric: fabric::library(), devices, admission };
+    let info = Info { libfabric: fabric::library()?, devices, admission };
     if args.json {
         stdout::print_json(&info)?;
     } else {
@@ -47,8 +47,11 @@ fn judge(has_efa: bool) -> Result<Report> {
 }
 
 fn text(info: &Info, unknown: Option<&Error>, coloured: bool) -> String {
-    let Library { version, origin, path } = &info.libfabric;
-    let mut text = format!("libfabric {version}, {origin} ({path})\n\n");
+    let mut text = format!("libfabric {}\n", info.libfabric);
+    for skipped in &info.libfabric.skipped {
+        text += &format!("  not used: {skipped}\n");
+    }
+    text.push('\n');
     text += &table(&info.devices);
     text.push('\n');
     match (&info.admission, unknown) {

@@ -29,9 +29,31 @@ fn json_is_one_object_with_the_same() {
     let text = String::from_utf8_lossy(&output.stdout);
     assert_eq!(text.lines().count(), 1);
     let info: Value = serde_json::from_str(&text).expect("JSON");
-    assert!(info["libfabric"]["version"].is_string());
+    for key in ["version", "origin", "path", "reason"] {
+        assert!(info["libfabric"][key].is_string(), "{key} is missing in {text}");
+    }
+    assert!(info["libfabric"]["skipped"].is_array(), "{text}");
     let devices = info["devices"].as_array().expect("a list");
     let tcp = devices.iter().find(|device| device["provider"] == "tcp").expect("tcp is everywhere");
     assert!(tcp["limits"]["max_message_size"].as_u64().expect("a number") > 0);
     assert!(info.get("admission").is_some());
+}
+
+#[test]
+fn a_libfabric_that_can_not_be_used_is_told_and_nothing_takes_its_place() {
+    let commands: [&[&str]; 2] = [&["info"], &["bench", "all-reduce", "-n", "2", "--sizes", "8:8"]];
+    for command in commands {
+        let output = Command::new(env!("CARGO_BIN_EXE_efa"))
+            .args(command)
+            .env("EFA_LIBFABRIC", "/nonexistent/libfabric.so.1")
+            .output()
+            .expect("efa starts");
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert!(!output.status.success() && output.stdout.is_empty(), "{command:?}: {said}");
+        for word in
+            ["cannot use EFA_LIBFABRIC=/nonexistent/libfabric.so.1", "No such file or directory", "`builtin`"]
+        {
+            assert!(said.contains(word), "'{word}' is missing in {said}");
+        }
+    }
 }

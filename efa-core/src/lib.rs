@@ -77,7 +77,7 @@
 //!
 //! | provider | reaches | |
 //! |---|---|---|
-//! | `efa` | members in one subnet (a policy can allow one zone) with an EFA each | needs a libfabric that has it: AWS's installation, or the feature `vendored-efa` |
+//! | `efa` | members in one subnet (a policy can allow one zone) with an EFA each | needs a libfabric that has it: AWS's or the system's, or the feature `vendored-efa` |
 //! | `shm` | ranks on one host that share memory | has no descriptor to sleep on: a waiter naps |
 //! | `tcp` | whatever IP reaches | |
 //! | `sockets` | whatever IP reaches | libfabric's former tcp; slower, for comparison |
@@ -96,12 +96,13 @@
 //!
 #![doc = include_str!("../ENVIRONMENT.md")]
 //!
-//! At build time `LIBFABRIC_DIR` names the libfabric to use. Of the tests, those that take a provider read
-//! `EFA_TEST_PROVIDER`.
+//! Of the tests, those that take a provider read `EFA_TEST_PROVIDER`.
 //!
 //! # Features
 //!
-//! - `vendored`: build libfabric 1.22 from source and link it statically. Needs a C compiler and nothing else.
+//! - `vendored`: build libfabric 1.22 in, from source. Needs a C compiler and nothing else. A program without it loads
+//!   the system's libfabric when it runs; whether a program with it uses the built-in one depends on the host, see
+//!   [`fabric::library`].
 //! - `vendored-efa`: the same with the efa provider; needs rdma-core's headers and libraries.
 
 pub mod bootstrap;

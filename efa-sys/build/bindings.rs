@@ -126,12 +126,8 @@ pub(crate) fn generate(include_dir: &Path, target: &Path) -> Result<(), String> 
         .parse_callbacks(Box::new(Unprefixed))
         .generate()
         .map_err(|error| format!("bindgen failed on the headers in {}: {error}", include_dir.display()))?;
-    let text = bindings.to_string();
-    // Since 2.0 the progress model is in a union of two names; `fi_domain_attr::progress` looks there.
-    if text.contains("pub union fi_domain_attr__bindgen_ty_1") {
-        println!("cargo::rustc-cfg=progress_union");
-    }
-    fs::write(target, text).map_err(|error| format!("cannot write {}: {error}", target.display()))
+    fs::write(target, bindings.to_string())
+        .map_err(|error| format!("cannot write {}: {error}", target.display()))
 }
 
 /// The includes, and a typed C constant for each of [`CONSTANTS`].

@@ -5,11 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use crate::config_header::{self, Setting};
-use crate::locate::Version;
 use crate::{patches, rdma_core};
-
-/// The version whose sources `lamellar-libfabric-src` carries.
-pub(crate) const VERSION: Version = Version { major: 1, minor: 22, revision: 0 };
 
 /// Every C file directly in these folders belongs to the build.
 const FOLDERS: [&str; 9] = [
@@ -93,6 +89,9 @@ pub(crate) fn compile(out_dir: &Path) -> Result<Compiled, String> {
         .define("PROVDLDIR", "\"/usr/lib/libfabric\"")
         .std("gnu11")
         .flag("-fvisibility=hidden")
+        // The functions that libfabric exports are marked `visibility("default")` one by one. Hidden too, they can't take
+        // the place of those of another libfabric in the process.
+        .flag("-Dvisibility(kind)=visibility(\"hidden\")")
         .flag("-w")
         .warnings(false)
         // As libfabric's own release build, whatever the profile: a debug build of a program still measures
@@ -126,8 +125,7 @@ fn supported_arch() -> Result<String, String> {
     }
     Err(format!(
         "the feature `vendored` builds libfabric for Linux on x86_64 and aarch64, not for {os} on {arch}: \
-         install libfabric and name its folder in {}",
-        crate::locate::DIR_VARIABLE
+         build without it, and have programs load a libfabric of the system's"
     ))
 }
 

@@ -1,27 +1,27 @@
 //! Raw bindings to libfabric, with no policy.
 //!
 //! Three things are here: the structures, constants and functions of libfabric 1.22 as bindgen sees them; in
-//! [`inline`], the calls that C has as `static inline` functions over tables of function pointers; and what
-//! is known about the library this was linked with ([`ORIGIN`], [`BUILT_VERSION`], [`LIBRARY_DIR`],
-//! [`INCLUDE_DIR`]). Names are those of C, so libfabric's man pages are the documentation: `fi_tsend` is in
-//! `fi_tagged(3)`.
+//! [`inline`], the calls that C has as `static inline` functions over tables of function pointers; and the choice of the
+//! library that the calls go to ([`library()`]). Names are those of C, so libfabric's man pages are the documentation:
+//! `fi_tsend` is in `fi_tagged(3)`.
 //!
 //! # Which libfabric
 //!
-//! The build script takes the first of these that is there. Whichever it is must be 1.22 or newer; if it is
-//! not, the build fails and says what to do, rather than going on to the next.
+//! Nothing is linked to a libfabric of the system. The first call that needs a library chooses one, for the whole process:
 //!
-//! 1. The folder named by the environment variable `LIBFABRIC_DIR`, with `include/` and `lib/` or `lib64/`.
-//! 2. AWS's installation in `/opt/amazon/efa`.
-//! 3. With the feature `vendored`: libfabric 1.22, compiled from source with the patches in `patches/` ([`PATCHES`]),
-//!    with the providers tcp, shm, rxm and sockets, and linked statically. Needs a C compiler and nothing else; Linux on x86_64 and aarch64. The
-//!    feature `vendored-efa` adds the efa provider, and needs rdma-core's headers and libraries.
-//! 4. What pkg-config finds.
+//! 1. The one that the environment variable `EFA_LIBFABRIC` names: the path of a shared library, or `builtin`. If that
+//!    one can't be used, none is.
+//! 2. On a host with an EFA: one that the process has loaded already (a plugin of NCCL's, say), since two libraries in
+//!    one process must not open the same device; then AWS's in `/opt/amazon/efa`; then the system's `libfabric.so.1`. Each
+//!    must have the efa provider.
+//! 3. The one that is built in: libfabric 1.22, compiled from source with the patches in `patches/` ([`PATCHES`]), with
+//!    the providers tcp, shm, rxm and sockets. The feature `vendored` builds it in. It needs a C compiler and nothing
+//!    else; Linux on x86_64 and aarch64. The feature `vendored-efa` adds the efa provider, and needs rdma-core's headers
+//!    and libraries. The functions of the built-in library are hidden: no other library in the process is bound to them.
+//! 4. If none is built in, the system's `libfabric.so.1`.
 //!
-//! A shared libfabric outside the system's own folders is found at run time through the program's run path or
-//! `LD_LIBRARY_PATH`. Build scripts of crates that depend on this one directly read `DEP_FABRIC_LIBDIR` (and
-//! `DEP_FABRIC_INCLUDE`, `DEP_FABRIC_VERSION`, `DEP_FABRIC_ORIGIN`) and may emit
-//! `cargo::rustc-link-arg=-Wl,-rpath,…` for their programs; cargo lets no crate do that for its dependents.
+//! Each must be 1.22 or newer and export what these bindings call. Others are skipped, and [`Library::skipped`] says why.
+//! A library that was chosen stays loaded until the process ends.
 //!
 //! # Newer libraries
 //!
@@ -41,8 +41,10 @@
 //! - Pointers are valid for what the man page says the call reads or writes. Buffers and contexts of posted
 //!   operations stay where they are until the operation's completion has been read or the endpoint is closed.
 
-// What bindgen writes keeps neither Rust's naming nor our lints.
-#[allow(missing_docs, non_camel_case_types, clippy::all, clippy::undocumented_unsafe_blocks)]
+// What bindgen writes keeps neither Rust's naming nor our lints. The functions that it declares are linked to the built-in
+// library only.
+#[cfg_attr(not(feature = "vendored"), allow(dead_code))]
+#[allow(missing_docs, non_camel_case_types, unreachable_pub, clippy::all, clippy::undocumented_unsafe_blocks)]
 mod bindings {
     #[cfg(not(feature = "buildtime_bindgen"))]
     include!("bindings.rs");
@@ -51,52 +53,22 @@ mod bindings {
 }
 
 pub mod inline;
+mod library;
 
 pub use bindings::*;
 pub use inline::*;
+pub use library::{
+    BUILT_IN, Library, PATCHES, Place, Reason, Skipped, Unusable, VARIABLE, fi_dupinfo, fi_fabric,
+    fi_freeinfo, fi_freeparams, fi_getinfo, fi_getparams, fi_strerror, fi_tostr, fi_tostr_r, fi_version,
+    has_patch, library,
+};
 
-/// Which libfabric was linked: the folder that `LIBFABRIC_DIR` named, `/opt/amazon/efa`, `vendored` or
-/// `pkg-config`.
-pub const ORIGIN: &str = env!("EFA_SYS_ORIGIN");
-
-/// The version of the libfabric that was there at build time; [`fi_version`] tells the one in use.
-pub const BUILT_VERSION: &str = env!("EFA_SYS_VERSION");
-
-/// The folder of the library that was linked: of `libfabric.a` when [`ORIGIN`] is `vendored`, else of
-/// `libfabric.so`.
-pub const LIBRARY_DIR: &str = env!("EFA_SYS_LIBDIR");
-
-/// The folder of the headers that belong to it.
+/// The folder of the headers of the built-in library, on the machine that built it.
+#[cfg(feature = "vendored")]
 pub const INCLUDE_DIR: &str = env!("EFA_SYS_INCLUDE");
 
-/// The names of the patches in `patches/` that this libfabric was built with, separated by spaces. Empty when it was
-/// not built here.
-pub const PATCHES: &str = env!("EFA_SYS_PATCHES");
-
-/// Returns `true` if this libfabric was built with the patch.
-pub const fn has_patch(name: &str) -> bool {
-    let (names, name) = (PATCHES.as_bytes(), name.as_bytes());
-    let mut start = 0;
-    while start < names.len() {
-        let mut end = start;
-        while end < names.len() && names[end] != b' ' {
-            end += 1;
-        }
-        if end - start == name.len() {
-            let mut at = 0;
-            while at < name.len() && names[start + at] == name[at] {
-                at += 1;
-            }
-            if at == name.len() {
-                return true;
-            }
-        }
-        start = end + 1;
-    }
-    false
-}
-
-/// The newest version to ask [`fi_getinfo`] for: the one whose headers these bindings were made from.
+/// The newest version to ask [`fi_getinfo`] for: the one whose headers these bindings were made from. It is also the oldest
+/// library that is used.
 pub const BINDINGS_VERSION: u32 = fi_version_number(FI_MAJOR_VERSION, FI_MINOR_VERSION);
 
 /// No particular address: a receive takes a message from any peer.
@@ -121,29 +93,4 @@ pub const fn fi_major(version: u32) -> u32 {
 /// The macro `FI_MINOR`.
 pub const fn fi_minor(version: u32) -> u32 {
     version & 0xffff
-}
-
-/// `data_progress`, which newer headers call `progress` and keep in a union. With these two methods the same
-/// code compiles with the checked-in bindings and with those of `buildtime_bindgen`.
-impl fi_domain_attr {
-    /// Who makes progress on data transfers.
-    pub fn progress(&self) -> fi_progress {
-        #[cfg(not(progress_union))]
-        return self.data_progress;
-        // SAFETY: both members of the union are the same integer.
-        #[cfg(progress_union)]
-        return unsafe { self.__bindgen_anon_1.progress };
-    }
-
-    /// Asks for a progress model.
-    pub fn set_progress(&mut self, progress: fi_progress) {
-        #[cfg(not(progress_union))]
-        {
-            self.data_progress = progress;
-        }
-        #[cfg(progress_union)]
-        {
-            self.__bindgen_anon_1.progress = progress;
-        }
-    }
 }

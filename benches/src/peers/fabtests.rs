@@ -20,7 +20,7 @@ pub struct Fabtests {
 }
 
 impl Fabtests {
-    /// Compiles them from the sources beside libfabric's and links them to the libfabric that ours is linked to.
+    /// Compiles them from the sources beside libfabric's and links them to the libfabric that is built into ours.
     ///
     /// # Errors
     /// When there are no sources, or the compiler refuses them.

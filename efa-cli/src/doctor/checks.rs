@@ -63,8 +63,8 @@ pub(super) struct System<'a> {
     /// How many queue pairs the first of those has, which is the one that ranks open; `None` where there is none.
     pub(super) queue_pairs: Option<usize>,
     pub(super) providers: Vec<String>,
-    /// Such as `1.22, vendored (path)`.
-    pub(super) libfabric: String,
+    /// Such as `1.22, built-in (path): reason`, or why none can be used.
+    pub(super) libfabric: Result<String, String>,
     /// Size and free space of /dev/shm, in bytes.
     pub(super) shared: Option<(u64, u64)>,
     pub(super) local_ranks: usize,
@@ -100,12 +100,13 @@ impl System<'_> {
     }
 
     fn libfabric(&self) -> Check {
-        match parsed(&self.libfabric) {
-            Some(here) if here < OLDEST_LIBFABRIC => {
-                let detail = format!("{}; EFA takes 1.7 or later", self.libfabric);
-                warning("libfabric", detail, INSTALL.into())
+        const NAME: &str = "libfabric";
+        match &self.libfabric {
+            Ok(library) if parsed(library).is_some_and(|here| here < OLDEST_LIBFABRIC) => {
+                warning(NAME, format!("{library}; EFA takes 1.7 or later"), INSTALL.into())
             }
-            _ => ok("libfabric", self.libfabric.clone()),
+            Ok(library) => ok(NAME, library.clone()),
+            Err(why) => warning(NAME, why.clone(), "env | grep EFA_LIBFABRIC; efa info".into()),
         }
     }
 
@@ -119,7 +120,7 @@ impl System<'_> {
                 false => warning(
                     "providers",
                     detail,
-                    "LIBFABRIC_DIR=/opt/amazon/efa cargo build --release  # a libfabric with the efa provider".into(),
+                    "ls /opt/amazon/efa/lib*/libfabric.so.1; efa info  # EFA_LIBFABRIC names a libfabric with the efa provider".into(),
                 ),
             };
         }
@@ -329,7 +330,7 @@ impl System<'_> {
     }
 }
 
-/// The version at the beginning of the text: `2.13.0g`, `1.22, vendored`.
+/// The version at the beginning of the text: `2.13.0g`, `1.22, built-in (efa)`.
 pub(super) fn parsed(text: &str) -> Option<[u32; 3]> {
     let mut numbers = text.split(|it: char| !it.is_ascii_digit() && it != '.').next()?.split('.');
     let first = numbers.next()?.parse().ok()?;
@@ -392,7 +393,7 @@ pub(super) mod tests {
             offered: 0,
             queue_pairs: None,
             providers: vec!["shm".into(), "tcp".into()],
-            libfabric: "1.22, vendored".into(),
+            libfabric: Ok("1.22, built-in (efa): this host has no EFA".into()),
             shared: Some((1 << 30, 1 << 30)),
             local_ranks: 4,
             container: None,
@@ -475,9 +476,12 @@ pub(super) mod tests {
         assert_eq!(with("0xefa2\n", "\n").state, State::Ok);
         let root = root(&[]);
         let libfabric = |version: &str| {
-            check(&System { libfabric: version.into(), ..system(root.path()) }, "libfabric").state
+            check(&System { libfabric: Ok(version.into()), ..system(root.path()) }, "libfabric").state
         };
-        assert_eq!((libfabric("1.6, system"), libfabric("1.22, vendored")), (State::Warning, State::Ok));
+        assert_eq!(
+            (libfabric("1.6, system"), libfabric("1.22, built-in (efa): this host has no EFA")),
+            (State::Warning, State::Ok)
+        );
     }
 
     #[test]
@@ -523,7 +527,7 @@ pub(super) mod tests {
         let without = System { driven: 1, offered: 0, ..system(root.path()) };
         let providers = check(&without, "providers");
         assert_eq!(providers.state, State::Warning);
-        assert!(providers.fix.expect("a command").contains("LIBFABRIC_DIR"), "{}", providers.detail);
+        assert!(providers.fix.expect("a command").contains("EFA_LIBFABRIC"), "{}", providers.detail);
     }
 
     #[test]

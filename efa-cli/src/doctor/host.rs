@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::path::Path;
 
 use efa_core::admission::source;
-use efa_core::fabric::{self, Library, Provider};
+use efa_core::fabric::{self, Provider};
 use rustix::fs::statvfs;
 use serde::{Deserialize, Serialize};
 
@@ -40,7 +40,6 @@ impl State {
         let offers = fabric::offers().unwrap_or_default();
         let mut providers: Vec<String> = offers.iter().map(|offer| offer.provider.to_string()).collect();
         providers.dedup();
-        let Library { version, origin, path } = fabric::library();
         let facts = source::host::host_facts().ok();
         let efas = || offers.iter().filter(|offer| offer.provider == Provider::Efa);
         let space = statvfs("/dev/shm").ok();
@@ -51,7 +50,9 @@ impl State {
             offered: efas().count(),
             queue_pairs: efas().next().map(|offer| offer.limits.endpoints),
             providers,
-            libfabric: format!("{version}, {origin} ({path})"),
+            libfabric: fabric::library()
+                .map(|library| library.to_string())
+                .map_err(|error| error.to_string()),
             shared: space.map(|space| (space.f_blocks * space.f_frsize, space.f_bavail * space.f_frsize)),
             local_ranks,
             container: checks::container(root, |name| std::env::var(name).ok()),

@@ -89,7 +89,7 @@ impl System<'_> {
             .filter(|path| path.rsplit('/').next().is_some_and(|name| name.starts_with("libfabric.so")))
             .collect();
         let listed = loaded.iter().copied().collect::<Vec<_>>().join(", ");
-        let built_in = self.libfabric.contains("vendored") || self.libfabric.contains("built");
+        let built_in = self.libfabric.as_ref().is_ok_and(|library| library.contains(", built-in ("));
         match loaded.len() + usize::from(built_in) {
             0 | 1 => ok(NAME, if listed.is_empty() { "one, built in".into() } else { listed }),
             copies => {
@@ -165,7 +165,7 @@ mod tests {
             offered: 0,
             queue_pairs: None,
             providers: Vec::new(),
-            libfabric: libfabric.into(),
+            libfabric: Ok(libfabric.into()),
             shared: None,
             local_ranks: 4,
             container: None,
@@ -224,7 +224,7 @@ mod tests {
         let maps = [("proc/self/maps", line)];
         let one = check(&maps, "1.28, system", "libfabric-copies").expect("a check");
         assert_eq!(one.state, State::Ok);
-        let two = check(&maps, "1.22, vendored", "libfabric-copies").expect("a check");
+        let two = check(&maps, "1.22, built-in (efa)", "libfabric-copies").expect("a check");
         assert_eq!(two.state, State::Warning);
         assert!(
             two.detail.contains("/opt/amazon/efa/lib64/libfabric.so.1.28.0, and the one built in"),

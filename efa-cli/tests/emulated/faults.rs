@@ -3,7 +3,7 @@
 //! Those that EFA mends by itself change nothing but the time; of the others each rank gets an error that names the
 //! operation, the peer, the cause and what to do.
 
-use crate::job::{DEATH, Outcome, run, run_with};
+use crate::job::{DEATH, Outcome, is_built_in, run, run_with};
 
 /// Everything comes out right, on all ranks.
 fn is_unharmed(outcome: &Outcome) {
@@ -65,7 +65,7 @@ fn a_refused_key_is_an_error_of_the_operation_that_used_it() {
 #[test]
 fn a_message_whose_bytes_are_refused_fails_at_the_receiver_who_can_still_close() {
     let outcome = run_with(2, "large, then close", "badkey=1", &[("EFA_TIMEOUT", "2")]);
-    if !cfg!(feature = "vendored") {
+    if !is_built_in() {
         // Without our patches no message is read out of its sender's memory.
         return assert!(outcome.success, "{}", outcome.all);
     }
@@ -113,6 +113,10 @@ fn how_long_a_silent_peer_is_waited_for_is_up_to_the_plan() {
 
 #[test]
 fn an_endpoint_closes_while_the_device_still_waits_for_a_silent_peer() {
+    if !is_built_in() {
+        // The provider crashes without our patch, 2.1's too.
+        return;
+    }
     let outcome =
         run_with(4, "across, then close", "unresponsive=0>2; timeout=4000", &[("EFA_TIMEOUT", "1")]);
     let words = ["the send of 20000 bytes to rank 2 (", "nothing came of it within 1s"];

@@ -8,6 +8,11 @@ pub(crate) const PART: &str = "EFA_TEST_PART";
 /// Names a rank, and after how many milliseconds in its part it is killed: `1@200`.
 pub(crate) const DEATH: &str = "EFA_TEST_DEATH";
 
+/// Returns `true` if the ranks use the built-in libfabric, whose defects are mended.
+pub(crate) fn is_built_in() -> bool {
+    efa_core::fabric::library().expect("a libfabric").is_built_in()
+}
+
 /// `efa`, with an arrival time that lets a test fail rather than hang.
 pub(crate) fn efa() -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_efa"));

@@ -43,7 +43,7 @@ impl Shared {
     ///
     /// A process that is killed then leaves nothing in `/dev/shm`. An unpatched libfabric may look a name up later.
     pub(crate) fn forget_name(&self) {
-        if self.config.provider == Provider::Shm && fabric::SHM_IS_PATCHED {
+        if self.config.provider == Provider::Shm && fabric::shm_is_patched() {
             self.remove_name();
         }
     }

@@ -1,6 +1,6 @@
 //! The tcp provider's connections: who may make one, and what follows when one breaks.
 //!
-//! Both need the patches to the vendored libfabric (`efa-sys/patches/tcp-*.patch`). An unpatched tcp provider
+//! Both need the patches to the built-in libfabric (`efa-sys/patches/tcp-*.patch`). An unpatched tcp provider
 //! lets everybody connect who reaches the port, and replaces a broken connection without a word. There a send or a
 //! receive that fails tells of the break, and a number that is missing (see `numbers`).
 
@@ -14,9 +14,9 @@ use crate::fabric::Provider;
 use crate::ffi;
 
 /// Whether this libfabric's tcp provider asks for proofs and reports broken connections.
-pub(super) const IS_PATCHED: bool = ffi::has_patch("tcp-connection-loss")
-    && ffi::has_patch("tcp-connection-secret")
-    && ffi::has_patch("tcp-refused-access");
+pub(super) fn is_patched() -> bool {
+    ["tcp-connection-loss", "tcp-connection-secret", "tcp-refused-access"].into_iter().all(ffi::has_patch)
+}
 
 /// How long the control connection may take to tell that the peer has left or died, in ticks. That is the better
 /// reason, and the connections of a process that ends break in any order.

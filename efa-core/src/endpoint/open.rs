@@ -61,7 +61,7 @@ impl Unconnected {
         let info = self.domain.info();
         let (protocol, version) = info.protocol();
         // Patches change what goes over the wire, so that patched and unpatched libraries don't understand one another.
-        let patched = connections::IS_PATCHED && self.config.provider == Provider::Tcp;
+        let patched = self.config.provider == Provider::Tcp && connections::is_patched();
         let numbered = if self.limits.numbers_messages() { ", with numbered messages" } else { "" };
         let patched = if patched { ", with proofs of membership" } else { "" };
         format!(
@@ -95,7 +95,7 @@ impl Unconnected {
             return Err(Error::misuse(what, why, "use fewer ranks"));
         }
         if let (true, Provider::Tcp, Some(secret)) =
-            (connections::IS_PATCHED, self.config.provider, &self.config.secret)
+            (connections::is_patched(), self.config.provider, &self.config.secret)
         {
             self.handle.set_proofs(&connections::proofs(secret, me, cards.len()))?;
         }
@@ -116,7 +116,7 @@ impl Unconnected {
             room[1] = usize::MAX;
         }
         let mut core = Core::new(self.handle, self.queue, room, cards.len(), liveness.clone());
-        core.forgets_endpoint = self.config.provider == Provider::Shm && !fabric::SHM_IS_PATCHED;
+        core.forgets_endpoint = self.config.provider == Provider::Shm && !fabric::shm_is_patched();
         let peers: Vec<Peer> = cards.into_iter().map(|card| card.peer).collect();
         let names = self.limits.numbers_messages().then(|| peers.iter().map(Peer::to_string).collect());
         let shared =

@@ -6,7 +6,7 @@ use serde::Serialize;
 
 use super::{Library, Provider, shm};
 use crate::error::{Code, Error, Explanation, Result};
-use crate::ffi::{self, Capabilities, Info, MemoryModes, Version, Wanted};
+use crate::ffi::{self, Capabilities, Info, MemoryModes, Wanted};
 use crate::settings;
 
 /// A device that a provider can use.
@@ -124,18 +124,21 @@ impl Limits {
     }
 }
 
-/// Which libfabric this program uses.
-pub fn library() -> Library {
-    let (origin, path) = ffi::origin();
-    Library { version: Version::loaded().to_string(), origin: origin.into(), path: path.into() }
+/// Returns the libfabric that this process uses. It is chosen once, when it is first needed: see `docs/providers.md`.
+///
+/// # Errors
+/// [`Error::Setting`] when `EFA_LIBFABRIC` names one that can't be used, and [`Error::Provider`] when none is found. Both
+/// say what was looked for.
+pub fn library() -> Result<Library> {
+    ffi::library()
 }
 
 /// Every device that one of our providers can use on this machine, the fastest provider first.
 ///
 /// # Errors
-/// [`Error::Fabric`] when libfabric itself fails; a provider that has nothing to offer is just absent.
+/// As those of [`library`]; a provider that has nothing to offer is just absent.
 pub fn offers() -> Result<Vec<Offer>> {
-    check_version()?;
+    library()?;
     let mut offers = Vec::new();
     for provider in Provider::ALL {
         for info in ask(provider, None, None).unwrap_or_default() {
@@ -155,7 +158,7 @@ pub fn offers() -> Result<Vec<Offer>> {
 
 /// Finds the offer to open an endpoint from.
 pub(crate) fn find(provider: Provider, device: Option<&str>, source: Option<IpAddr>) -> Result<Info> {
-    check_version()?;
+    let library = library()?;
     let source = source.filter(|_| provider.uses_ip());
     let found = ask(provider, device, source);
     let what = format!("cannot use provider {provider}");
@@ -172,7 +175,7 @@ pub(crate) fn find(provider: Provider, device: Option<&str>, source: Option<IpAd
     let why = match found {
         Ok(mut infos) if !infos.is_empty() => return Ok(infos.swap_remove(0)),
         _ if is_out_of_space && provider == Provider::Shm => too_little_shared_memory(),
-        Ok(_) => missing(provider, device, source),
+        Ok(_) => missing(&library, provider, device, source),
         Err(code) => format!("fi_getinfo: {} ({code})", ffi::describe(code)),
     };
     let remedy = match provider {
@@ -183,12 +186,12 @@ pub(crate) fn find(provider: Provider, device: Option<&str>, source: Option<IpAd
                 .into()
         }
         Provider::Efa if is_emulated() => {
-            "look for a line of efa-emulator's above; if there is none, use a libfabric with the efa provider, or build \
-             with the feature `vendored-efa`"
+            "look for a line of efa-emulator's above; if there is none, name a libfabric with the efa provider in \
+             EFA_LIBFABRIC, or build with the feature `vendored-efa`"
                 .into()
         }
         Provider::Efa => format!(
-            "run where there is an EFA and libfabric has its provider; here there are: {}",
+            "run where there is an EFA and libfabric has its provider (EFA_LIBFABRIC names one); here there are: {}",
             available_list()
         ),
         _ => format!("use one of those here: {}", available_list()),
@@ -217,7 +220,7 @@ fn too_little_shared_memory() -> String {
     )
 }
 
-fn missing(provider: Provider, device: Option<&str>, source: Option<IpAddr>) -> String {
+fn missing(library: &Library, provider: Provider, device: Option<&str>, source: Option<IpAddr>) -> String {
     // A list of providers, or of those to leave out.
     if let Some(list) = settings::variable("FI_PROVIDER")
         && ask(provider, None, None).is_ok_and(|offers| offers.is_empty())
@@ -228,16 +231,29 @@ fn missing(provider: Provider, device: Option<&str>, source: Option<IpAddr>) -> 
         (Some(device), _) => format!("it has no device '{device}'"),
         (None, Some(source)) => format!("it has no device with address {source}"),
         (None, None) if provider == Provider::Efa && is_emulated() => {
-            let Library { version, origin, .. } = library();
             format!(
-                "there is no emulated device: libfabric {version} ({origin}) lacks the efa provider, or the emulator failed"
+                "there is no emulated device: {} lacks the efa provider, or the emulator failed{}",
+                in_brief(library),
+                others(library)
             )
         }
         (None, None) if provider == Provider::Efa => {
-            "there is no EFA here, or this libfabric lacks the provider".into()
+            format!("there is no EFA here, or {} lacks the provider{}", in_brief(library), others(library))
         }
         (None, None) => "it has nothing to offer on this machine".into(),
     }
+}
+
+/// The library as a part of a sentence.
+fn in_brief(library: &Library) -> String {
+    let place = if library.is_built_in() { &library.origin } else { &library.path };
+    format!("libfabric {} ({place})", library.version)
+}
+
+/// The libraries that were looked for before this one, as the end of a sentence.
+fn others(library: &Library) -> String {
+    let others: Vec<String> = library.skipped.iter().map(ToString::to_string).collect();
+    if others.is_empty() { String::new() } else { format!("; not used: {}", others.join("; ")) }
 }
 
 /// The names of the providers that have something to offer here.
@@ -260,7 +276,7 @@ fn ask(provider: Provider, device: Option<&str>, source: Option<IpAddr>) -> Resu
     // It can't do so for endpoints that are open to memory of other devices.
     let (base, modes) = match provider {
         Provider::Efa => (Capabilities::MESSAGING, MemoryModes::DEVICE),
-        Provider::Shm if !shm::IS_PATCHED => {
+        Provider::Shm if !shm::is_patched() => {
             (Capabilities::MESSAGING | Capabilities::ANY_MEMORY, MemoryModes::ANY)
         }
         _ => (Capabilities::MESSAGING, MemoryModes::NONE),
@@ -284,19 +300,6 @@ fn ask(provider: Provider, device: Option<&str>, source: Option<IpAddr>) -> Resu
         }
     }
     answer
-}
-
-fn check_version() -> Result<()> {
-    let (version, floor) = (Version::loaded(), Version::FLOOR);
-    if version >= floor {
-        return Ok(());
-    }
-    let text = Explanation::new(
-        "cannot use this libfabric",
-        format!("it is version {version}, and {floor} is the oldest that works"),
-        "install a newer one, or build with the feature `vendored`",
-    );
-    Err(Error::Fabric { code: Code(libc::ENOSYS), text })
 }
 
 #[cfg(test)]

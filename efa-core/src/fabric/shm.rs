@@ -19,11 +19,16 @@ use crate::ffi;
 /// only this process's own calls touch its memory; an endpoint that is closed is never called again, but not closed in
 /// libfabric either (`endpoint::closing`), which would unmap what others use and answer messages at wrong places; and
 /// regions stay registered for as long, since transfers under way look into their registration.
-pub(crate) const IS_PATCHED: bool = ffi::has_patch("shm-closed-mapping")
-    && ffi::has_patch("shm-closed-sender")
-    && ffi::has_patch("shm-discard")
-    && ffi::has_patch("shm-read-by-initiator")
-    && ffi::has_patch("shm-region-closed");
+pub(crate) fn is_patched() -> bool {
+    const NEEDED: [&str; 5] = [
+        "shm-closed-mapping",
+        "shm-closed-sender",
+        "shm-discard",
+        "shm-read-by-initiator",
+        "shm-region-closed",
+    ];
+    NEEDED.into_iter().all(ffi::has_patch)
+}
 
 const FOLDER: &str = "/dev/shm";
 const PREFIX: &str = "efa-ep";

@@ -363,7 +363,7 @@ impl EndpointHandle {
         Ok(endpoint)
     }
 
-    /// Gives the vendored tcp provider what its peers and itself prove their membership with when they connect, by
+    /// Gives the built-in tcp provider what its peers and itself prove their membership with when they connect, by
     /// fabric address; it refuses connections without. To be called before the first peer is known.
     pub(crate) fn set_proofs(&self, proofs: &[u8]) -> Result<()> {
         /// `XNET_OPT_PROOFS` in `tcp-connection-secret.patch`.

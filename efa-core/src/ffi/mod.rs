@@ -8,6 +8,7 @@ mod completion;
 mod handles;
 mod info;
 mod later;
+mod library;
 mod post;
 
 use std::ffi::{CStr, c_char, c_int};
@@ -18,6 +19,7 @@ pub(crate) use handles::{
 };
 pub(crate) use info::{Capabilities, Info, MemoryModes, Wanted, getinfo};
 pub(crate) use later::{log_later, log_now, log_one};
+pub(crate) use library::library;
 pub(crate) use post::{AtomicCall, AtomicWidth, MAX_SEGMENTS, Posted, RemotePlace, Segment};
 
 use crate::error::{Code, Error, Explanation, Result, no_descriptor_left};
@@ -30,17 +32,18 @@ pub(crate) const ADDRESS_UNSPECIFIED: u64 = efa_sys::FI_ADDR_UNSPEC;
 pub(crate) struct Version(pub u32);
 
 impl Version {
-    pub(crate) const FLOOR: Version = Version(1 << 16 | 22);
+    /// The version that our layouts are of.
+    const LAYOUTS: Version = Version(efa_sys::BINDINGS_VERSION);
 
-    /// The version of the library that is loaded.
-    pub(crate) fn loaded() -> Self {
+    /// The version of the library in use; zero if there is none.
+    fn loaded() -> Self {
         // SAFETY: the call has no preconditions.
         Self(unsafe { efa_sys::fi_version() })
     }
 
     /// The version to ask for: the library fills structures by it, so never more than our layouts know.
     pub(crate) fn to_ask_for() -> Self {
-        Self::loaded().min(Self::FLOOR)
+        Self::loaded().min(Self::LAYOUTS)
     }
 }
 
@@ -50,14 +53,9 @@ impl std::fmt::Display for Version {
     }
 }
 
-/// Returns `true` if the libfabric in use was built with the patch of this name.
-pub(crate) const fn has_patch(name: &str) -> bool {
+/// Returns `true` if the built-in libfabric is in use and has the patch of this name.
+pub(crate) fn has_patch(name: &str) -> bool {
     efa_sys::has_patch(name)
-}
-
-/// Where the library that this program was built with came from, and the folder it is in.
-pub(crate) fn origin() -> (&'static str, &'static str) {
-    (efa_sys::ORIGIN, efa_sys::LIBRARY_DIR)
 }
 
 /// libfabric's words for an error number.

@@ -32,8 +32,9 @@ impl Introduction {
 /// job reaches the process at; `None` stands for loopback.
 ///
 /// # Errors
-/// As those of [`source::of_this_machine`].
+/// As those of [`source::of_this_machine`] and [`fabric::library`].
 pub fn this_member(rank: usize, address: Option<IpAddr>) -> Result<Facts> {
+    log::info!("libfabric {}", fabric::library()?);
     let mut facts = source::of_this_machine(rank, address)?;
     if let Some(host) = &mut facts.host {
         host.efa_devices = fabric::device_count(Provider::Efa);

@@ -21,7 +21,7 @@ pub fn provider() -> Provider {
 /// Whether this libfabric is the built-in one, with its patches. If not, says on standard error what a test leaves out;
 /// `docs/providers.md` has it, too.
 pub fn is_patched(otherwise: &str) -> bool {
-    let is_patched = efa_core::fabric::library().origin == "vendored";
+    let is_patched = efa_core::fabric::library().unwrap().is_built_in();
     if !is_patched {
         // Not by `eprintln!`, whose output is shown for tests that fail only.
         let _ = writeln!(std::io::stderr(), "not tested, as this libfabric is not patched: {otherwise}");

@@ -8,7 +8,7 @@ use efa_core::fabric::Provider;
 use super::common::{config, endpoints, meet, pattern, provider, ranks};
 
 fn is_built_in() -> bool {
-    efa_core::fabric::library().origin == "vendored"
+    efa_core::fabric::library().unwrap().is_built_in()
 }
 
 #[test]
