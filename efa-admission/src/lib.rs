@@ -37,7 +37,6 @@ mod policy;
 mod remedy;
 mod report;
 mod script;
-mod settings;
 pub mod source;
 mod table;
 mod types;

@@ -3,7 +3,6 @@
 use std::fmt;
 use std::str::FromStr;
 
-use crate::settings;
 use efa_error::{Error, Result};
 
 /// How strictly a job is judged, and for what.
@@ -57,7 +56,7 @@ impl Policy {
     /// # Errors
     /// [`Error::Setting`] when the variable names no policy.
     pub fn from_env() -> Result<Self> {
-        settings::variable("EFA_POLICY").map_or(Ok(Self::strict()), |name| name.parse())
+        efa_error::input::variable("EFA_POLICY").map_or(Ok(Self::strict()), |name| name.parse())
     }
 
     /// Says whether the job asks for the efa provider. Default: no.

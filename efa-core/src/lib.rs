@@ -105,7 +105,6 @@
 //!   [`fabric::library`].
 //! - `vendored-efa`: the same with the efa provider; needs rdma-core's headers and libraries.
 
-pub mod bootstrap;
 pub mod collective;
 pub mod endpoint;
 pub mod fabric;
@@ -113,7 +112,6 @@ mod ffi;
 mod init;
 pub mod memory;
 pub mod messaging;
-mod settings;
 pub mod tensor;
 
 #[cfg(test)]
@@ -121,7 +119,9 @@ use efa_fuzz as fuzz;
 
 pub use efa_admission as admission;
 pub use efa_admission::placement;
+pub use efa_bootstrap as bootstrap;
 use efa_error as error;
+use efa_error::input;
 
 pub use collective::Communicator;
 pub use endpoint::{Completion, Endpoint, EndpointConfig, Op, Source, Tag, TagMatch};

@@ -5,6 +5,8 @@
 
 #![forbid(unsafe_code)]
 
+pub mod input;
+
 use std::borrow::Cow;
 use std::fmt;
 use std::io;

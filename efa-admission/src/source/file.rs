@@ -10,13 +10,13 @@ use serde::de::{
     self, Deserialize, DeserializeSeed, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor,
 };
 
-use super::bounded::read_bounded;
 use super::listing::{Listing, RuleListing};
 use super::plan::json::AsTree;
 use super::plan::tree::{Budget, Tree};
 use super::plan::{self, Plan};
 use crate::facts::{Facts, MemberFacts, Site};
 use crate::groups::{GroupRules, SecurityGroups};
+use efa_error::input::read_bounded;
 use efa_error::{Error, Result};
 
 /// The largest file that is read. It has room for ten thousand members with two dozen interfaces each, every key

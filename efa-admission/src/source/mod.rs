@@ -5,7 +5,6 @@
 
 #[cfg(feature = "aws")]
 pub mod api;
-mod bounded;
 pub mod file;
 pub mod host;
 mod listing;
@@ -18,8 +17,6 @@ use std::net::IpAddr;
 use std::path::Path;
 use std::time::Duration;
 
-#[doc(hidden)]
-pub use self::bounded::read_bounded;
 use self::file::Described;
 use self::metadata::Metadata;
 use super::facts::{Facts, Site};
@@ -27,8 +24,7 @@ use super::facts::{Facts, Site};
 use super::failure::ApiFailure;
 use super::groups::SecurityGroups;
 use super::lookup::Lookup;
-use super::settings;
-use efa_error::Result;
+use efa_error::{Result, input};
 
 /// The facts of the member that this process is, from wherever this machine has them: on EC2, and wherever
 /// `AWS_EC2_METADATA_SERVICE_ENDPOINT` names a metadata service, from there and nowhere else; off EC2 from the host
@@ -39,7 +35,7 @@ use efa_error::Result;
 /// # Errors
 /// As those of [`Metadata`] and of [`host::facts`].
 pub fn of_this_machine(rank: usize, address: Option<IpAddr>) -> Result<Facts> {
-    if let Some(path) = settings::variable(live::VARIABLE) {
+    if let Some(path) = input::variable(live::VARIABLE) {
         return live::facts(Path::new(&path), rank, address);
     }
     if metadata::is_named() || host::on_ec2() {

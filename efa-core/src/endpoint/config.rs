@@ -6,7 +6,7 @@ use std::time::Duration;
 use crate::bootstrap::JobSecret;
 use crate::error::{Error, Result};
 use crate::fabric::Provider;
-use crate::settings;
+use crate::input;
 
 /// How an endpoint is opened and how it waits.
 #[derive(Clone, Debug)]
@@ -57,7 +57,7 @@ impl EndpointConfig {
     /// [`Error::Setting`] when a variable makes no sense.
     pub fn from_env() -> Result<Self> {
         let mut config = Self::default();
-        config.timeout = settings::seconds("EFA_TIMEOUT", config.timeout, 0.001..=31_536_000.0)?;
+        config.timeout = input::seconds("EFA_TIMEOUT", config.timeout, 0.001..=31_536_000.0)?;
         Ok(config)
     }
 

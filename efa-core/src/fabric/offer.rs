@@ -7,7 +7,7 @@ use serde::Serialize;
 use super::{Library, Provider, shm};
 use crate::error::{Code, Error, Explanation, Result};
 use crate::ffi::{self, Capabilities, Info, MemoryModes, Wanted};
-use crate::settings;
+use crate::input;
 
 /// A device that a provider can use.
 #[derive(Clone, Debug, Serialize)]
@@ -222,7 +222,7 @@ fn too_little_shared_memory() -> String {
 
 fn missing(library: &Library, provider: Provider, device: Option<&str>, source: Option<IpAddr>) -> String {
     // A list of providers, or of those to leave out.
-    if let Some(list) = settings::variable("FI_PROVIDER")
+    if let Some(list) = input::variable("FI_PROVIDER")
         && ask(provider, None, None).is_ok_and(|offers| offers.is_empty())
     {
         return format!("it has nothing to offer here, with FI_PROVIDER={list} in the environment");

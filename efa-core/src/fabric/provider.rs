@@ -6,7 +6,7 @@ use std::str::FromStr;
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
-use crate::settings;
+use crate::input;
 
 /// Which part of libfabric carries the traffic.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -78,7 +78,7 @@ impl ProviderChoice {
     /// # Errors
     /// [`Error::Setting`] when the variable names no provider.
     pub fn from_env() -> Result<Self> {
-        settings::variable("EFA_PROVIDER").map_or(Ok(Self::Auto), |name| name.parse())
+        input::variable("EFA_PROVIDER").map_or(Ok(Self::Auto), |name| name.parse())
     }
 }
 

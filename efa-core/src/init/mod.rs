@@ -16,7 +16,7 @@ use crate::endpoint::EndpointConfig;
 use crate::error::Error;
 use crate::error::Result;
 use crate::fabric::{self, Provider, ProviderChoice};
-use crate::settings;
+use crate::input;
 pub use introduction::this_member;
 use introduction::{Introduction, choose_provider, parse};
 pub use judged::Judged;
@@ -81,14 +81,14 @@ impl Init {
     /// # Errors
     /// [`Error::Setting`] for a variable that makes no sense.
     pub fn from_env() -> Result<Self> {
-        let arrival = settings::seconds("EFA_ARRIVAL_TIMEOUT", Duration::from_secs(60), 0.1..=86_400.0)?;
+        let arrival = input::seconds("EFA_ARRIVAL_TIMEOUT", Duration::from_secs(60), 0.1..=86_400.0)?;
         Ok(Self {
             job: Job::from_env()?,
             provider: ProviderChoice::from_env()?,
             policy: Policy::from_env()?,
-            security_groups: settings::variable("EFA_SECURITY_GROUPS").map(PathBuf::from),
+            security_groups: input::variable("EFA_SECURITY_GROUPS").map(PathBuf::from),
             control: ControlConfig::from_env()?,
-            leave: settings::optional_seconds("EFA_LEAVE_TIMEOUT", 0.1..=31_536_000.0)?,
+            leave: input::optional_seconds("EFA_LEAVE_TIMEOUT", 0.1..=31_536_000.0)?,
             endpoint: EndpointConfig::from_env()?,
             arrival,
             path: Duration::from_secs(10),

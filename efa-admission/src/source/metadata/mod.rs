@@ -13,8 +13,8 @@ use std::time::Duration;
 use super::host;
 use crate::facts::{Facts, MemberFacts, PlacementFacts, Site};
 use crate::failure::MetadataFailure;
-use crate::settings::variable;
 use client::Client;
+use efa_error::input::variable;
 use efa_error::{Error, Result};
 use interfaces::{interfaces, number, tell_kinds};
 

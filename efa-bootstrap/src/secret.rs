@@ -19,8 +19,8 @@ pub(super) const SECRET_BYTES: usize = 32;
 /// and nothing about a key follows from another.
 ///
 /// ```
-/// # fn main() -> efa_core::Result<()> {
-/// use efa_core::bootstrap::{ControlConfig, Job};
+/// # fn main() -> efa_bootstrap::Result<()> {
+/// use efa_bootstrap::{ControlConfig, Job};
 ///
 /// let control = Job::alone().connect(&ControlConfig::default(), std::time::Duration::from_secs(1))?;
 /// let secret = control.secret();

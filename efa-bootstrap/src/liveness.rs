@@ -62,7 +62,8 @@ impl CalledOff {
     }
 
     /// Whether the end of this rank is at most a consequence.
-    pub(crate) fn is_not_about(&self, rank: usize) -> bool {
+    #[doc(hidden)]
+    pub fn is_not_about(&self, rank: usize) -> bool {
         match self {
             Self::Aborted { .. } => true,
             Self::Lost { peer, .. } => peer.rank != rank,
@@ -172,7 +173,8 @@ impl Liveness {
     }
 
     /// Whether the whole job ends.
-    pub(crate) fn is_called_off(&self) -> bool {
+    #[doc(hidden)]
+    pub fn is_called_off(&self) -> bool {
         self.table().called_off.is_some()
     }
 

@@ -1,22 +1,28 @@
-//! What the environment sets: variables as text, and as a number of seconds.
+//! Variables of the environment, as text and as a number of seconds.
 
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
-use crate::error::{Error, Result};
+use crate::{Error, Result};
 
-/// A variable's value without white space around it; an empty one counts as not set.
-pub(crate) fn variable(name: &str) -> Option<String> {
+/// Returns a variable's value without white space around it. An empty variable counts as not set, as in the AWS SDKs.
+pub fn variable(name: &str) -> Option<String> {
     std::env::var(name).ok().map(|value| value.trim().to_owned()).filter(|value| !value.is_empty())
 }
 
-/// A variable that holds seconds, or `default` where it is not set.
-pub(crate) fn seconds(name: &str, default: Duration, limits: RangeInclusive<f64>) -> Result<Duration> {
+/// Returns the seconds that a variable holds, or `default` where it is not set.
+///
+/// # Errors
+/// [`Error::Setting`] for anything but a number within `limits`.
+pub fn seconds(name: &str, default: Duration, limits: RangeInclusive<f64>) -> Result<Duration> {
     variable(name).map_or(Ok(default), |value| parse(name, &value, default, limits))
 }
 
-/// A variable that holds seconds, if it is set.
-pub(crate) fn optional_seconds(name: &str, limits: RangeInclusive<f64>) -> Result<Option<Duration>> {
+/// Returns the seconds that a variable holds, if it is set.
+///
+/// # Errors
+/// As those of [`seconds`].
+pub fn optional_seconds(name: &str, limits: RangeInclusive<f64>) -> Result<Option<Duration>> {
     let example = Duration::from_secs(60);
     variable(name).map(|value| parse(name, &value, example, limits)).transpose()
 }
@@ -49,7 +55,7 @@ mod tests {
     #[test]
     fn fuzz_seconds_are_refused_or_lie_within_their_limits() {
         let limits = 0.001..=31_536_000.0;
-        crate::fuzz::rounds("seconds", 50_000, |random| {
+        efa_fuzz::rounds("seconds", 50_000, |random| {
             let text = random.pick(&["300", "0.5", "1e3", "31536000", "-0", "+7", "nan", "inf", "0x10"]);
             let text = random.mutate_text(text);
             match parse("EFA_TIMEOUT", &text, Duration::from_secs(300), limits.clone()) {

@@ -15,8 +15,8 @@ use super::ranks::{group_by_value, list_groups};
 use super::secret::JobSecret;
 use super::worker::{Command, Worker};
 use super::{client, server};
-use crate::settings;
 use crate::{Error, Peer, Result};
+use efa_error::input;
 
 /// How much later than a deadline a member gives up by itself: rank 0 enforces deadlines, because it can name who is
 /// missing, and its word needs a moment to arrive.
@@ -78,7 +78,7 @@ impl ControlConfig {
     /// # Errors
     /// [`Error::Setting`] when a variable makes no sense.
     pub fn from_env() -> Result<Self> {
-        let variable = |name, default| settings::seconds(name, default, 0.001..=31_536_000.0);
+        let variable = |name, default| input::seconds(name, default, 0.001..=31_536_000.0);
         let default = Self::default();
         let timeout = variable("EFA_TIMEOUT", Duration::MAX)?;
         let silent_after = default.silent_after.min((timeout / 4).max(SOONEST_SILENT));
@@ -291,7 +291,8 @@ impl Control {
 
     /// Calls the job off because this rank gives up with `error`; does nothing when it is called off already. Where the
     /// error is that another rank is lost, all name that one.
-    pub(crate) fn give_up(&self, error: &Error) {
+    #[doc(hidden)]
+    pub fn give_up(&self, error: &Error) {
         let lost = match error {
             Error::PeerLost { peer, .. } => Some(peer.rank).filter(|&rank| rank != self.rank),
             _ => None,
@@ -300,7 +301,8 @@ impl Control {
     }
 
     /// [`give_up`](Self::give_up) with the text of an error that is not at hand any more.
-    pub(crate) fn give_up_with(&self, lost: Option<usize>, reason: &str) {
+    #[doc(hidden)]
+    pub fn give_up_with(&self, lost: Option<usize>, reason: &str) {
         if self.inbox.liveness.called_off().is_none() {
             self.call_off(lost, reason);
         }
@@ -308,13 +310,15 @@ impl Control {
 
     /// Waits a moment for all other ranks to fail as well; true if they do. Each can then tell its own error, where
     /// otherwise the launcher would end it with the first rank that exits.
-    pub(crate) fn fail_together(&self) -> bool {
+    #[doc(hidden)]
+    pub fn fail_together(&self) -> bool {
         self.gather(Gathering::Failing, "of a rank that failed", Vec::new(), AGREEMENT).is_ok()
     }
 
     /// Leaves it to another rank to tell why the job ends: returns when that is gone and has had time to print, since many
     /// launchers end a job as soon as one rank has ended; after some seconds at most.
-    pub(crate) fn let_speak(&self, rank: usize) {
+    #[doc(hidden)]
+    pub fn let_speak(&self, rank: usize) {
         if rank == self.rank {
             return;
         }

@@ -6,8 +6,8 @@ use std::path::Path;
 use sha2::{Digest, Sha256};
 use zeroize::Zeroizing;
 
-use crate::admission::source::read_bounded;
 use crate::{Error, Result};
+use efa_error::input::read_bounded;
 
 /// How long a job key is, in bytes.
 pub(super) const KEY_BYTES: usize = 32;

@@ -7,7 +7,7 @@ use super::super::frame::MAX_GREETING;
 use super::super::key::{JobKey, pre_shared_key};
 use super::super::message::{Gathering, Greeting, PROTOCOL_VERSION};
 use super::*;
-use crate::bootstrap::{Control, LaunchEnv};
+use crate::{Control, LaunchEnv};
 
 const LIMIT: Duration = Duration::from_secs(60);
 const LINGER: Duration = Duration::from_secs(3);

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::liveness::CalledOff;
-use crate::error::Explanation;
+use crate::Explanation;
 use crate::{Error, Peer};
 
 /// What kind of [`Error`] a fault becomes.

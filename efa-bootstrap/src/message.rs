@@ -8,8 +8,8 @@ use std::time::Duration;
 
 use super::fault::{Fault, FaultKind};
 use super::secret::JobSecret;
+use crate::Explanation;
 use crate::Peer;
-use crate::error::Explanation;
 
 /// The version of this protocol; it changes whenever the messages do.
 pub(super) const PROTOCOL_VERSION: u16 = 4;

@@ -89,7 +89,7 @@ impl KeyDesk {
                 ),
             };
             let what = format!("rank 0 cannot listen at the abstract Unix socket of port {port}");
-            Error::System { source: error, text: crate::error::Explanation::new(what, why, remedy) }
+            Error::System { source: error, text: crate::Explanation::new(what, why, remedy) }
         })?;
         Ok(Self::new(listener, user, THIS_KEY, key.as_bytes()))
     }

@@ -15,8 +15,8 @@ use crate::{Error, Result};
 /// be handed down through shells and wrappers that may close it.
 ///
 /// ```
-/// # fn main() -> efa_core::Result<()> {
-/// use efa_core::bootstrap::{Job, LaunchEnv};
+/// # fn main() -> efa_bootstrap::Result<()> {
+/// use efa_bootstrap::{Job, LaunchEnv};
 ///
 /// let launch = LaunchEnv::new(4)?;
 /// for rank in 0..4 {

@@ -10,8 +10,8 @@
 //! the other is.
 //!
 //! ```
-//! # fn main() -> efa_core::Result<()> {
-//! use efa_core::bootstrap::{ControlConfig, Job};
+//! # fn main() -> efa_bootstrap::Result<()> {
+//! use efa_bootstrap::{ControlConfig, Job};
 //! use std::time::Duration;
 //!
 //! let deadline = Duration::from_secs(30);
@@ -51,6 +51,8 @@ mod secret;
 mod server;
 mod slurm;
 mod worker;
+
+pub use efa_error::{Error, Explanation, Peer, Result};
 
 pub use control::{Control, ControlConfig};
 pub use frame::MAX_PAYLOAD;
