@@ -12,9 +12,9 @@ use super::fault::{Fault, seconds};
 use super::gather::deadline_after;
 use super::inbox::Inbox;
 use super::job::{Job, Rendezvous};
-use super::link::{Link, LinkError};
 use super::message::{Greeting, Health, Message, PROTOCOL_VERSION};
 use super::running::RunningTime;
+use super::secure_connection::{ConnectionError, SecureConnection};
 use super::worker::{Clock, Command, Commands, Worker};
 use crate::{Error, Peer, Result};
 
@@ -27,11 +27,11 @@ pub(super) fn start(
     limit: Duration,
 ) -> Result<(Worker, Instant)> {
     let mut clock = RunningTime::start();
-    let Dialled { poll, mut link, address } = dial(job, rendezvous, config, &mut clock, limit)?;
+    let Dialled { poll, mut secure, address } = dial(job, rendezvous, config, &mut clock, limit)?;
     let patience = clock.left(limit);
     let failed =
         |error| Error::system(error, "cannot set up the control connection", "raise the limit of open files");
-    let local = link.stream.local_addr().map_err(failed)?.ip().to_canonical();
+    let local = secure.stream.local_addr().map_err(failed)?.ip().to_canonical();
     let greeting = Greeting {
         protocol: PROTOCOL_VERSION,
         rank: job.rank as u64,
@@ -42,11 +42,11 @@ pub(super) fn start(
         library: env!("CARGO_PKG_VERSION").to_owned(),
         patience,
     };
-    link.send(Arc::new(Message::Greeting(greeting).encode()));
+    secure.send(Arc::new(Message::Greeting(greeting).encode()));
     let (mut worker, commands) = Commands::new(&poll).map_err(failed)?;
     let client = Client {
         poll,
-        link,
+        secure,
         commands,
         config: config.clone(),
         inbox: Arc::clone(inbox),
@@ -63,7 +63,7 @@ pub(super) fn start(
 
 struct Client {
     poll: Poll,
-    link: Link,
+    secure: SecureConnection,
     commands: Commands,
     config: ControlConfig,
     inbox: Arc<Inbox>,
@@ -81,7 +81,7 @@ impl Client {
     fn run(mut self) {
         let mut events = Events::with_capacity(8);
         // The greeting waits, and nothing announces that there is room for it.
-        if let Err(error) = self.link.flush() {
+        if let Err(error) = self.secure.flush() {
             return self.lost(&error);
         }
         loop {
@@ -89,7 +89,7 @@ impl Client {
             if let Err(error) = self.poll.poll(&mut events, Some(timeout))
                 && error.kind() != io::ErrorKind::Interrupted
             {
-                return self.lost(&LinkError::Io(error));
+                return self.lost(&ConnectionError::Io(error));
             }
             if let Err(error) = self.exchange() {
                 return self.lost(&error);
@@ -101,25 +101,25 @@ impl Client {
     }
 
     /// Reads, does what is asked, and writes.
-    fn exchange(&mut self) -> Result<(), LinkError> {
+    fn exchange(&mut self) -> Result<(), ConnectionError> {
         let mut messages = Vec::new();
-        let outcome = self.link.receive(&mut messages, usize::MAX);
+        let outcome = self.secure.receive(&mut messages, usize::MAX);
         for message in messages {
             if !Message::decode(&message).is_ok_and(|message| self.inbox.handle(message)) {
-                return Err(LinkError::Nonsense);
+                return Err(ConnectionError::Nonsense);
             }
         }
         outcome?;
         self.take_commands();
         let now = Instant::now();
-        if self.clock.is_heartbeat(now) && self.link.is_flushed() && self.leaving.is_none() {
-            self.link.send(Arc::new(Message::Heartbeat.encode()));
+        if self.clock.is_heartbeat(now) && self.secure.is_flushed() && self.leaving.is_none() {
+            self.secure.send(Arc::new(Message::Heartbeat.encode()));
         }
-        self.link.flush()?;
-        if self.link.is_flushed() {
+        self.secure.flush()?;
+        if self.secure.is_flushed() {
             self.commands.answer_flushes();
             if self.leaving.is_some() {
-                self.link.close_sending();
+                self.secure.close_sending();
             }
         }
         if self.clock.is_tick(now) && self.inbox.has_begun() {
@@ -134,9 +134,9 @@ impl Client {
             && let Some(command) = self.commands.next_command()
         {
             match command {
-                Command::Send(message) => self.link.send(Arc::new(message.encode())),
+                Command::Send(message) => self.secure.send(Arc::new(message.encode())),
                 Command::Stop { goodbye, patience } => {
-                    self.link.send(Arc::new(goodbye.encode()));
+                    self.secure.send(Arc::new(goodbye.encode()));
                     self.leaving = Some(deadline_after(Instant::now(), patience));
                 }
                 Command::Flush(_) => {}
@@ -145,15 +145,15 @@ impl Client {
     }
 
     /// Notices when rank 0 says nothing although the connection is open.
-    fn watch_root(&mut self, now: Instant) -> Result<(), LinkError> {
+    fn watch_root(&mut self, now: Instant) -> Result<(), ConnectionError> {
         // If this process was itself held up, rank 0 is not to blame for what could not be read meanwhile.
         let held_up = now.duration_since(self.last_loop).saturating_sub(self.config.heartbeat_period);
-        self.link.last_heard += held_up.min(now.saturating_duration_since(self.link.last_heard));
-        let quiet = now.saturating_duration_since(self.link.last_heard);
+        self.secure.last_heard += held_up.min(now.saturating_duration_since(self.secure.last_heard));
+        let quiet = now.saturating_duration_since(self.secure.last_heard);
         let silent = quiet > self.config.silent_after;
         if quiet > self.config.dead_after {
             let reason = format!("nothing was heard from it for {}", seconds(quiet));
-            return Err(LinkError::Io(io::Error::new(io::ErrorKind::TimedOut, reason)));
+            return Err(ConnectionError::Io(io::Error::new(io::ErrorKind::TimedOut, reason)));
         }
         if silent != self.silent {
             self.silent = silent;
@@ -163,7 +163,7 @@ impl Client {
     }
 
     /// The connection has ended: says why to everyone who waits.
-    fn lost(self, error: &LinkError) {
+    fn lost(self, error: &ConnectionError) {
         if self.leaving.is_some() {
             return;
         }
@@ -176,7 +176,7 @@ impl Client {
             ));
         }
         let reason = match error {
-            LinkError::Closed => "its control connection was closed without a goodbye".to_owned(),
+            ConnectionError::Closed => "its control connection was closed without a goodbye".to_owned(),
             other => other.to_string(),
         };
         // Nobody else could tell who dies from now on, so that the job ends here, for every rank.

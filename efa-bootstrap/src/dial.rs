@@ -13,9 +13,9 @@ use super::address::{require_loopback, resolve};
 use super::fault::{Fault, seconds};
 use super::job::{Job, Rendezvous};
 use super::key::{JobKey, pre_shared_key};
-use super::link::{Link, LinkError};
 use super::running::RunningTime;
 use super::same_user::{Answer, ask_for_key};
+use super::secure_connection::{ConnectionError, SecureConnection};
 use crate::{Error, Peer, Result};
 
 /// The token of the connection in the poll that comes with it.
@@ -37,7 +37,7 @@ const ATTEMPT: Duration = Duration::from_secs(5);
 /// A connection to rank 0, which has proved to hold the same key.
 pub(super) struct Dialled {
     pub(super) poll: Poll,
-    pub(super) link: Link,
+    pub(super) secure: SecureConnection,
     pub(super) address: SocketAddr,
 }
 
@@ -50,7 +50,7 @@ enum Miss {
     /// The connection was accepted and closed, or not answered.
     TurnedAway(String),
     /// What listens there is not rank 0 of this job.
-    Wrong(SocketAddr, LinkError),
+    Wrong(SocketAddr, ConnectionError),
 }
 
 /// Connects to the rendezvous, again and again until the deadline: rank 0 may start later than we do, and it turns
@@ -85,7 +85,7 @@ pub(super) fn dial(
         match attempt(job, rendezvous, config, clock, until)? {
             Ok(dialled) => return Ok(dialled),
             Err(Miss::Wrong(address, error))
-                if job.key.is_some() || !matches!(error, LinkError::WrongKey) =>
+                if job.key.is_some() || !matches!(error, ConnectionError::WrongKey) =>
             {
                 return Err(not_rank_0(job, address, &error));
             }
@@ -151,8 +151,10 @@ fn attempt(
             Ok((poll, stream)) => {
                 let limit = left(clock).min(config.handshake_limit);
                 match handshake(poll, stream, &psk, clock, limit) {
-                    Ok((poll, link)) => return Ok(Ok(Dialled { poll, link, address })),
-                    Err(error @ (LinkError::WrongKey | LinkError::NotAMember)) => Miss::Wrong(address, error),
+                    Ok((poll, secure)) => return Ok(Ok(Dialled { poll, secure, address })),
+                    Err(error @ (ConnectionError::WrongKey | ConnectionError::NotAMember)) => {
+                        Miss::Wrong(address, error)
+                    }
                     Err(error) => Miss::TurnedAway(format!(
                         "what listens at {address} took the connection and did not complete the handshake: {error}"
                     )),
@@ -188,7 +190,7 @@ fn ask_rank_0(
             "wrong or missing job key: rank 0 has one and this rank has none",
             "give every rank the same EFA_JOB_KEY or EFA_JOB_KEY_FILE",
         )),
-        Answer::Stranger(holder) => Err(Error::rendezvous(
+        Answer::Unauthenticated(holder) => Err(Error::rendezvous(
             format!("rank {} does not join: another user takes the part of rank 0 at {rendezvous}", job.rank),
             format!(
                 "{holder} listens at the abstract Unix socket of the port; without a job key only the same user is trusted"
@@ -209,9 +211,9 @@ fn gone(rendezvous: &Rendezvous, why: String) -> Error {
     .into_error()
 }
 
-fn not_rank_0(job: &Job, address: SocketAddr, error: &LinkError) -> Error {
+fn not_rank_0(job: &Job, address: SocketAddr, error: &ConnectionError) -> Error {
     match error {
-        LinkError::WrongKey => Error::rendezvous(
+        ConnectionError::WrongKey => Error::rendezvous(
             format!("rank {} and rank 0 at {address} hold different job keys", job.rank),
             "wrong or missing job key: the handshake failed",
             "give every rank, rank 0 too, the same EFA_JOB_KEY or EFA_JOB_KEY_FILE, and each job a rendezvous of its own",
@@ -258,26 +260,28 @@ fn handshake(
     psk: &Zeroizing<[u8; 32]>,
     clock: &mut RunningTime,
     limit: Duration,
-) -> Result<(Poll, Link), LinkError> {
+) -> Result<(Poll, SecureConnection), ConnectionError> {
     let until = clock.now().saturating_add(limit);
-    stream.set_nodelay(true).map_err(LinkError::Io)?;
-    let mut link = Link::initiator(stream, psk, Instant::now())
-        .map_err(|error| LinkError::Io(io::Error::other(error.to_string())))?;
+    stream.set_nodelay(true).map_err(ConnectionError::Io)?;
+    let mut secure = SecureConnection::initiator(stream, psk, Instant::now())
+        .map_err(|error| ConnectionError::Io(io::Error::other(error.to_string())))?;
     let mut events = Events::with_capacity(8);
     loop {
         // Whether it reads or writes first does not matter: nothing is lost by trying.
-        link.flush()?;
-        link.receive(&mut Vec::new(), usize::MAX)?;
-        if link.is_established() {
-            return Ok((poll, link));
+        secure.flush()?;
+        secure.receive(&mut Vec::new(), usize::MAX)?;
+        if secure.is_established() {
+            return Ok((poll, secure));
         }
         let nap = clock.nap(until);
         if nap.is_zero() {
             let why = format!("no answer within {}", seconds(limit));
-            return Err(LinkError::Io(io::Error::new(io::ErrorKind::TimedOut, why)));
+            return Err(ConnectionError::Io(io::Error::new(io::ErrorKind::TimedOut, why)));
         }
         match poll.poll(&mut events, Some(nap)) {
-            Err(error) if error.kind() != io::ErrorKind::Interrupted => return Err(LinkError::Io(error)),
+            Err(error) if error.kind() != io::ErrorKind::Interrupted => {
+                return Err(ConnectionError::Io(error));
+            }
             _ => {}
         }
     }

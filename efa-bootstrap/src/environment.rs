@@ -15,7 +15,7 @@ pub(super) const LAUNCHER_PID: &str = "EFA_LAUNCHER_PID";
 const DERIVED_PORTS: std::ops::Range<u16> = 20_000..30_000;
 
 /// What one launcher's variables say.
-struct Placement {
+struct LaunchInfo {
     launcher: Launcher,
     rank: usize,
     size: usize,
@@ -29,7 +29,7 @@ struct Placement {
 /// Builds the job from the variables of whichever launcher set them; see [`Job::from_env`].
 pub(super) fn recognise(lookup: &dyn Fn(&str) -> Option<String>) -> Result<Job> {
     let vars = Variables(lookup);
-    let placement = if vars.has("EFA_RANK") || vars.has("EFA_WORLD_SIZE") {
+    let launch = if vars.has("EFA_RANK") || vars.has("EFA_WORLD_SIZE") {
         efa(&vars)?
     } else if vars.has("RANK")
         && ["WORLD_SIZE", "MASTER_ADDR", "TORCHELASTIC_RUN_ID"].iter().any(|name| vars.has(name))
@@ -49,24 +49,24 @@ pub(super) fn recognise(lookup: &dyn Fn(&str) -> Option<String>) -> Result<Job> 
             ..Job::alone()
         });
     };
-    let rendezvous = rendezvous(&vars, &placement)?;
+    let rendezvous = rendezvous(&vars, &launch)?;
     Ok(Job {
-        rank: placement.rank,
-        size: placement.size,
-        local_rank: placement.local_rank,
-        local_size: placement.local_size,
-        launcher: placement.launcher,
+        rank: launch.rank,
+        size: launch.size,
+        local_rank: launch.local_rank,
+        local_size: launch.local_size,
+        launcher: launch.launcher,
         rendezvous,
         key: job_key(&vars)?,
-        id: vars.text("EFA_JOB_ID").unwrap_or(placement.id),
+        id: vars.text("EFA_JOB_ID").unwrap_or(launch.id),
         host: host_name(),
     })
 }
 
-fn efa(vars: &Variables) -> Result<Placement> {
+fn efa(vars: &Variables) -> Result<LaunchInfo> {
     let (rank, size) = vars.member("EFA_RANK", "EFA_WORLD_SIZE")?;
     let (local_rank, local_size) = vars.member("EFA_LOCAL_RANK", "EFA_LOCAL_WORLD_SIZE")?;
-    Ok(Placement {
+    Ok(LaunchInfo {
         launcher: Launcher::Efa,
         rank,
         size,
@@ -77,7 +77,7 @@ fn efa(vars: &Variables) -> Result<Placement> {
     })
 }
 
-fn torchrun(vars: &Variables) -> Result<Placement> {
+fn torchrun(vars: &Variables) -> Result<LaunchInfo> {
     let (rank, size) = vars.member("RANK", "WORLD_SIZE")?;
     let (local_rank, local_size) = vars.member("LOCAL_RANK", "LOCAL_WORLD_SIZE")?;
     let meeting = match vars.text("EFA_RENDEZVOUS") {
@@ -94,23 +94,23 @@ fn torchrun(vars: &Variables) -> Result<Placement> {
     };
     // "none" is torchrun's default and the same for every job.
     let id = vars.text("TORCHELASTIC_RUN_ID").filter(|id| id != "none").unwrap_or_default();
-    Ok(Placement { launcher: Launcher::Torchrun, rank, size, local_rank, local_size, meeting, id })
+    Ok(LaunchInfo { launcher: Launcher::Torchrun, rank, size, local_rank, local_size, meeting, id })
 }
 
-fn open_mpi(vars: &Variables) -> Result<Placement> {
+fn open_mpi(vars: &Variables) -> Result<LaunchInfo> {
     let (rank, size) = vars.member("OMPI_COMM_WORLD_RANK", "OMPI_COMM_WORLD_SIZE")?;
     let (local_rank, local_size) = vars.member("OMPI_COMM_WORLD_LOCAL_RANK", "OMPI_COMM_WORLD_LOCAL_SIZE")?;
     let id = vars.text("PMIX_NAMESPACE").or_else(|| vars.text("OMPI_MCA_ess_base_jobid")).unwrap_or_default();
     let meeting = (!id.is_empty()).then(|| (None, derived_port(&id)));
-    Ok(Placement { launcher: Launcher::OpenMpi, rank, size, local_rank, local_size, meeting, id })
+    Ok(LaunchInfo { launcher: Launcher::OpenMpi, rank, size, local_rank, local_size, meeting, id })
 }
 
-fn mpich(vars: &Variables) -> Result<Placement> {
+fn mpich(vars: &Variables) -> Result<LaunchInfo> {
     let (rank, size) = vars.member("PMI_RANK", "PMI_SIZE")?;
     let (local_rank, local_size) = vars.member("MPI_LOCALRANKID", "MPI_LOCALNRANKS")?;
     // Hydra gives no job id, but all ranks of a host are children of one proxy.
     let meeting = vars.text(LAUNCHER_PID).map(|pid| (None, derived_port(&pid)));
-    Ok(Placement {
+    Ok(LaunchInfo {
         launcher: Launcher::Mpich,
         rank,
         size,
@@ -121,7 +121,7 @@ fn mpich(vars: &Variables) -> Result<Placement> {
     })
 }
 
-fn slurm_step(vars: &Variables) -> Result<Placement> {
+fn slurm_step(vars: &Variables) -> Result<LaunchInfo> {
     let (rank, size) = vars.member("SLURM_PROCID", "SLURM_NTASKS")?;
     let local_rank = vars.bounded("SLURM_LOCALID", 0, size - 1)?;
     let local_size = slurm_tasks_here(vars, size)?;
@@ -146,7 +146,7 @@ fn slurm_step(vars: &Variables) -> Result<Placement> {
             None => return Err(bad_value(name, &list, "it is no node list such as node[003-007,9]")),
         },
     };
-    Ok(Placement { launcher: Launcher::Slurm, rank, size, local_rank, local_size, meeting, id })
+    Ok(LaunchInfo { launcher: Launcher::Slurm, rank, size, local_rank, local_size, meeting, id })
 }
 
 /// How many tasks of the step run on this node.
@@ -173,7 +173,7 @@ fn slurm_tasks_here(vars: &Variables, size: usize) -> Result<usize> {
 }
 
 /// Where the members meet: as told, else where the launcher's variables lead.
-fn rendezvous(vars: &Variables, placement: &Placement) -> Result<Option<Rendezvous>> {
+fn rendezvous(vars: &Variables, launch: &LaunchInfo) -> Result<Option<Rendezvous>> {
     if let Some(text) = vars.text("EFA_RENDEZVOUS") {
         let mut given: Rendezvous = text
             .parse()
@@ -181,17 +181,14 @@ fn rendezvous(vars: &Variables, placement: &Placement) -> Result<Option<Rendezvo
         given.reserved = vars.flag("EFA_RENDEZVOUS_RESERVED")?;
         return Ok(Some(given));
     }
-    let one_host = placement.local_size == placement.size;
-    match &placement.meeting {
-        _ if placement.size == 1 => Ok(None),
+    let one_host = launch.local_size == launch.size;
+    match &launch.meeting {
+        _ if launch.size == 1 => Ok(None),
         Some((_, port)) if one_host => Ok(Some(Rendezvous::new("127.0.0.1", *port))),
         Some((Some(host), port)) => Ok(Some(Rendezvous::new(host, *port))),
         Some((None, _)) | None => Err(Error::setting(
-            format!(
-                "rank {} does not know where to meet the others: EFA_RENDEZVOUS is not set",
-                placement.rank
-            ),
-            format!("{} says nothing from which it could be derived", placement.launcher),
+            format!("rank {} does not know where to meet the others: EFA_RENDEZVOUS is not set", launch.rank),
+            format!("{} says nothing from which it could be derived", launch.launcher),
             "set EFA_RENDEZVOUS to the host of rank 0 and a free port (host:port), the same for all ranks",
         )),
     }

@@ -7,13 +7,13 @@ use std::time::{Duration, Instant};
 
 use efa_fuzz::Random;
 
+use super::coordinator::{Coordinator, Output};
 use super::fault::Fault;
 use super::frame::{Assembler, MAX_GREETING, MAX_MESSAGE, Records, next_piece, put_record};
-use super::hub::{Hub, Output};
 use super::inbox::Inbox;
-use super::link::Link;
 use super::message::{Gathering, Greeting, Health, Message, PROTOCOL_VERSION};
 use super::secret::JobSecret;
+use super::secure_connection::SecureConnection;
 use super::{ControlConfig, Job, JobKey, Liveness, Rendezvous, ancestors, same_user, slurm};
 use crate::{Error, Peer};
 
@@ -96,30 +96,30 @@ fn fuzz_whatever_members_say_rank_0_goes_on() {
     efa_fuzz::rounds("messages to rank 0", 5_000, |random| {
         let mut now = Instant::now();
         let secret = JobSecret::from_bytes([7; 32]);
-        let mut hub = Hub::new(&job, secret, &config, now, Duration::from_secs(60));
+        let mut coordinator = Coordinator::new(&job, secret, &config, now, Duration::from_secs(60));
         let inbox = Inbox::new(Arc::new(Liveness::alone(SIZE)));
         if random.below(4) > 0 {
             for rank in 1..SIZE as u64 {
-                assert_eq!(hub.greet(&greeting(rank), from, to, now), Ok(rank as usize));
+                assert_eq!(coordinator.greet(&greeting(rank), from, to, now), Ok(rank as usize));
             }
         }
         for _ in 0..random.below(40) {
             let Ok(message) = Message::decode(&bytes(random, &messages)) else { continue };
             match message {
-                Message::Greeting(greeting) => drop(hub.greet(&greeting, from, to, now)),
+                Message::Greeting(greeting) => drop(coordinator.greet(&greeting, from, to, now)),
                 message => {
                     let rank = random.below(SIZE);
-                    if hub.is_present(rank) {
-                        hub.message(rank, message, now);
+                    if coordinator.is_present(rank) {
+                        coordinator.message(rank, message, now);
                     }
                 }
             }
             if random.below(8) == 0 {
                 now += Duration::from_millis(random.any() % 20_000);
-                hub.tick(now);
+                coordinator.tick(now);
             }
             // What rank 0 says to itself is always understood.
-            for output in std::mem::take(&mut hub.outputs) {
+            for output in std::mem::take(&mut coordinator.outputs) {
                 match output {
                     Output::Send(0, message) | Output::SendAll(message) => {
                         assert!(inbox.handle(message.clone()), "{message:?}");
@@ -205,8 +205,8 @@ fn fuzz_what_comes_over_a_connection_is_a_message_of_a_member_or_ends_it() {
         let now = Instant::now();
         let (ours, mut to_us) = sockets(&listener);
         let (theirs, mut to_them) = sockets(&listener);
-        let mut member = Link::initiator(ours, &key, now).unwrap();
-        let mut zero = Link::responder(theirs, &key, now).unwrap();
+        let mut member = SecureConnection::initiator(ours, &key, now).unwrap();
+        let mut zero = SecureConnection::responder(theirs, &key, now).unwrap();
         let sent = vec![5; random.below(2000)];
         member.send(Arc::new(sent.clone()));
         // Bytes go through a middleman, who changes them in one direction from some round on.

@@ -17,7 +17,7 @@ const STOPPED: Duration = Duration::from_secs(1);
 
 /// An operation that somebody waits for.
 #[derive(Default)]
-struct Slot {
+struct Pending {
     parts: Vec<Vec<u8>>,
     outcome: Option<Result<(), Fault>>,
 }
@@ -33,7 +33,7 @@ pub(super) struct Meeting {
 struct State {
     arrival: Option<Result<Meeting, Fault>>,
     next_sequence: u64,
-    slots: HashMap<u64, Slot>,
+    pending: HashMap<u64, Pending>,
     /// Why no operation can succeed any more.
     ended: Option<Fault>,
 }
@@ -65,18 +65,18 @@ impl Inbox {
             Message::Heartbeat => return true,
             Message::Parts { sequence, total, first, parts } => {
                 // Whoever waited may have given up meanwhile.
-                let Some(slot) = state.slots.get_mut(&sequence) else { return true };
-                if slot.parts.len() != first as usize {
+                let Some(entry) = state.pending.get_mut(&sequence) else { return true };
+                if entry.parts.len() != first as usize {
                     return false;
                 }
-                slot.parts.extend(parts);
-                if slot.parts.len() >= total as usize {
-                    slot.outcome.get_or_insert(Ok(()));
+                entry.parts.extend(parts);
+                if entry.parts.len() >= total as usize {
+                    entry.outcome.get_or_insert(Ok(()));
                 }
             }
             Message::Failed { sequence, fault } => {
-                if let Some(slot) = state.slots.get_mut(&sequence) {
-                    slot.outcome.get_or_insert(Err(fault));
+                if let Some(entry) = state.pending.get_mut(&sequence) {
+                    entry.outcome.get_or_insert(Err(fault));
                 }
             }
             Message::Status { rank, health: Health::Dead { reason } } => {
@@ -139,7 +139,7 @@ impl Inbox {
         }
         let sequence = state.next_sequence;
         state.next_sequence += 1;
-        state.slots.insert(sequence, Slot::default());
+        state.pending.insert(sequence, Pending::default());
         Ok(sequence)
     }
 
@@ -156,11 +156,11 @@ impl Inbox {
     ) -> Result<Vec<Vec<u8>>> {
         let outcome = self.wait_until(until, |state| {
             state
-                .slots
+                .pending
                 .get_mut(&sequence)
-                .and_then(|slot| slot.outcome.take().map(|done| (done, std::mem::take(&mut slot.parts))))
+                .and_then(|entry| entry.outcome.take().map(|done| (done, std::mem::take(&mut entry.parts))))
         });
-        self.state().slots.remove(&sequence);
+        self.state().pending.remove(&sequence);
         match outcome {
             Some((Ok(()), parts)) => Ok(parts),
             Some((Err(fault), _)) => Err(fault.into_error()),
@@ -204,8 +204,8 @@ impl Inbox {
 impl State {
     fn end(&mut self, fault: &Fault) {
         self.ended.get_or_insert_with(|| fault.clone());
-        for slot in self.slots.values_mut() {
-            slot.outcome.get_or_insert(Err(fault.clone()));
+        for entry in self.pending.values_mut() {
+            entry.outcome.get_or_insert(Err(fault.clone()));
         }
     }
 }

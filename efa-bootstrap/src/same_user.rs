@@ -2,7 +2,7 @@
 //!
 //! Beside the TCP port on the loopback interface rank 0 listens at an abstract Unix socket (`unix(7)`) that is named
 //! after the port. Each end asks the kernel for the user id of the other (`SO_PEERCRED`) before a byte of the key is
-//! sent or believed. The handshake over TCP then needs the key, so that neither a stranger that connects to the port nor
+//! sent or believed. The handshake over TCP then needs the key, so that neither an unauthenticated peer that connects to the port nor
 //! one that took the port first passes for a rank.
 //!
 //! An abstract name belongs to the network namespace, exactly as a loopback port does: containers that share the
@@ -140,7 +140,7 @@ pub(super) enum Answer {
     /// Rank 0 is too busy at the moment; try again.
     NotNow(&'static str),
     /// Another user listens there.
-    Stranger(Process),
+    Unauthenticated(Process),
 }
 
 /// Asks rank 0 for the key of the job that meets at `port`, and takes an answer only from the same user.
@@ -161,7 +161,7 @@ pub(super) fn ask_for_key(port: u16, clock: &mut RunningTime, until: Duration) -
     };
     let holder = process_behind(&connected).map_err(no_socket)?;
     if holder.user != user {
-        return Ok(Answer::Stranger(holder));
+        return Ok(Answer::Unauthenticated(holder));
     }
     let mut answer = Zeroizing::new([0; ANSWER_BYTES]);
     if read_answer(connected, answer.as_mut_slice(), clock, until).is_err() {
@@ -221,7 +221,7 @@ fn listen(port: u16) -> io::Result<UnixListener> {
     UnixListener::bind_addr(&UnixAddress::from_abstract_name(name(port))?)
 }
 
-/// Connects without waiting: a full queue is an error, since nobody says how long a stranger lets it stay full.
+/// Connects without waiting: a full queue is an error, since nobody says how long an unauthenticated peer lets it stay full.
 fn connect(port: u16) -> io::Result<UnixStream> {
     let socket = Socket::new(Domain::UNIX, Type::STREAM.nonblocking(), None)?;
     socket.connect(&SockAddr::unix(format!("\0{}", name(port)))?)?;

@@ -16,16 +16,16 @@ use zeroize::Zeroizing;
 
 use super::ControlConfig;
 use super::address::{listen, require_loopback, resolve};
+use super::coordinator::{Coordinator, Output};
 use super::gather::deadline_after;
-use super::hub::{Hub, Output};
 use super::inbox::Inbox;
 use super::job::{Job, Rendezvous};
 use super::key::{JobKey, pre_shared_key};
-use super::link::{Link, LinkError};
 use super::message::Message;
 use super::running::RunningTime;
 use super::same_user::KeyDesk;
 use super::secret::JobSecret;
+use super::secure_connection::{ConnectionError, SecureConnection};
 use super::worker::{Clock, Command, Commands, WAKER, Worker};
 use crate::{Error, Result};
 
@@ -43,7 +43,7 @@ const SPARE_STRANGERS_LATER: usize = 32;
 /// How many connections are accepted before the others have their turn.
 const ACCEPTS_PER_TURN: usize = 64;
 
-/// How many bytes are read from a connection before the others have their turn: of a stranger, of whoever holds the key
+/// How many bytes are read from a connection before the others have their turn: of an unauthenticated peer, of whoever holds the key
 /// but has not greeted, and of a rank.
 const STRANGER_BYTES_PER_TURN: usize = 256;
 const GREETING_BYTES_PER_TURN: usize = 32 << 10;
@@ -102,13 +102,13 @@ pub(super) fn start(
         accepts_more: true,
         serves_more: true,
         connections: HashMap::new(),
-        strangers: BTreeSet::new(),
+        unauthenticated: BTreeSet::new(),
         ungreeted: BTreeSet::new(),
         unread: Vec::new(),
         turned_away: 0,
         token_of: vec![None; job.size],
         next_token: DESK.0 + 1,
-        hub: Hub::new(job, JobSecret::generate()?, config, now, patience),
+        coordinator: Coordinator::new(job, JobSecret::generate()?, config, now, patience),
         inbox: Arc::clone(inbox),
         commands,
         config: config.clone(),
@@ -125,7 +125,7 @@ pub(super) fn start(
 #[derive(Clone, Copy)]
 enum Party {
     /// Not known yet, and must say so before the time comes.
-    Stranger {
+    Unauthenticated {
         until: Instant,
     },
     Member(usize),
@@ -136,7 +136,7 @@ enum Party {
 }
 
 struct Connection {
-    link: Link,
+    secure: SecureConnection,
     party: Party,
     from: SocketAddr,
 }
@@ -162,16 +162,16 @@ struct Server {
     connections: HashMap<usize, Connection>,
     /// Of the connections, those that have not proved to hold the key, and those that have and did not greet yet. Lower
     /// numbers are older.
-    strangers: BTreeSet<usize>,
+    unauthenticated: BTreeSet<usize>,
     ungreeted: BTreeSet<usize>,
     /// Connections whose turn ended before all that has come was read.
     unread: Vec<usize>,
-    /// How many strangers made room for others since that was last logged.
+    /// How many unauthenticated peers made room for others since that was last logged.
     turned_away: usize,
     /// The connection of each rank.
     token_of: Vec<Option<usize>>,
     next_token: usize,
-    hub: Hub,
+    coordinator: Coordinator,
     inbox: Arc<Inbox>,
     commands: Commands,
     config: ControlConfig,
@@ -195,7 +195,7 @@ impl Server {
                 log::error!("the rendezvous ends because the system cannot wait for connections: {error}");
                 return;
             }
-            let held_up = self.hub.look(Instant::now());
+            let held_up = self.coordinator.look(Instant::now());
             self.forgive(held_up);
             for event in &events {
                 match event.token() {
@@ -212,8 +212,10 @@ impl Server {
             self.hand_out_keys();
             self.take_commands();
             let now = Instant::now();
-            if self.clock.is_tick(now) || self.hub.next_deadline().is_some_and(|deadline| now >= deadline) {
-                self.hub.tick(now);
+            if self.clock.is_tick(now)
+                || self.coordinator.next_deadline().is_some_and(|deadline| now >= deadline)
+            {
+                self.coordinator.tick(now);
                 self.deliver();
                 self.drop_overdue(now);
                 // A connection that could not be accepted for want of descriptors is not announced again.
@@ -233,7 +235,7 @@ impl Server {
             return;
         }
         for connection in self.connections.values_mut() {
-            if let Party::Stranger { until } | Party::Leaving { until } = &mut connection.party {
+            if let Party::Unauthenticated { until } | Party::Leaving { until } = &mut connection.party {
                 *until = deadline_after(*until, held_up);
             }
         }
@@ -255,9 +257,9 @@ impl Server {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => {}
-                // No descriptor is free, most likely. Without strangers to take one from, the next tick tries again.
+                // No descriptor is free, most likely. Without unauthenticated peers to take one from, the next tick tries again.
                 Err(error) => {
-                    self.hub.accept_error = Some(error.to_string());
+                    self.coordinator.accept_error = Some(error.to_string());
                     if !self.turn_oldest_away() {
                         log::warn!("rendezvous: cannot accept a connection: {error}");
                         return;
@@ -280,11 +282,11 @@ impl Server {
                 Ok(Some(Ok(()))) => {}
                 Ok(Some(Err(process))) => {
                     log::warn!("rendezvous: {process} asked for the key of the job and got none");
-                    self.hub.other_user = Some(process.to_string());
+                    self.coordinator.other_user = Some(process.to_string());
                 }
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) => {
-                    self.hub.accept_error = Some(error.to_string());
+                    self.coordinator.accept_error = Some(error.to_string());
                     if !self.turn_oldest_away() {
                         log::warn!("rendezvous: cannot answer who asks for the key: {error}");
                         return;
@@ -296,20 +298,20 @@ impl Server {
     }
 
     fn welcome_stranger(&mut self, mut stream: mio::net::TcpStream, from: SocketAddr) -> io::Result<()> {
-        let room = match self.hub.is_arriving() {
+        let room = match self.coordinator.is_arriving() {
             true => self.token_of.len() + SPARE_STRANGERS,
             false => SPARE_STRANGERS_LATER,
         };
-        while self.strangers.len() + self.ungreeted.len() >= room && self.turn_oldest_away() {}
+        while self.unauthenticated.len() + self.ungreeted.len() >= room && self.turn_oldest_away() {}
         let token = self.next_token;
         self.next_token += 1;
         stream.set_nodelay(true)?;
         self.poll.registry().register(&mut stream, Token(token), Interest::READABLE | Interest::WRITABLE)?;
         let now = Instant::now();
-        let link = Link::responder(stream, &self.psk, now).map_err(io::Error::other)?;
-        let party = Party::Stranger { until: deadline_after(now, self.config.handshake_limit) };
-        self.connections.insert(token, Connection { link, party, from });
-        self.strangers.insert(token);
+        let secure = SecureConnection::responder(stream, &self.psk, now).map_err(io::Error::other)?;
+        let party = Party::Unauthenticated { until: deadline_after(now, self.config.handshake_limit) };
+        self.connections.insert(token, Connection { secure, party, from });
+        self.unauthenticated.insert(token);
         // What it has sent already is not announced again.
         self.serve(token);
         Ok(())
@@ -317,7 +319,7 @@ impl Server {
 
     /// Closes the connection that has gone without proving anything for the longest; false if there is none.
     fn turn_oldest_away(&mut self) -> bool {
-        let Some(token) = self.strangers.pop_first().or_else(|| self.ungreeted.pop_first()) else {
+        let Some(token) = self.unauthenticated.pop_first().or_else(|| self.ungreeted.pop_first()) else {
             return false;
         };
         self.connections.remove(&token);
@@ -338,15 +340,15 @@ impl Server {
         let Some(connection) = self.connections.get_mut(&token) else { return };
         let budget = match connection.party {
             Party::Member(_) | Party::Leaving { .. } => MEMBER_BYTES_PER_TURN,
-            Party::Stranger { .. } if connection.link.is_established() => GREETING_BYTES_PER_TURN,
-            Party::Stranger { .. } => STRANGER_BYTES_PER_TURN,
+            Party::Unauthenticated { .. } if connection.secure.is_established() => GREETING_BYTES_PER_TURN,
+            Party::Unauthenticated { .. } => STRANGER_BYTES_PER_TURN,
         };
         let mut messages = Vec::new();
-        let received = connection.link.receive(&mut messages, budget);
+        let received = connection.secure.receive(&mut messages, budget);
         if received.as_ref().is_ok_and(|&more| more) {
             self.unread.push(token);
         }
-        if connection.link.is_established() && self.strangers.remove(&token) {
+        if connection.secure.is_established() && self.unauthenticated.remove(&token) {
             self.ungreeted.insert(token);
         }
         let mut outcome = received.map(drop);
@@ -355,9 +357,9 @@ impl Server {
         }
         if let Some(connection) = self.connections.get_mut(&token) {
             if let Party::Member(rank) = connection.party {
-                self.hub.heard(rank, Instant::now());
+                self.coordinator.heard(rank, Instant::now());
             }
-            outcome = outcome.and_then(|()| connection.link.flush());
+            outcome = outcome.and_then(|()| connection.secure.flush());
         }
         if let Err(error) = outcome {
             self.lost(token, &error);
@@ -372,32 +374,33 @@ impl Server {
         match (connection.party, Message::decode(bytes)) {
             (Party::Leaving { .. }, _) => {}
             (Party::Member(rank), Ok(message)) => {
-                self.hub.message(rank, message, now);
+                self.coordinator.message(rank, message, now);
                 self.deliver();
             }
             (Party::Member(rank), Err(_)) => {
-                self.hub.lost(rank, LinkError::Nonsense.to_string());
-                self.hub.outputs.push(Output::Disconnect(rank));
+                self.coordinator.lost(rank, ConnectionError::Nonsense.to_string());
+                self.coordinator.outputs.push(Output::Disconnect(rank));
                 self.deliver();
             }
-            (Party::Stranger { .. }, Ok(Message::Greeting(greeting))) => {
+            (Party::Unauthenticated { .. }, Ok(Message::Greeting(greeting))) => {
                 self.ungreeted.remove(&token);
-                let to = connection.link.stream.local_addr().map_or(greeting.address, |address| address.ip());
-                match self.hub.greet(&greeting, connection.from, to, now) {
+                let to =
+                    connection.secure.stream.local_addr().map_or(greeting.address, |address| address.ip());
+                match self.coordinator.greet(&greeting, connection.from, to, now) {
                     Ok(rank) => {
-                        connection.link.trust();
+                        connection.secure.trust();
                         connection.party = Party::Member(rank);
                         self.token_of[rank] = Some(token);
                     }
                     Err(fault) => {
                         log::warn!("rendezvous: {} was refused: {}", connection.from, fault.text.why);
-                        connection.link.send(Arc::new(Message::Refused(*fault).encode()));
+                        connection.secure.send(Arc::new(Message::Refused(*fault).encode()));
                         connection.party = Party::Leaving { until: now + FAREWELL };
                     }
                 }
                 self.deliver();
             }
-            (Party::Stranger { .. }, _) => {
+            (Party::Unauthenticated { .. }, _) => {
                 log::warn!("rendezvous: {} holds the job key but did not greet", connection.from);
                 self.remove(token);
             }
@@ -405,22 +408,24 @@ impl Server {
     }
 
     /// A connection has ended.
-    fn lost(&mut self, token: usize, error: &LinkError) {
+    fn lost(&mut self, token: usize, error: &ConnectionError) {
         let Some(connection) = self.remove(token) else { return };
         match connection.party {
             Party::Leaving { .. } => {}
-            Party::Stranger { .. } => {
+            Party::Unauthenticated { .. } => {
                 log::info!("rendezvous: sent {} away: {error}", connection.from);
-                if matches!(error, LinkError::WrongKey) {
-                    self.hub.wrong_key = Some(connection.from);
+                if matches!(error, ConnectionError::WrongKey) {
+                    self.coordinator.wrong_key = Some(connection.from);
                 }
             }
             Party::Member(rank) => {
                 self.token_of[rank] = None;
-                self.hub.lost(
+                self.coordinator.lost(
                     rank,
                     match error {
-                        LinkError::Closed => "its control connection was closed without a goodbye".to_owned(),
+                        ConnectionError::Closed => {
+                            "its control connection was closed without a goodbye".to_owned()
+                        }
                         other => other.to_string(),
                     },
                 );
@@ -429,15 +434,15 @@ impl Server {
     }
 
     fn remove(&mut self, token: usize) -> Option<Connection> {
-        self.strangers.remove(&token);
+        self.unauthenticated.remove(&token);
         self.ungreeted.remove(&token);
         self.connections.remove(&token)
     }
 
-    /// Does what the hub wants done, until it wants nothing more.
+    /// Does what the coordinator wants done, until it wants nothing more.
     fn deliver(&mut self) {
-        while !self.hub.outputs.is_empty() {
-            for output in std::mem::take(&mut self.hub.outputs) {
+        while !self.coordinator.outputs.is_empty() {
+            for output in std::mem::take(&mut self.coordinator.outputs) {
                 match output {
                     Output::Send(0, message) => self.deliver_here(message),
                     Output::Send(rank, message) => self.send(rank, &Arc::new(message.encode())),
@@ -464,8 +469,8 @@ impl Server {
     fn send(&mut self, rank: usize, bytes: &Arc<Vec<u8>>) {
         let Some(token) = self.token_of[rank] else { return };
         let Some(connection) = self.connections.get_mut(&token) else { return };
-        connection.link.send(Arc::clone(bytes));
-        if let Err(error) = connection.link.flush() {
+        connection.secure.send(Arc::clone(bytes));
+        if let Err(error) = connection.secure.flush() {
             self.lost(token, &error);
         }
     }
@@ -483,7 +488,7 @@ impl Server {
         for rank in 1..self.token_of.len() {
             // Whoever does not read has enough to read.
             let idle =
-                |token| self.connections.get(&token).is_some_and(|connection| connection.link.is_flushed());
+                |token| self.connections.get(&token).is_some_and(|connection| connection.secure.is_flushed());
             if self.token_of[rank].is_some_and(idle) {
                 self.send(rank, &heartbeat);
             }
@@ -491,16 +496,16 @@ impl Server {
         self.deliver();
     }
 
-    /// Closes connections whose time is up: strangers that did not say who they are, and those told to go.
+    /// Closes connections whose time is up: unauthenticated peers that did not say who they are, and those told to go.
     fn drop_overdue(&mut self, now: Instant) {
         let overdue = |connection: &Connection| match connection.party {
             Party::Member(_) => false,
-            Party::Leaving { until } | Party::Stranger { until } => now >= until,
+            Party::Leaving { until } | Party::Unauthenticated { until } => now >= until,
         };
         let tokens: Vec<usize> =
             self.connections.iter().filter(|(_, c)| overdue(c)).map(|(&token, _)| token).collect();
         for token in tokens {
-            if let Some(Connection { party: Party::Stranger { .. }, from, .. }) = self.remove(token) {
+            if let Some(Connection { party: Party::Unauthenticated { .. }, from, .. }) = self.remove(token) {
                 log::info!("rendezvous: {from} did not say who it is in time");
             }
         }
@@ -508,13 +513,13 @@ impl Server {
 
     fn take_commands(&mut self) {
         // Rank 0 gives up as soon as it knows that the job has failed; the others are still to be told.
-        while !self.hub.has_failed()
+        while !self.coordinator.has_failed()
             && !matches!(self.ending, Some(Ending::Draining { .. }))
             && let Some(command) = self.commands.next_command()
         {
             let now = Instant::now();
             match command {
-                Command::Send(message) => self.hub.message(0, message, now),
+                Command::Send(message) => self.coordinator.message(0, message, now),
                 Command::Stop { goodbye, patience } => {
                     let limit = deadline_after(now, patience);
                     // The rest is for the goodbye: whoever reads closes its end then.
@@ -523,7 +528,7 @@ impl Server {
                         Message::Leave => Ending::Lingering { until, limit },
                         _ => Ending::Draining { until: limit },
                     });
-                    self.hub.message(0, goodbye, now);
+                    self.coordinator.message(0, goodbye, now);
                     (self.listener, self.desk) = (None, None);
                 }
                 Command::Flush(_) => {}
@@ -540,22 +545,25 @@ impl Server {
 
     /// Whether everything has been handed to the system.
     fn is_flushed(&self) -> bool {
-        self.connections.values().all(|connection| connection.link.is_flushed())
+        self.connections.values().all(|connection| connection.secure.is_flushed())
     }
 
     /// Moves on to the end of the thread when it is time.
     fn advance_ending(&mut self, now: Instant) {
         match self.ending {
             // The listener stays for those who come a moment later, so that they hear the same reason.
-            None if self.hub.has_failed() => self.ending = Some(Ending::Draining { until: now + LATECOMERS }),
-            Some(Ending::Lingering { until, limit }) if self.hub.is_deserted() || now >= until => {
+            None if self.coordinator.has_failed() => {
+                self.ending = Some(Ending::Draining { until: now + LATECOMERS })
+            }
+            Some(Ending::Lingering { until, limit }) if self.coordinator.is_deserted() || now >= until => {
                 self.ending = Some(Ending::Draining { until: limit.min(now + FAREWELL) });
             }
             _ => {}
         }
         if let Some(Ending::Draining { until }) = self.ending {
-            if !self.hub.has_failed() {
-                self.connections.retain(|_, connection| !matches!(connection.party, Party::Stranger { .. }));
+            if !self.coordinator.has_failed() {
+                self.connections
+                    .retain(|_, connection| !matches!(connection.party, Party::Unauthenticated { .. }));
             }
             for connection in self.connections.values_mut() {
                 if matches!(connection.party, Party::Member(_)) {
@@ -565,21 +573,22 @@ impl Server {
         }
         // Whoever is to go learns that no more comes, reads what there is and closes its end, which ends the connection.
         for connection in self.connections.values_mut() {
-            if matches!(connection.party, Party::Leaving { .. }) && connection.link.is_flushed() {
-                connection.link.close_sending();
+            if matches!(connection.party, Party::Leaving { .. }) && connection.secure.is_flushed() {
+                connection.secure.close_sending();
             }
         }
     }
 
     fn next_deadline(&self) -> Option<Instant> {
         let ending = self.ending.map(|(Ending::Lingering { until, .. } | Ending::Draining { until })| until);
-        self.hub.next_deadline().into_iter().chain(ending).min()
+        self.coordinator.next_deadline().into_iter().chain(ending).min()
     }
 
     fn has_ended(&self) -> bool {
         match self.ending {
             Some(Ending::Draining { until }) => {
-                let all_told = self.connections.is_empty() && (!self.hub.has_failed() || self.hub.all_came());
+                let all_told = self.connections.is_empty()
+                    && (!self.coordinator.has_failed() || self.coordinator.all_came());
                 all_told || Instant::now() >= until
             }
             _ => false,

@@ -39,7 +39,7 @@ fn greeting() -> Greeting {
 }
 
 /// Rank 1, played by hand.
-struct Raw(Link);
+struct Raw(SecureConnection);
 
 impl Raw {
     fn connect(job: &Job) -> Self {
@@ -53,7 +53,7 @@ impl Raw {
         };
         stream.set_nonblocking(true).unwrap();
         let stream = mio::net::TcpStream::from_std(stream);
-        Self(Link::initiator(stream, &pre_shared_key(job.key.as_ref().unwrap()), begun).unwrap())
+        Self(SecureConnection::initiator(stream, &pre_shared_key(job.key.as_ref().unwrap()), begun).unwrap())
     }
 
     /// Sends bytes as a message, whether they are one or not.
@@ -63,7 +63,7 @@ impl Raw {
     }
 
     /// The next message that isn't a heartbeat, or how the connection ended.
-    fn next_message(&mut self) -> Result<Message, LinkError> {
+    fn next_message(&mut self) -> Result<Message, ConnectionError> {
         let begun = Instant::now();
         let mut inbox = Vec::new();
         loop {

@@ -148,7 +148,7 @@ fn remote_reads_writes_and_immediates_allocate_nothing() {
         let (result, large) = endpoint.read(&theirs, 0, large).wait();
         result.unwrap();
         buffers.large = Some(large);
-        endpoint.wait_immediates(3, 1).unwrap();
+        endpoint.wait_for_immediate_data(3, 1).unwrap();
         buffers.region.copy_in(0, &[1u8; 10]).unwrap();
     });
 }

@@ -121,7 +121,7 @@ fn remote_memory_and_immediates_are_futures_too() {
         current_thread().block_on(async {
             let bytes = pattern(100_000, endpoint.rank());
             endpoint.write_immediate(&theirs, 0, bytes.clone(), 4).await.0.unwrap();
-            endpoint.immediates(4, 1).await.0.unwrap();
+            endpoint.immediate_data(4, 1).await.0.unwrap();
             let (result, back) = endpoint.read(&theirs, 0, vec![0u8; 100_000]).await;
             result.unwrap();
             assert!(back == bytes);

@@ -6,11 +6,11 @@ mod numbers;
 use std::collections::HashMap;
 
 use efa_core::collective::schedule::{Action, BufferId, Span};
-use efa_core::collective::{Algorithm, Call, Collective, Placement, ReduceOp, Schedule, algorithms, reduce};
+use efa_core::collective::{Algorithm, BufferMode, Call, Collective, ReduceOp, Schedule, algorithms, reduce};
 use efa_core::tensor::{DType, Element, bf16, f16};
 use numbers::{Number, Random};
 
-const PLACEMENTS: [Placement; 2] = [Placement::InPlace, Placement::OutOfPlace];
+const PLACEMENTS: [BufferMode; 2] = [BufferMode::InPlace, BufferMode::OutOfPlace];
 
 #[test]
 fn all_types_and_operations_reduce_right() {
@@ -19,8 +19,8 @@ fn all_types_and_operations_reduce_right() {
         for &algorithm in Algorithm::of(collective) {
             for op in ReduceOp::ALL {
                 for size in [1, 2, 3, 5, 8] {
-                    for placement in PLACEMENTS {
-                        let call = Call::new(collective, 0, size, 37).with_placement(placement);
+                    for buffer_mode in PLACEMENTS {
+                        let call = Call::new(collective, 0, size, 37).with_buffer_mode(buffer_mode);
                         check_all_types(op, algorithm, call, 4, &mut random);
                     }
                 }
@@ -36,10 +36,10 @@ fn every_algorithm_is_right_at_every_size() {
         for &algorithm in Algorithm::of(collective) {
             for size in 1..=17 {
                 for elements in [0, 1, 2, 3, 5, size - 1, size, size + 1, 100] {
-                    for placement in PLACEMENTS {
+                    for buffer_mode in PLACEMENTS {
                         let root = random.below(size);
                         let call = Call::new(collective, 0, size, elements).with_root(root);
-                        let call = call.with_placement(placement);
+                        let call = call.with_buffer_mode(buffer_mode);
                         let segment = 1 + random.below(20);
                         check::<i32>(ReduceOp::Sum, algorithm, call, segment, &mut random);
                     }
@@ -58,7 +58,7 @@ fn ranks_may_differ_in_placement() {
             let inputs = contributions::<i64>(&call, &mut random);
             let mut schedules = schedules(algorithm, &call, 3);
             for rank in (0..size).step_by(2) {
-                let call = call.at_rank(rank).with_placement(Placement::InPlace);
+                let call = call.at_rank(rank).with_buffer_mode(BufferMode::InPlace);
                 schedules[rank] = algorithms::build(algorithm, &call, 3).unwrap();
             }
             let outputs = run(ReduceOp::Sum, &schedules, &inputs, &mut random);
@@ -153,7 +153,7 @@ fn check<T: Number>(op: ReduceOp, algorithm: Algorithm, call: Call, segment: usi
             }
             Collective::ReduceScatter => {
                 let first = rank * call.elements;
-                let start = if call.placement == Placement::InPlace { first } else { 0 };
+                let start = if call.buffer_mode == BufferMode::InPlace { first } else { 0 };
                 for element in 0..call.elements {
                     is_right(rank, first + element, output[start + element]);
                 }

@@ -5,11 +5,11 @@ use efa_core::collective::schedule::{Action, Step};
 use efa_core::collective::select;
 use efa_core::collective::simulate::{self, Profile};
 use efa_core::collective::{
-    Algorithm, Call, Collective, MAX_RANKS, Options, Placement, Schedule, algorithms,
+    Algorithm, BufferMode, Call, Collective, MAX_RANKS, Options, Schedule, algorithms,
 };
 use proptest::prelude::*;
 
-const PLACEMENTS: [Placement; 2] = [Placement::InPlace, Placement::OutOfPlace];
+const PLACEMENTS: [BufferMode; 2] = [BufferMode::InPlace, BufferMode::OutOfPlace];
 
 /// Nothing is buffered and one message of each kind is under way: whoever waits in a circle, waits for ever.
 fn strictest() -> Profile {
@@ -41,8 +41,8 @@ fn check(algorithm: Algorithm, call: &Call, segment: usize) {
 
 fn check_all(call: &Call, segment: usize) {
     for &algorithm in Algorithm::of(call.collective) {
-        for placement in PLACEMENTS {
-            check(algorithm, &call.with_placement(placement), segment);
+        for buffer_mode in PLACEMENTS {
+            check(algorithm, &call.with_buffer_mode(buffer_mode), segment);
         }
     }
 }
@@ -131,13 +131,13 @@ proptest! {
             for &algorithm in Algorithm::of(collective) {
                 let call = Call::new(collective, 0, size, elements).with_root(root % size);
                 let schedule = |rank: usize| {
-                    let placement = PLACEMENTS[(in_place >> rank & 1) as usize];
-                    let mut moved = call.at_rank(place_of(rank)).with_placement(placement);
+                    let buffer_mode = PLACEMENTS[(in_place >> rank & 1) as usize];
+                    let mut moved = call.at_rank(place_of(rank)).with_buffer_mode(buffer_mode);
                     if collective == Collective::Broadcast {
                         moved = moved.with_root(place_of(call.root));
                     }
                     let schedule = algorithms::build(algorithm, &moved, segment).unwrap().in_order(&order).unwrap();
-                    assert_eq!(*schedule.call(), call.at_rank(rank).with_placement(placement));
+                    assert_eq!(*schedule.call(), call.at_rank(rank).with_buffer_mode(buffer_mode));
                     schedule
                 };
                 let schedules: Vec<Schedule> = (0..size).map(schedule).collect();
@@ -155,8 +155,8 @@ proptest! {
             for &algorithm in Algorithm::of(collective) {
                 let schedules: Vec<Schedule> = (0..size)
                     .map(|rank| {
-                        let placement = PLACEMENTS[(in_place >> rank & 1) as usize];
-                        let call = Call::new(collective, rank, size, elements).with_placement(placement);
+                        let buffer_mode = PLACEMENTS[(in_place >> rank & 1) as usize];
+                        let call = Call::new(collective, rank, size, elements).with_buffer_mode(buffer_mode);
                         algorithms::build(algorithm, &call, segment).unwrap()
                     })
                     .collect();

@@ -168,7 +168,7 @@ fn dropped_remote_reads_and_writes_go_on() {
         let (from, written) = Watched::filled(&pattern(LARGE / 2, 2));
         drop(endpoint.write_immediate(&theirs, 0, from, 1));
         churn();
-        endpoint.wait_immediates(1, 1).unwrap();
+        endpoint.wait_for_immediate_data(1, 1).unwrap();
         until("both are over", || into.is_alone() && written.load(Ordering::Acquire));
         assert!(into.contents() == pattern(LARGE, 1)[read..]);
         assert!(mine.to_vec()[..read] == pattern(LARGE / 2, 2));
@@ -185,7 +185,7 @@ fn closing_the_endpoint_gives_every_buffer_back() {
         let held = endpoint.recv(1, 1u32, vec![3u8; 100]);
         let (buffer, freed) = Watched::new(100);
         drop(endpoint.recv(1, 2u32, buffer));
-        let immediates = endpoint.immediates(1, 1);
+        let immediates = endpoint.immediate_data(1, 1);
         meet(&endpoint);
         endpoint.close();
         assert!(freed.load(Ordering::Acquire), "a dropped receive's buffer goes with the endpoint");

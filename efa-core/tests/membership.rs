@@ -7,7 +7,7 @@ use std::sync::Arc;
 use common::{admit, members};
 use efa_core::admission::{Admission, Facts, Policy, SecurityGroups, evaluate};
 use efa_core::bootstrap::Liveness;
-use efa_core::endpoint::{AddressCard, Unconnected};
+use efa_core::endpoint::{PeerAddress, Unconnected};
 use efa_core::fabric::Provider;
 use efa_core::{Endpoint, Error, Result};
 
@@ -31,9 +31,9 @@ fn judged(facts: &[Facts]) -> Vec<Member> {
 /// Opens an endpoint for each, and connects that of the first to the others.
 fn connect(members: &[Member]) -> Result<Endpoint> {
     let mut opened: Vec<Unconnected> = members.iter().map(|member| open(&member.admission)).collect();
-    let cards: Vec<AddressCard> =
-        opened.iter().zip(members).map(|(endpoint, member)| endpoint.card(&member.facts)).collect();
-    opened.remove(0).connect(0, cards, Arc::new(Liveness::alone(members.len())))
+    let peer_addresses: Vec<PeerAddress> =
+        opened.iter().zip(members).map(|(endpoint, member)| endpoint.peer_address(&member.facts)).collect();
+    opened.remove(0).connect(0, peer_addresses, Arc::new(Liveness::alone(members.len())))
 }
 
 /// Why they don't connect.
@@ -123,9 +123,9 @@ fn cards_belong_to_their_ranks() {
     let job = judged(&members(2));
     let misuse = |me: usize, order: [usize; 2]| {
         let opened = job.iter().map(|member| open(&member.admission)).collect::<Vec<_>>();
-        let cards = order.map(|rank| opened[rank].card(&job[rank].facts)).to_vec();
+        let peer_addresses = order.map(|rank| opened[rank].peer_address(&job[rank].facts)).to_vec();
         let mine = opened.into_iter().next().unwrap();
-        let error = mine.connect(me, cards, Arc::new(Liveness::alone(2))).unwrap_err();
+        let error = mine.connect(me, peer_addresses, Arc::new(Liveness::alone(2))).unwrap_err();
         assert!(matches!(error, Error::Misuse(_)), "{error}");
     };
     misuse(0, [1, 0]);
@@ -136,10 +136,10 @@ fn cards_belong_to_their_ranks() {
 #[test]
 fn a_card_goes_over_the_wire_with_what_it_was_made_for() {
     let job = judged(&members(2));
-    let card = open(&job[0].admission).card(&job[0].facts);
-    let wire = serde_json::to_vec(&card).unwrap();
-    let read: AddressCard = serde_json::from_slice(&wire).unwrap();
-    assert_eq!(read, card);
+    let peer_address = open(&job[0].admission).peer_address(&job[0].facts);
+    let wire = serde_json::to_vec(&peer_address).unwrap();
+    let read: PeerAddress = serde_json::from_slice(&wire).unwrap();
+    assert_eq!(read, peer_address);
     assert_eq!(read.admission(), job[0].admission.fingerprint());
-    assert_eq!((read.peer().rank, read.address()), (0, card.address()));
+    assert_eq!((read.peer().rank, read.address()), (0, peer_address.address()));
 }

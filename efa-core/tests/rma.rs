@@ -88,7 +88,7 @@ fn a_count_of_immediates_is_reached_only_when_all_have_come_with_their_bytes() {
         if me == 0 {
             let region = endpoint.allocate::<u32>(BLOCK * writers).unwrap().expose(Access::Write).unwrap();
             tell(&endpoint, &region);
-            let all = endpoint.immediates(7, writers as u64);
+            let all = endpoint.immediate_data(7, writers as u64);
             // The last writer waits to be told, so until then one is missing for certain.
             for rank in 1..writers {
                 endpoint.recv_blocking(rank, 1u32, &mut [0u8]).unwrap();
@@ -124,7 +124,7 @@ fn many_ranks_writing_with_many_immediates_lose_none() {
             let region = endpoint.allocate::<u64>(WRITES * writers).unwrap().expose(Access::Write).unwrap();
             tell(&endpoint, &region);
             for value in 0..4 {
-                endpoint.wait_immediates(value, (WRITES / 4 * writers) as u64).unwrap();
+                endpoint.wait_for_immediate_data(value, (WRITES / 4 * writers) as u64).unwrap();
             }
             for (place, value) in region.to_vec().into_iter().enumerate() {
                 assert_eq!(value, place as u64 + 1);
@@ -154,16 +154,16 @@ fn a_wait_for_immediates_uses_them_up_and_can_be_cancelled() {
         for _ in 0..3 {
             endpoint.write_immediate_blocking(&region.1, 0, &[1u8], 5).unwrap();
         }
-        endpoint.wait_immediates(5, 2).unwrap();
-        let more = endpoint.immediates(5, 2);
+        endpoint.wait_for_immediate_data(5, 2).unwrap();
+        let more = endpoint.immediate_data(5, 2);
         assert!(!more.is_done());
         more.cancel();
         assert!(matches!(more.wait().0, Err(Error::Cancelled(_))));
-        endpoint.wait_immediates(5, 1).unwrap();
-        endpoint.wait_immediates(5, 0).unwrap();
+        endpoint.wait_for_immediate_data(5, 1).unwrap();
+        endpoint.wait_for_immediate_data(5, 0).unwrap();
 
         // One that wants more must not keep what has come from one that came later, once it is gone.
-        let (more, fewer) = (endpoint.immediates(5, 10), endpoint.immediates(5, 1));
+        let (more, fewer) = (endpoint.immediate_data(5, 10), endpoint.immediate_data(5, 1));
         endpoint.write_immediate_blocking(&region.1, 0, &[1u8], 5).unwrap();
         assert!(!fewer.is_done());
         more.cancel();
@@ -313,7 +313,7 @@ fn a_mapped_file_is_sent_and_written_straight_from_its_pages() {
             assert!(got == pattern(LEN, 3)[1000..]);
             let region = endpoint.allocate::<u8>(LEN - 1000).unwrap().expose(Access::Write).unwrap();
             tell(&endpoint, &region);
-            endpoint.wait_immediates(1, 1).unwrap();
+            endpoint.wait_for_immediate_data(1, 1).unwrap();
             assert!(region.to_vec() == got);
         }
         meet(&endpoint);

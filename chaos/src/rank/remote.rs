@@ -104,7 +104,7 @@ impl Board {
         let to_me = |kind: Kind| accesses.iter().filter(move |a| a.to == rank.me && a.kind == kind);
         let immediates = to_me(Kind::WriteImmediate).count() as u64;
         if immediates > 0 {
-            rank.world.endpoint().wait_immediates(step as u32, immediates)?;
+            rank.world.endpoint().wait_for_immediate_data(step as u32, immediates)?;
         }
         to_me(Kind::WriteImmediate).try_for_each(|access| self.check(rank, access))?;
         rank.world.barrier()?;

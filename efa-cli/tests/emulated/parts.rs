@@ -106,7 +106,7 @@ fn everything(world: &Communicator) -> Result<()> {
     let theirs = swap(world, &region.remote())?;
     for round in 1..=10u8 {
         endpoint.write_immediate(&theirs, 0, vec![round; LARGE], u32::from(round)).wait().0?;
-        endpoint.wait_immediates(u32::from(round), 1)?;
+        endpoint.wait_for_immediate_data(u32::from(round), 1)?;
         assert!(region.to_vec().iter().all(|byte| *byte == round), "an immediate came before its bytes");
         let mut back = vec![0u8; LARGE];
         endpoint.read_blocking(&theirs, 0, &mut back)?;

@@ -66,7 +66,7 @@ impl FromStr for Collective {
 
 /// Whether a rank's contribution lies in a buffer of its own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Placement {
+pub enum BufferMode {
     /// The contribution lies in the output and is overwritten there. For an all-gather it lies in the rank's own
     /// block of the output. For a reduce-scatter the output holds the whole contribution, the result comes to lie
     /// in the rank's own block, and the rest is left undefined.
@@ -90,13 +90,13 @@ pub struct Call {
     /// reduce-scatter. Of no meaning for a barrier.
     pub elements: usize,
     /// Where the contribution lies.
-    pub placement: Placement,
+    pub buffer_mode: BufferMode,
 }
 
 impl Call {
     /// A call out of place, with rank 0 as the root.
     pub fn new(collective: Collective, rank: usize, size: usize, elements: usize) -> Self {
-        Self { collective, rank, size, root: 0, elements, placement: Placement::OutOfPlace }
+        Self { collective, rank, size, root: 0, elements, buffer_mode: BufferMode::OutOfPlace }
     }
 
     /// The same with another root.
@@ -105,8 +105,8 @@ impl Call {
     }
 
     /// The same with another placement.
-    pub fn with_placement(self, placement: Placement) -> Self {
-        Self { placement, ..self }
+    pub fn with_buffer_mode(self, buffer_mode: BufferMode) -> Self {
+        Self { buffer_mode, ..self }
     }
 
     /// The same as another rank sees it.
@@ -126,11 +126,11 @@ impl Call {
 
     /// How many elements the output has.
     pub fn output_len(&self) -> usize {
-        match (self.collective, self.placement) {
+        match (self.collective, self.buffer_mode) {
             (Collective::Barrier, _) => 0,
             (Collective::Broadcast | Collective::AllReduce, _) => self.elements,
-            (Collective::ReduceScatter, Placement::OutOfPlace) => self.elements,
-            (Collective::AllGather, _) | (Collective::ReduceScatter, Placement::InPlace) => {
+            (Collective::ReduceScatter, BufferMode::OutOfPlace) => self.elements,
+            (Collective::AllGather, _) | (Collective::ReduceScatter, BufferMode::InPlace) => {
                 self.elements * self.size
             }
         }

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use super::execute::{Buffers, Elements, ExecutorState, Prepared, run};
 use super::select::{choose, plan, plan_in_order};
-use super::{Algorithm, Call, Collective, Options, Placement, ReduceOp, reduce};
+use super::{Algorithm, BufferMode, Call, Collective, Options, ReduceOp, reduce};
 use crate::admission::Report;
 use crate::bootstrap::Control;
 use crate::endpoint::{Endpoint, Progress};
@@ -188,8 +188,10 @@ impl Communicator {
     /// # Errors
     /// [`Error::Misuse`] for a root outside the job; else as [`Communicator::barrier`].
     pub fn broadcast<T: Element>(&self, data: &mut [T], root: usize) -> Result<()> {
-        let call =
-            self.call(Collective::Broadcast, data.len()).with_root(root).with_placement(Placement::InPlace);
+        let call = self
+            .call(Collective::Broadcast, data.len())
+            .with_root(root)
+            .with_buffer_mode(BufferMode::InPlace);
         self.run(call, ReduceOp::Sum, &[], data)
     }
 
@@ -208,7 +210,7 @@ impl Communicator {
     /// # Errors
     /// As [`Communicator::barrier`].
     pub fn all_reduce_in_place<T: Element>(&self, data: &mut [T], op: ReduceOp) -> Result<()> {
-        let call = self.call(Collective::AllReduce, data.len()).with_placement(Placement::InPlace);
+        let call = self.call(Collective::AllReduce, data.len()).with_buffer_mode(BufferMode::InPlace);
         self.run(call, op, &[], data)
     }
 
@@ -217,7 +219,7 @@ impl Communicator {
     /// # Errors
     /// As [`Communicator::barrier`].
     pub fn all_reduce_tensor(&self, tensor: &mut TensorViewMut<'_>, op: ReduceOp) -> Result<()> {
-        let call = self.call(Collective::AllReduce, tensor.elements()).with_placement(Placement::InPlace);
+        let call = self.call(Collective::AllReduce, tensor.elements()).with_buffer_mode(BufferMode::InPlace);
         let elements = Elements { dtype: tensor.dtype(), op };
         self.run_bytes(call, elements, &[], tensor.bytes_mut())
     }

@@ -2,7 +2,7 @@
 
 use super::schedule::{Action, BufferId, Schedule, Span, StepId};
 use super::{ReduceOp, reduce};
-use crate::endpoint::{Endpoint, Place, Tag, Workspace, WorkspaceState};
+use crate::endpoint::{BorrowTracker, Endpoint, Place, Tag, WorkspaceState};
 use crate::error::{Error, Result};
 use crate::memory::RegisteredBuf;
 use crate::tensor::DType;
@@ -65,7 +65,7 @@ impl Prepared {
 /// What an executor keeps from one run to the next, so that it needs no allocation.
 #[derive(Default)]
 pub(super) struct ExecutorState {
-    workspace: WorkspaceState,
+    borrow_tracker: WorkspaceState,
     waits: Vec<u32>,
     /// Local steps that are ready.
     ready: Vec<StepId>,
@@ -106,9 +106,9 @@ pub(super) fn run(
         left: waits.len(),
         elements,
         base: (number & NUMBER_MASK) << SLOT_BITS,
-        workspace: Workspace::new(
+        borrow_tracker: BorrowTracker::new(
             endpoint,
-            &mut state.workspace,
+            &mut state.borrow_tracker,
             buffers.input,
             buffers.output,
             scratch,
@@ -131,8 +131,8 @@ pub(super) fn run(
         // One local step at a time: it may have made a send possible, and the link should not wait for the next.
         if let Some(step) = run.ready.pop() {
             run.compute(step)?;
-        } else if run.workspace.under_way() > 0 {
-            let step = run.workspace.wait_any()?;
+        } else if run.borrow_tracker.under_way() > 0 {
+            let step = run.borrow_tracker.wait_any()?;
             match schedule.steps()[step as usize].action {
                 Action::Send { .. } => sending -= 1,
                 _ => receiving -= 1,
@@ -160,7 +160,7 @@ struct Run<'a> {
     left: usize,
     elements: Elements,
     base: u64,
-    workspace: Workspace<'a>,
+    borrow_tracker: BorrowTracker<'a>,
 }
 
 impl Run<'_> {
@@ -177,11 +177,11 @@ impl Run<'_> {
         let over = match self.schedule.steps()[step as usize].action {
             Action::Send { to, slot, span } => {
                 let (place, range) = self.locate(span);
-                self.workspace.send(to, self.tag(slot), place, range, step)?
+                self.borrow_tracker.send(to, self.tag(slot), place, range, step)?
             }
             Action::Receive { from, slot, span } => {
                 let (place, range) = self.locate(span);
-                self.workspace.receive(from, self.tag(slot), place, range, step)?;
+                self.borrow_tracker.receive(from, self.tag(slot), place, range, step)?;
                 false
             }
             Action::Reduce { .. } | Action::Copy { .. } => false,
@@ -197,12 +197,12 @@ impl Run<'_> {
         match self.schedule.steps()[step as usize].action {
             Action::Reduce { source, into } => {
                 let (into, source) = (self.locate(into), self.locate(source));
-                let (into, source) = self.workspace.parts(into, source)?;
+                let (into, source) = self.borrow_tracker.parts(into, source)?;
                 reduce::reduce_into(self.elements.op, self.elements.dtype, into, source)?;
             }
             Action::Copy { source, into } => {
                 let (into, source) = (self.locate(into), self.locate(source));
-                let (into, source) = self.workspace.parts(into, source)?;
+                let (into, source) = self.borrow_tracker.parts(into, source)?;
                 into.copy_from_slice(source);
             }
             Action::Send { .. } | Action::Receive { .. } => {}

@@ -18,7 +18,7 @@ pub mod select;
 pub mod simulate;
 mod validate;
 
-pub use call::{Call, Collective, MAX_RANKS, Placement};
+pub use call::{BufferMode, Call, Collective, MAX_RANKS};
 pub use communicator::Communicator;
 pub use reduce::ReduceOp;
 pub use schedule::Schedule;

@@ -17,7 +17,7 @@
 use std::fmt;
 use std::ops::Range;
 
-use super::{Algorithm, Call, Collective, Placement};
+use super::{Algorithm, BufferMode, Call, Collective};
 use crate::{Error, Result};
 
 /// The index of a step in its schedule.
@@ -155,11 +155,11 @@ impl Schedule {
                 "list every rank, from 0 on, once",
             ));
         }
-        let whole = match (self.call.collective, self.call.placement) {
-            (Collective::AllGather, _) | (Collective::ReduceScatter, Placement::InPlace) => {
+        let whole = match (self.call.collective, self.call.buffer_mode) {
+            (Collective::AllGather, _) | (Collective::ReduceScatter, BufferMode::InPlace) => {
                 Some(BufferId::Output)
             }
-            (Collective::ReduceScatter, Placement::OutOfPlace) => Some(BufferId::Input),
+            (Collective::ReduceScatter, BufferMode::OutOfPlace) => Some(BufferId::Input),
             _ => None,
         };
         let block = self.call.elements.max(1);
@@ -245,7 +245,7 @@ pub(super) struct ScheduleBuilder {
 impl ScheduleBuilder {
     /// An empty schedule for `call`, with `scratch` elements of scratch.
     pub(super) fn new(call: &Call, algorithm: Algorithm, scratch: usize) -> Self {
-        let input = if call.placement == Placement::InPlace { 0 } else { call.input_len() };
+        let input = if call.buffer_mode == BufferMode::InPlace { 0 } else { call.input_len() };
         Self {
             schedule: Schedule {
                 call: *call,

@@ -53,27 +53,27 @@ impl Call {
     }
 
     #[inline]
-    pub(super) fn lane(self) -> Lane {
+    pub(super) fn work_queue(self) -> WorkQueue {
         match self {
-            Self::Receive { .. } | Self::Peek { .. } => Lane::In,
-            _ => Lane::Out,
+            Self::Receive { .. } | Self::Peek { .. } => WorkQueue::Receive,
+            _ => WorkQueue::Transmit,
         }
     }
 }
 
 /// Receives wait for room in another queue than everything else does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Lane {
-    Out = 0,
-    In = 1,
+pub(super) enum WorkQueue {
+    Transmit = 0,
+    Receive = 1,
 }
 
-impl Lane {
+impl WorkQueue {
     #[inline]
     pub(super) fn of(kind: Kind) -> Self {
         match kind {
-            Kind::Receive | Kind::Probe | Kind::Immediates | Kind::Group => Self::In,
-            Kind::Send | Kind::Read | Kind::Write | Kind::Atomic => Self::Out,
+            Kind::Receive | Kind::Probe | Kind::Immediates | Kind::Group => Self::Receive,
+            Kind::Send | Kind::Read | Kind::Write | Kind::Atomic => Self::Transmit,
         }
     }
 }
@@ -90,13 +90,13 @@ pub(super) struct Deferred {
 
 /// Calls that wait for room, in the order in which they were made.
 #[derive(Default)]
-pub(super) struct Line {
+pub(super) struct Backlog {
     /// In the order of their turns.
     calls: VecDeque<Deferred>,
     last_turn: u64,
 }
 
-impl Line {
+impl Backlog {
     /// Puts a call at the end, and returns its turn.
     pub(super) fn push(&mut self, id: SlotId, call: Call, memory: Memory) -> u64 {
         self.last_turn += 1;
@@ -137,7 +137,7 @@ impl Line {
         true
     }
 
-    /// Takes all calls, to put some back with [`Line::restore`].
+    /// Takes all calls, to put some back with [`Backlog::restore`].
     pub(super) fn take(&mut self) -> VecDeque<Deferred> {
         let mut calls = std::mem::take(&mut self.calls);
         calls.retain(|call| !call.is_withdrawn);

@@ -17,9 +17,9 @@ use std::thread::Thread;
 use log::Level;
 
 use super::activity::Activity;
-use super::call::{Call, Lane, Line};
+use super::call::{Backlog, Call, WorkQueue};
 use super::progress::Watch;
-use super::slot::{Kind, Notice, Outcome, SlotId, Slots, Stage};
+use super::slot::{Kind, Outcome, SlotId, Slots, Stage, WakeUp};
 use super::{NO_MESSAGE, TRUNCATED};
 use crate::bootstrap::Liveness;
 use crate::error::Code;
@@ -42,10 +42,10 @@ pub(crate) struct Core {
     queue: Arc<CompletionQueue>,
     pub slots: Slots,
     batch: Batch,
-    /// How many operations the provider holds, and may hold at most, per lane.
+    /// How many operations the provider holds, and may hold at most, per work queue.
     in_flight: [usize; 2],
     room: [usize; 2],
-    deferred: [Line; 2],
+    deferred: [Backlog; 2],
     immediates: HashMap<u32, u64>,
     expectations: Vec<Expectation>,
     /// Memory that peers could reach and may still be writing to, until the endpoint is closed.
@@ -60,7 +60,7 @@ pub(crate) struct Core {
     /// What there is to numbered messages, if messages have numbers: see `numbered`.
     numbered: Option<Box<Numbered>>,
     /// To be delivered by whoever holds the lock, after releasing it.
-    pub notices: Vec<Notice>,
+    pub wake_ups: Vec<WakeUp>,
     /// Fabric addresses of peers whose connection the provider reported as lost, until somebody takes them.
     lost_peers: Vec<u64>,
     /// The provider may still hold a receive that failed: see `quiesce`.
@@ -102,7 +102,7 @@ impl Core {
             batch: Batch::new(),
             in_flight: [0; 2],
             room,
-            deferred: [Line::default(), Line::default()],
+            deferred: [Backlog::default(), Backlog::default()],
             immediates: HashMap::new(),
             expectations: Vec::new(),
             retired: Vec::new(),
@@ -111,7 +111,7 @@ impl Core {
             liveness,
             doubtful: Vec::new(),
             numbered: None,
-            notices: Vec::new(),
+            wake_ups: Vec::new(),
             lost_peers: Vec::new(),
             spoiled: false,
             panicked: None,
@@ -155,9 +155,9 @@ impl Core {
     #[inline(always)]
     pub(crate) unsafe fn start(&mut self, id: SlotId, peer: Option<u32>, call: Call, memory: &[Segment]) {
         // Calls to one peer keep their order; those to another don't wait for it.
-        let free = match (call.lane(), peer) {
-            (Lane::Out, Some(rank)) => self.is_free(rank as usize),
-            (lane, _) => self.deferred[lane as usize].is_empty(),
+        let free = match (call.work_queue(), peer) {
+            (WorkQueue::Transmit, Some(rank)) => self.is_free(rank as usize),
+            (work_queue, _) => self.deferred[work_queue as usize].is_empty(),
         };
         if free {
             // SAFETY: passed on to the caller.
@@ -177,12 +177,12 @@ impl Core {
     /// As [`Core::start`].
     #[inline(always)]
     unsafe fn attempt(&mut self, id: SlotId, call: Call, memory: &[Segment]) -> Posted {
-        let lane = call.lane() as usize;
+        let work_queue = call.work_queue() as usize;
         let Some(endpoint) = &mut self.endpoint else {
             self.finish(id, Outcome::Closed);
             return Posted::Yes;
         };
-        if self.in_flight[lane] >= self.room[lane] {
+        if self.in_flight[work_queue] >= self.room[work_queue] {
             return Posted::Again;
         }
         let context = self.slots.context(id);
@@ -225,7 +225,7 @@ impl Core {
             }
         };
         if posted == Posted::Yes {
-            self.in_flight[lane] += 1;
+            self.in_flight[work_queue] += 1;
         }
         posted
     }
@@ -276,7 +276,7 @@ impl Core {
         match unsafe { self.slots.find(entry.context()) } {
             Some((_, record)) if record.is_plain() => {
                 record.stage = Stage::Over(Outcome::Done { bytes: entry.len(), tag: entry.tag() });
-                self.in_flight[Lane::of(record.about.kind) as usize] -= 1;
+                self.in_flight[WorkQueue::of(record.info.kind) as usize] -= 1;
                 true
             }
             _ => false,
@@ -302,7 +302,7 @@ impl Core {
         }
         // SAFETY: as in `complete_plainly`.
         if let Some((id, record)) = unsafe { self.slots.find(entry.context()) } {
-            self.in_flight[Lane::of(record.about.kind) as usize] -= 1;
+            self.in_flight[WorkQueue::of(record.info.kind) as usize] -= 1;
             if self.numbered.is_some() && !self.meet_number(id, &entry) {
                 return;
             }
@@ -339,10 +339,10 @@ impl Core {
             if !matches!(error.code, TRUNCATED | NO_MESSAGE | Code(libc::ECANCELED)) {
                 record.special().failed = true;
             }
-            self.in_flight[Lane::of(record.about.kind) as usize] -= 1;
+            self.in_flight[WorkQueue::of(record.info.kind) as usize] -= 1;
             // Withdrawn because the endpoint is closing: see `quiesce`.
             let is_cancelled = error.code == Code(libc::ECANCELED);
-            self.spoiled |= record.about.kind == Kind::Receive && !is_cancelled && error.code != TRUNCATED;
+            self.spoiled |= record.info.kind == Kind::Receive && !is_cancelled && error.code != TRUNCATED;
             if self.numbered.is_some() && !self.meet_failure(id, &error) {
                 return;
             }
@@ -371,22 +371,22 @@ impl Core {
     pub(crate) fn finish(&mut self, id: SlotId, outcome: Outcome) {
         let record = self.slots.get(id);
         // Of what has a handle, the handle's owner takes the result, and leaves the group then.
-        let group = record.about.group.filter(|_| record.is_orphan());
+        let group = record.info.group.filter(|_| record.is_orphan());
         let arrived = record.announce.filter(|_| matches!(outcome, Outcome::Done { .. }));
-        let notice = self.slots.finish(id, outcome);
+        let wake_up = self.slots.finish(id, outcome);
         if let Some(value) = arrived {
             self.immediate(value);
         }
         if let Some(group) = group {
             self.leave_group(group);
         }
-        match notice {
-            Notice::None => {}
-            notice => {
-                if matches!(notice, Notice::Wake(_)) {
+        match wake_up {
+            WakeUp::None => {}
+            wake_up => {
+                if matches!(wake_up, WakeUp::Wake(_)) {
                     self.activity.task_left();
                 }
-                self.notices.push(notice);
+                self.wake_ups.push(wake_up);
             }
         }
     }
@@ -401,21 +401,21 @@ impl Core {
 
     /// Whether the operation wakes this very task when it is over.
     pub(crate) fn wakes(&mut self, id: SlotId, waker: &Waker) -> bool {
-        matches!(&self.slots.get(id).notice, Notice::Wake(known) if known.will_wake(waker))
+        matches!(&self.slots.get(id).wake_up, WakeUp::Wake(known) if known.will_wake(waker))
     }
 
     /// Lets a task be woken when the operation is over; it replaces one that was to be woken before. The waker was
     /// cloned without the endpoint's lock: cloning runs code of others.
     pub(crate) fn wake_when_over(&mut self, id: SlotId, waker: Waker) {
         self.tell_nobody(id);
-        self.slots.get(id).special().notice = Notice::Wake(waker);
+        self.slots.get(id).special().wake_up = WakeUp::Wake(waker);
         self.activity.task_waits();
     }
 
     /// Lets a thread be unparked when the operation is over, or when it is its turn to poll.
     pub(crate) fn unpark_when_over(&mut self, id: SlotId, thread: Thread) {
         self.tell_nobody(id);
-        self.slots.get(id).special().notice = Notice::Unpark(thread);
+        self.slots.get(id).special().wake_up = WakeUp::Unpark(thread);
     }
 
     /// Forgets who was to be told.
@@ -424,14 +424,14 @@ impl Core {
         if record.is_plain() {
             return;
         }
-        if let Notice::Wake(waker) = std::mem::replace(&mut record.notice, Notice::None) {
+        if let WakeUp::Wake(waker) = std::mem::replace(&mut record.wake_up, WakeUp::None) {
             self.activity.task_left();
-            self.notices.push(Notice::Forget(waker));
+            self.wake_ups.push(WakeUp::Forget(waker));
         }
     }
 
     /// Leaves an operation to itself. The buffer is kept until the device is done with it.
-    pub(crate) fn abandon(&mut self, id: SlotId, parked: Notice) {
+    pub(crate) fn abandon(&mut self, id: SlotId, parked: WakeUp) {
         self.tell_nobody(id);
         if self.slots.get(id).is_over() {
             self.release(id);
@@ -484,14 +484,14 @@ impl Core {
         self.closed.get_or_insert(why);
         self.settle_doubts(|_| true);
         let retired = std::mem::take(&mut self.retired);
-        self.notices.extend(retired.into_iter().map(Notice::Drop));
-        self.deferred.iter_mut().for_each(Line::clear);
+        self.wake_ups.extend(retired.into_iter().map(WakeUp::Drop));
+        self.deferred.iter_mut().for_each(Backlog::clear);
         self.waiting.fill(0);
         self.expectations.clear();
         self.in_flight = [0; 2];
         // Groups are not the device's: they end when the last of their operations does.
         for id in self.slots.under_way() {
-            if self.slots.get(id).about.kind != Kind::Group {
+            if self.slots.get(id).info.kind != Kind::Group {
                 self.finish(id, Outcome::Closed);
             }
         }
@@ -509,13 +509,14 @@ impl Core {
     pub(crate) fn retire(&mut self, memory: Box<dyn Any + Send>) {
         match self.endpoint {
             Some(_) => self.retired.push(memory),
-            None => self.notices.push(Notice::Drop(memory)),
+            None => self.wake_ups.push(WakeUp::Drop(memory)),
         }
     }
 
     /// Whether the device has nothing of ours to send, read or write.
     pub(crate) fn is_drained(&self) -> bool {
-        self.in_flight[Lane::Out as usize] == 0 && self.deferred[Lane::Out as usize].is_empty()
+        self.in_flight[WorkQueue::Transmit as usize] == 0
+            && self.deferred[WorkQueue::Transmit as usize].is_empty()
     }
 
     /// Returns the fabric addresses of peers whose connection was lost since the last call.

@@ -7,7 +7,7 @@ use super::call::Call;
 use super::core::Due;
 use super::op::{Op, State};
 use super::open::Endpoint;
-use super::slot::{About, Kind};
+use super::slot::{Kind, OperationInfo};
 use super::tag::{Space, Tag};
 use crate::ffi::Segment;
 use crate::memory::Held;
@@ -104,10 +104,10 @@ impl Endpoint {
         let mut buf = Held::new(vec![0u8; ROOM]);
         let before = buf.before();
         let segment = Segment { start: before.as_mut_ptr(), len: ROOM, descriptor: std::ptr::null_mut() };
-        let about = About { kind: Kind::Receive, peer: None, tag: 0, bytes: ROOM, group: None };
+        let info = OperationInfo { kind: Kind::Receive, peer: None, tag: 0, bytes: ROOM, group: None };
         let call = Call::Receive { tag: 0, ignore: u64::MAX };
         // SAFETY: `Op` keeps the buffer, or parks it, until the operation is over.
-        let id = unsafe { self.shared.start(about, call, &mut [segment]) };
+        let id = unsafe { self.shared.start(info, call, &mut [segment]) };
         Op::new(self.shared.clone(), State::Posted(id), buf)
     }
 }

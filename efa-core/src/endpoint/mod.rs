@@ -4,8 +4,8 @@
 //! whoever waits polls (`wait`), and a thread sees to it that somebody does (`progress`).
 
 mod activity;
+mod borrow_tracker;
 pub(crate) mod call;
-mod card;
 mod clock;
 mod closing;
 mod config;
@@ -21,6 +21,7 @@ mod lock_tests;
 mod numbers;
 mod op;
 mod open;
+mod peer_address;
 mod primitives;
 mod progress;
 mod scope;
@@ -29,15 +30,14 @@ pub(crate) mod slot;
 pub(crate) mod tag;
 mod wait;
 mod watchdog;
-mod workspace;
 
-pub use card::AddressCard;
+pub(crate) use borrow_tracker::{BorrowTracker, Place, WorkspaceState};
 pub use config::EndpointConfig;
 use failure::{NO_MESSAGE, TRUNCATED};
 pub(crate) use farewell::Progress;
 pub(crate) use op::State;
 pub use op::{Completion, Op};
 pub use open::{Endpoint, Unconnected};
+pub use peer_address::PeerAddress;
 pub use scope::{Scope, ScopedOp};
 pub use tag::{MAX_RANKS, Source, Tag, TagMatch};
-pub(crate) use workspace::{Place, Workspace, WorkspaceState};

@@ -10,7 +10,7 @@ use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
 use super::shared::{Deadline, FirstFailure, Locked, Shared};
-use super::slot::{Ending, Kind, Notice, Outcome, SlotId, Stage};
+use super::slot::{CancelReason, Kind, Outcome, SlotId, Stage, WakeUp};
 use super::tag::Tag;
 use crate::error::{Code, Error, Explanation, Result};
 use crate::memory::Held;
@@ -169,18 +169,18 @@ impl Shared {
         let &State::Posted(id) = state else { return };
         let mut core = self.lock();
         let record = core.slots.get(id);
-        if !record.is_over() && record.about.kind.can_cancel() {
-            core.cancel(id, Ending::Cancelled, self.clock.now());
+        if !record.is_over() && record.info.kind.can_cancel() {
+            core.cancel(id, CancelReason::Cancelled, self.clock.now());
         }
     }
 
     /// Leaves an operation to itself. `park` keeps the buffer of one that is not over until the device is done with it,
     /// itself or in the notice that it returns; the endpoint is locked meanwhile.
     #[cold]
-    pub(super) fn leave<B>(&self, id: SlotId, buffer: B, park: impl FnOnce(B) -> Notice) {
+    pub(super) fn leave<B>(&self, id: SlotId, buffer: B, park: impl FnOnce(B) -> WakeUp) {
         let mut core = self.lock();
         if core.slots.get(id).is_over() {
-            core.abandon(id, Notice::None);
+            core.abandon(id, WakeUp::None);
             // The buffer's drop is code of others: not under the lock.
             drop(core);
             drop(buffer);
@@ -196,8 +196,8 @@ impl Shared {
         let Some(&Outcome::Done { bytes, tag }) = record.outcome() else {
             return Err(self.take_failure(core, id));
         };
-        let about = &record.about;
-        let completion = match about.kind {
+        let info = &record.info;
+        let completion = match info.kind {
             Kind::Receive | Kind::Probe => {
                 let (peer, tag) = self.tags.unpack(tag);
                 if peer >= self.addresses.len() {
@@ -206,9 +206,9 @@ impl Shared {
                 Completion { peer, tag, bytes }
             }
             _ => Completion {
-                peer: about.peer.map_or(self.me, |rank| rank as usize),
-                tag: Tag::truncating(about.tag),
-                bytes: about.bytes,
+                peer: info.peer.map_or(self.me, |rank| rank as usize),
+                tag: Tag::truncating(info.tag),
+                bytes: info.bytes,
             },
         };
         core.release(id);
@@ -220,10 +220,10 @@ impl Shared {
     /// provider that lets everybody connect.
     #[cold]
     fn take_stranger(&self, mut core: Locked<'_>, id: SlotId, rank: usize) -> Error {
-        let about = core.slots.get(id).about;
+        let info = core.slots.get(id).info;
         core.release(id);
         drop(core);
-        let what = format!("the {} met a message of rank {rank}", self.describe(&about));
+        let what = format!("the {} met a message of rank {rank}", self.describe(&info));
         let why =
             format!("the job has {} ranks: a process outside of it has sent the message", self.peers.len());
         let remedy = "let no other process reach the ports of the job, or use the built-in libfabric (feature vendored)";
@@ -240,12 +240,13 @@ impl Shared {
     fn take_failure(&self, mut locked: Locked<'_>, id: SlotId) -> Error {
         let core = &mut *locked;
         let record = core.slots.get(id);
-        let ending = record.ending.map(|(ending, _)| ending);
+        let cancel_reason = record.cancel_reason.map(|(cancel_reason, _)| cancel_reason);
         // Moved out, as the error may be part of it. What is left in its place goes with the slot, right below.
         let Stage::Over(outcome) = std::mem::replace(&mut record.stage, Stage::Over(Outcome::Closed)) else {
             unreachable!("the operation is over")
         };
-        let error = self.explain(&record.about, record.started, ending, outcome, core.closed.as_deref());
+        let error =
+            self.explain(&record.info, record.started, cancel_reason, outcome, core.closed.as_deref());
         core.release(id);
         drop(locked);
         self.note_failure(&error);
@@ -325,7 +326,7 @@ impl<B: Send + 'static> Op<B> {
     fn leave(&mut self, id: SlotId) {
         // SAFETY: it is present in the state `Posted`, and not used after this.
         let buffer = unsafe { ManuallyDrop::take(&mut self.buffer) };
-        self.shared.leave(id, buffer, |buffer| Notice::Drop(Box::new(buffer)));
+        self.shared.leave(id, buffer, |buffer| WakeUp::Drop(Box::new(buffer)));
     }
 }
 

@@ -6,11 +6,11 @@ use std::sync::atomic::Ordering;
 use std::thread::{self, JoinHandle};
 use std::time::Instant;
 
-use super::card::{self, AddressCard};
 use super::clock::Clock;
 use super::config::EndpointConfig;
 use super::connections;
 use super::core::{Core, Numbered};
+use super::peer_address::{self, PeerAddress};
 use super::shared::{FirstFailure, Shared};
 use super::tag::MAX_RANKS;
 use super::{progress, watchdog};
@@ -46,14 +46,14 @@ impl Unconnected {
 
     /// What the other ranks need in order to connect to this endpoint: `facts` are those of this member, as they are
     /// now.
-    pub fn card(&self, facts: &Facts) -> AddressCard {
+    pub fn peer_address(&self, facts: &Facts) -> PeerAddress {
         let host = facts.member.host.clone().unwrap_or_default();
         let peer = Peer { rank: facts.member.rank, host, address: self.printable_address() };
-        self.card_of(peer, Fingerprint::of_member(facts))
+        self.peer_address_of(peer, Fingerprint::of_member(facts))
     }
 
-    fn card_of(&self, peer: Peer, member: Fingerprint) -> AddressCard {
-        AddressCard { peer, address: self.address.clone(), member, admission: self.admission.fingerprint() }
+    fn peer_address_of(&self, peer: Peer, member: Fingerprint) -> PeerAddress {
+        PeerAddress { peer, address: self.address.clone(), member, admission: self.admission.fingerprint() }
     }
 
     /// What all ranks must have in common, or they don't understand one another: provider, its protocol and version.
@@ -74,40 +74,46 @@ impl Unconnected {
     /// Tells the endpoint who its peers are, by rank, itself included, and makes it ready for traffic. `me` is the rank
     /// of this process.
     ///
-    /// The cards must be those of the membership that this endpoint was opened for. Whoever was judged with other
+    /// The peer addresses must be those of the membership that this endpoint was opened for. Whoever was judged with other
     /// members, or whose facts are no longer those it was judged by, is not of it; after such a change all need a new
     /// admission and new endpoints.
     ///
     /// # Errors
-    /// [`Error::Refused`] when a card is of another member or of another membership; [`Error::Misuse`] when the
-    /// cards are not as many as were admitted, not in order, or that of `me` is not ours; [`Error::PeerLost`] when a peer
+    /// [`Error::Refused`] when a peer address is of another member or of another membership; [`Error::Misuse`] when the
+    /// peer addresses are not as many as were admitted, not in order, or that of `me` is not ours; [`Error::PeerLost`] when a peer
     /// on shared memory has closed its endpoint or ended; [`Error::Fabric`] when an
     /// address is not of this provider.
-    pub fn connect(self, me: usize, cards: Vec<AddressCard>, liveness: Arc<Liveness>) -> Result<Endpoint> {
+    pub fn connect(
+        self,
+        me: usize,
+        peer_addresses: Vec<PeerAddress>,
+        liveness: Arc<Liveness>,
+    ) -> Result<Endpoint> {
         let what = "cannot connect the endpoint";
-        card::check(&cards, me, &self.admission)?;
-        if cards[me].address != self.address {
-            let why = format!("the card of rank {me} has the address of another endpoint than this one");
-            return Err(Error::misuse(what, why, "give connect the rank that the card was made for"));
+        peer_address::check(&peer_addresses, me, &self.admission)?;
+        if peer_addresses[me].address != self.address {
+            let why = format!("the peer address of rank {me} is that of another endpoint");
+            return Err(Error::misuse(what, why, "give connect the rank that the peer address was made for"));
         }
-        if cards.len() > MAX_RANKS {
-            let why = format!("{} ranks are too many; at most {MAX_RANKS} work", cards.len());
+        if peer_addresses.len() > MAX_RANKS {
+            let why = format!("{} ranks are too many; at most {MAX_RANKS} work", peer_addresses.len());
             return Err(Error::misuse(what, why, "use fewer ranks"));
         }
         if let (true, Provider::Tcp, Some(secret)) =
             (connections::is_patched(), self.config.provider, &self.config.secret)
         {
-            self.handle.set_proofs(&connections::proofs(secret, me, cards.len()))?;
+            self.handle.set_proofs(&connections::proofs(secret, me, peer_addresses.len()))?;
         }
-        let mut addresses = Vec::with_capacity(cards.len());
-        for AddressCard { peer, address, .. } in &cards {
-            card::check_address(self.config.provider, &self.address, address, peer)?;
+        let mut addresses = Vec::with_capacity(peer_addresses.len());
+        for PeerAddress { peer, address, .. } in &peer_addresses {
+            peer_address::check_address(self.config.provider, &self.address, address, peer)?;
             if self.config.provider == Provider::Shm && !fabric::has_name(address) {
                 return Err(gone(peer));
             }
             addresses.push(self.vector.insert(address)?);
         }
-        let owners = cards.iter().map(|card| Owner::of_address(&card.address)).collect();
+        let owners =
+            peer_addresses.iter().map(|peer_address| Owner::of_address(&peer_address.address)).collect();
         let mut room = [self.limits.send_depth, self.limits.receive_depth]
             .map(|depth| depth.clamp(1, self.config.depth));
         if self.config.provider == Provider::Tcp {
@@ -115,9 +121,9 @@ impl Unconnected {
             // for one of those, and those that the provider has for messages behind it.
             room[1] = usize::MAX;
         }
-        let mut core = Core::new(self.handle, self.queue, room, cards.len(), liveness.clone());
+        let mut core = Core::new(self.handle, self.queue, room, peer_addresses.len(), liveness.clone());
         core.forgets_endpoint = self.config.provider == Provider::Shm && !fabric::shm_is_patched();
-        let peers: Vec<Peer> = cards.into_iter().map(|card| card.peer).collect();
+        let peers: Vec<Peer> = peer_addresses.into_iter().map(|peer_address| peer_address.peer).collect();
         let names = self.limits.numbers_messages().then(|| peers.iter().map(Peer::to_string).collect());
         let shared =
             Shared::new(core, self.domain, self.config, self.limits, me, addresses, peers, owners, liveness);
@@ -217,8 +223,8 @@ impl Endpoint {
         let peer = Peer { rank: 0, host: String::new(), address: endpoint.printable_address() };
         // Nobody else is there who could have changed.
         let member = admission.member(0).unwrap_or_else(|| admission.fingerprint());
-        let card = endpoint.card_of(peer, member);
-        endpoint.connect(0, vec![card], Arc::new(Liveness::alone(1)))
+        let peer_address = endpoint.peer_address_of(peer, member);
+        endpoint.connect(0, vec![peer_address], Arc::new(Liveness::alone(1)))
     }
 
     fn start(shared: Arc<Shared>) -> Result<Self> {

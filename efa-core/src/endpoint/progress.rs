@@ -20,7 +20,7 @@ use super::clock::Clock;
 use super::connections::Connections;
 use super::core::Core;
 use super::shared::{Deadline, Shared};
-use super::slot::{Ending, Kind};
+use super::slot::{CancelReason, Kind};
 use super::wait::Led;
 use super::{failure, fence};
 use crate::bootstrap::Status;
@@ -223,39 +223,41 @@ impl Watch {
                 continue;
             }
             let record = core.slots.get(id);
-            if record.about.kind == Kind::Group {
+            if record.info.kind == Kind::Group {
                 continue;
             }
-            if let Some((ending, since)) = record.ending
-                && ending != Ending::Cancelled
+            if let Some((cancel_reason, since)) = record.cancel_reason
+                && cancel_reason != CancelReason::Cancelled
             {
                 self.is_ending = true;
                 if now.wrapping_sub(since) > GRACE {
-                    let about = record.about;
-                    let what = shared.describe(&about);
-                    return shared
-                        .close_by_force(core, format!("a {what} had to be ended: {}", ending.reason()));
+                    let info = record.info;
+                    let what = shared.describe(&info);
+                    return shared.close_by_force(
+                        core,
+                        format!("a {what} had to be ended: {}", cancel_reason.reason()),
+                    );
                 }
                 continue;
             }
-            let peer = record.about.peer.map(|rank| rank as usize);
+            let peer = record.info.peer.map(|rank| rank as usize);
             // What nobody waits for, no scope either, may take its time, unless it can be taken back.
             let may_be_overdue =
-                !record.is_orphan() || record.about.group.is_some() || record.about.kind.can_cancel();
+                !record.is_orphan() || record.info.group.is_some() || record.info.kind.can_cancel();
             let age = now.wrapping_sub(record.started);
-            let ending = if self.called_off && !(may_be_overdue && age > limit - limit / NEARLY) {
-                Ending::Aborted
+            let cancel_reason = if self.called_off && !(may_be_overdue && age > limit - limit / NEARLY) {
+                CancelReason::Aborted
             } else if self.is_lost(shared, peer, now) {
-                Ending::PeerLost
+                CancelReason::PeerLost
             } else if may_be_overdue && (age > limit || self.called_off) {
-                Ending::Overdue
+                CancelReason::Overdue
             } else {
                 continue;
             };
             // Cancelled before, and still under way: the provider won't let go of it, so the reason is now this one.
-            record.ending = None;
+            record.cancel_reason = None;
             self.is_ending = true;
-            core.cancel(id, ending, now);
+            core.cancel(id, cancel_reason, now);
         }
     }
 
@@ -279,7 +281,7 @@ impl Watch {
     }
 }
 
-impl Ending {
+impl CancelReason {
     fn reason(self) -> &'static str {
         match self {
             Self::Cancelled => "it was cancelled",

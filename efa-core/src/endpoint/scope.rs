@@ -7,7 +7,7 @@ use std::sync::{Mutex, PoisonError};
 
 use super::op::{Completion, State};
 use super::shared::{Deadline, Shared};
-use super::slot::{Notice, SlotId};
+use super::slot::{SlotId, WakeUp};
 use super::tag::Space;
 use super::{Endpoint, Source, Tag, TagMatch};
 use crate::error::Result;
@@ -223,7 +223,7 @@ impl<'env, B: Send + 'env> ScopedOp<'_, 'env, B> {
             if std::mem::needs_drop::<B>() {
                 self.scope.park(Box::new(buffer));
             }
-            Notice::None
+            WakeUp::None
         });
     }
 }

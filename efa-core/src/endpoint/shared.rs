@@ -18,7 +18,7 @@ use super::core::Core;
 use super::keys::Keys;
 use super::lock::{Guard, Lock};
 use super::progress::describe_panic;
-use super::slot::{About, CallMemory, Kind, Notice, Operands, Outcome, SlotId};
+use super::slot::{CallMemory, Kind, Operands, OperationInfo, Outcome, SlotId, WakeUp};
 use super::tag::TagFormat;
 use crate::bootstrap::Liveness;
 use crate::error::{Code, Error, Peer, Result};
@@ -141,10 +141,10 @@ impl Shared {
     /// # Safety
     /// As [`Core::start`].
     #[inline]
-    pub(crate) unsafe fn start(&self, about: About, call: Call, memory: &mut [Segment]) -> SlotId {
+    pub(crate) unsafe fn start(&self, info: OperationInfo, call: Call, memory: &mut [Segment]) -> SlotId {
         let mut core = self.lock();
         // SAFETY: passed on to the caller.
-        unsafe { self.start_locked(&mut core, about, call, memory) }
+        unsafe { self.start_locked(&mut core, info, call, memory) }
     }
 
     /// [`Shared::start`] for whoever has the lock already.
@@ -155,12 +155,12 @@ impl Shared {
     pub(crate) unsafe fn start_locked(
         &self,
         core: &mut Core,
-        about: About,
+        info: OperationInfo,
         call: Call,
         memory: &mut [Segment],
     ) -> SlotId {
-        let id = core.slots.take(about, self.clock.now());
-        if let Some(group) = about.group {
+        let id = core.slots.take(info, self.clock.now());
+        if let Some(group) = info.group {
             core.join_group(group);
         }
         if self.limits.local_registration && !matches!(call, Call::Inject { .. }) {
@@ -171,7 +171,7 @@ impl Shared {
             }
         }
         // SAFETY: passed on to the caller.
-        unsafe { core.start(id, about.peer, call, memory) };
+        unsafe { core.start(id, info.peer, call, memory) };
         id
     }
 
@@ -179,14 +179,14 @@ impl Shared {
     pub(crate) fn start_atomic(
         &self,
         core: &mut Core,
-        about: About,
+        info: OperationInfo,
         call: Call,
         operands: Operands,
     ) -> SlotId {
-        let id = core.slots.take(about, self.clock.now());
+        let id = core.slots.take(info, self.clock.now());
         core.slots.set_operands(id, operands);
         // SAFETY: the operands are in the slot, which is not released before the operation is over.
-        unsafe { core.start(id, about.peer, call, &[]) };
+        unsafe { core.start(id, info.peer, call, &[]) };
         id
     }
 
@@ -202,7 +202,7 @@ impl Shared {
         access: AccessFlags,
         memory: &mut [Segment],
     ) -> Result<()> {
-        let kind = core.slots.get(id).about.kind;
+        let kind = core.slots.get(id).info.kind;
         if let ([one], Kind::Send) = (&*memory, kind)
             && one.len <= self.limits.inject_size
         {
@@ -333,7 +333,7 @@ impl Drop for Locked<'_> {
     fn drop(&mut self) {
         // SAFETY: taken here and nowhere else.
         let guard = unsafe { ManuallyDrop::take(&mut self.0) };
-        if !guard.notices.is_empty() {
+        if !guard.wake_ups.is_empty() {
             return deliver(guard);
         }
         let lock = guard.lock();
@@ -368,26 +368,26 @@ fn deliver(mut guard: Guard<'_, Core>) {
     }
     DELIVERIES.set(depth + 1);
     loop {
-        let mut notices = std::mem::take(&mut guard.notices);
+        let mut wake_ups = std::mem::take(&mut guard.wake_ups);
         drop(guard);
-        deliver_all(lock, &mut notices);
+        deliver_all(lock, &mut wake_ups);
         // Whoever has the lock now delivers what came up meanwhile.
         let Some(core) = lock.try_lock() else { break };
         guard = core;
-        if guard.notices.is_empty() {
-            // Give the empty list back, so that the next notice needs no allocation.
-            guard.notices = notices;
+        if guard.wake_ups.is_empty() {
+            // Give the empty list back, so that the next wake-up needs no allocation.
+            guard.wake_ups = wake_ups;
             break;
         }
     }
     DELIVERIES.set(depth);
 }
 
-fn deliver_all(lock: &Lock<Core>, notices: &mut Vec<Notice>) {
+fn deliver_all(lock: &Lock<Core>, wake_ups: &mut Vec<WakeUp>) {
     let mut panicked = None;
-    for notice in notices.drain(..) {
+    for wake_up in wake_ups.drain(..) {
         // Wakers and buffers are others' code. A panic in one must not end a wait for memory that is in use.
-        if let Err(payload) = catch_unwind(AssertUnwindSafe(|| notice.deliver())) {
+        if let Err(payload) = catch_unwind(AssertUnwindSafe(|| wake_up.deliver())) {
             let what = describe_panic(&*payload);
             panicked = Some(format!("a waker or a buffer panicked when an operation was over: {what}"));
             // Dropping the payload runs code of others as well.

@@ -64,7 +64,7 @@ impl Kind {
 
 /// What an operation was asked to do; enough to say so in an error.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct About {
+pub(crate) struct OperationInfo {
     pub kind: Kind,
     /// The peer's rank; none for a receive from any.
     pub peer: Option<u32>,
@@ -90,7 +90,7 @@ pub(crate) enum Outcome {
 
 /// Why we are trying to end an operation before its time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Ending {
+pub(crate) enum CancelReason {
     /// The program asked for it.
     Cancelled,
     /// The deadline of every operation passed.
@@ -106,7 +106,7 @@ pub(crate) enum Ending {
 /// Who is to be told when the operation is over, or what is to be dropped then. Both run code of others, so they
 /// are collected under the endpoint's lock and done after it is released.
 #[derive(Debug)]
-pub(crate) enum Notice {
+pub(crate) enum WakeUp {
     None,
     Wake(Waker),
     /// A waker that is not needed any more; it may hold the last reference to somebody's task.
@@ -115,13 +115,13 @@ pub(crate) enum Notice {
     Drop(Box<dyn Any + Send>),
 }
 
-impl Notice {
+impl WakeUp {
     /// Whether delivering it runs code of others: a waker, or the drop of a task or a buffer.
     pub(crate) fn runs_foreign_code(&self) -> bool {
         !matches!(self, Self::None | Self::Unpark(_))
     }
 
-    /// Does what the notice is for; to be called without the endpoint's lock.
+    /// Wakes, unparks or drops; to be called without the endpoint's lock.
     pub(crate) fn deliver(self) {
         match self {
             Self::None => {}
@@ -173,17 +173,17 @@ pub(crate) struct CallMemory {
 pub(crate) struct Record {
     pub stage: Stage,
     next_free: Option<SlotId>,
-    /// Nobody holds a handle any more; the buffer, if any, is in `notice`.
+    /// Nobody holds a handle any more; the buffer, if any, is in `wake_up`.
     orphan: bool,
     /// Nothing below `started` was touched since the slot was taken: most operations come and go like this.
     plain: bool,
-    pub about: About,
+    pub info: OperationInfo,
     /// The clock tick at which it was posted.
     pub started: u32,
     /// Why it is being ended before its time, and since when.
-    pub ending: Option<(Ending, u32)>,
+    pub cancel_reason: Option<(CancelReason, u32)>,
     /// A waiting task or thread; or, once nobody holds a handle any more, the buffer.
-    pub notice: Notice,
+    pub wake_up: WakeUp,
     /// Registrations made for this one operation.
     pub registered: Vec<CallMemory>,
     /// While the provider has no room for it: its turn in the line. Zero before that.
@@ -215,13 +215,13 @@ impl Slots {
 
     /// Takes a slot for a new operation.
     #[inline]
-    pub(crate) fn take(&mut self, about: About, started: u32) -> SlotId {
+    pub(crate) fn take(&mut self, info: OperationInfo, started: u32) -> SlotId {
         let id = self.free.unwrap_or_else(|| self.grow());
         let record = self.record(id);
         debug_assert!(matches!(record.stage, Stage::Free));
         // Nothing to drop, which the compiler can't know.
         std::mem::forget(std::mem::replace(&mut record.stage, Stage::UnderWay));
-        record.about = about;
+        record.info = info;
         record.started = started;
         self.free = record.next_free;
         id
@@ -234,7 +234,7 @@ impl Slots {
         let record = self.get(id);
         record.stage = Stage::Free;
         record.next_free = free;
-        let group = record.about.group;
+        let group = record.info.group;
         if !record.plain {
             record.clean();
             if record.failed {
@@ -298,27 +298,27 @@ impl Slots {
 
     /// Notes how an operation ended, and returns what is to be done about it. An orphan is released at once.
     #[inline]
-    pub(crate) fn finish(&mut self, id: SlotId, outcome: Outcome) -> Notice {
+    pub(crate) fn finish(&mut self, id: SlotId, outcome: Outcome) -> WakeUp {
         let record = self.get(id);
         if record.plain {
             record.stage = Stage::Over(outcome);
-            return Notice::None;
+            return WakeUp::None;
         }
-        let notice = std::mem::replace(&mut record.notice, Notice::None);
+        let wake_up = std::mem::replace(&mut record.wake_up, WakeUp::None);
         if record.orphan {
             self.release(id);
         } else {
             record.stage = Stage::Over(outcome);
         }
-        notice
+        wake_up
     }
 
     /// Leaves an operation that is not over to itself: `parked` is kept until the device is done with it.
-    pub(crate) fn abandon(&mut self, id: SlotId, parked: Notice) {
+    pub(crate) fn abandon(&mut self, id: SlotId, parked: WakeUp) {
         let record = self.get(id).special();
         debug_assert!(record.is_under_way());
         record.orphan = true;
-        record.notice = parked;
+        record.wake_up = parked;
     }
 
     /// Whether the slot has an operation that is not over. Also for a slot that may have been released.
@@ -334,7 +334,7 @@ impl Slots {
     /// The operations of a group that still count as having a handle.
     pub(crate) fn leaked(&mut self, group: SlotId) -> Vec<SlotId> {
         let is_remembered = |record: &Record| !matches!(record.stage, Stage::Free);
-        self.which(|record| is_remembered(record) && !record.orphan && record.about.group == Some(group))
+        self.which(|record| is_remembered(record) && !record.orphan && record.info.group == Some(group))
     }
 
     fn which(&mut self, wanted: impl Fn(&Record) -> bool) -> Vec<SlotId> {
@@ -390,10 +390,10 @@ impl Record {
             next_free: None,
             orphan: false,
             plain: true,
-            about: About { kind: Kind::Send, peer: None, tag: 0, bytes: 0, group: None },
+            info: OperationInfo { kind: Kind::Send, peer: None, tag: 0, bytes: 0, group: None },
             started: 0,
-            ending: None,
-            notice: Notice::None,
+            cancel_reason: None,
+            wake_up: WakeUp::None,
             registered: Vec::new(),
             turn: 0,
             members: 0,
@@ -419,8 +419,8 @@ impl Record {
         self.plain = true;
         self.orphan = false;
         self.announce = None;
-        self.ending = None;
-        self.notice = Notice::None;
+        self.cancel_reason = None;
+        self.wake_up = WakeUp::None;
         self.registered.clear();
     }
 
@@ -460,7 +460,8 @@ mod tests {
         assert!(size_of::<Slot>() <= 256, "{}", size_of::<Slot>());
     }
 
-    const ABOUT: About = About { kind: Kind::Send, peer: Some(1), tag: 7, bytes: 3, group: None };
+    const ABOUT: OperationInfo =
+        OperationInfo { kind: Kind::Send, peer: Some(1), tag: 7, bytes: 3, group: None };
 
     #[test]
     fn a_context_leads_back_to_its_operation_until_it_is_over() {
@@ -500,11 +501,11 @@ mod tests {
         let mut slots = Slots::new();
         let buffer = Arc::new([1u8; 16]);
         let id = slots.take(ABOUT, 0);
-        slots.abandon(id, Notice::Drop(Box::new(buffer.clone())));
+        slots.abandon(id, WakeUp::Drop(Box::new(buffer.clone())));
         assert_eq!(Arc::strong_count(&buffer), 2);
-        let notice = slots.finish(id, Outcome::Done { bytes: 0, tag: 0 });
+        let wake_up = slots.finish(id, Outcome::Done { bytes: 0, tag: 0 });
         assert_eq!(Arc::strong_count(&buffer), 2);
-        notice.deliver();
+        wake_up.deliver();
         assert_eq!(Arc::strong_count(&buffer), 1);
         assert!(slots.under_way().is_empty());
         // Nothing of it is left for the next one.

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use super::core::Core;
 use super::shared::{Deadline, Locked, Shared};
-use super::slot::{Notice, SlotId};
+use super::slot::{SlotId, WakeUp};
 
 /// Polls between two looks at the clock and at who else wants the lock.
 const POLLS_PER_ROUND: usize = 16;
@@ -178,7 +178,7 @@ impl Shared {
         deadline: Deadline,
     ) -> (Locked<'a>, bool) {
         patience.turns += 1;
-        if core.notices.iter().any(Notice::runs_foreign_code) {
+        if core.wake_ups.iter().any(WakeUp::runs_foreign_code) {
             // A waker may wait for other operations in turn, and would follow this very thread.
             core.led = false;
             drop(core);
@@ -191,7 +191,7 @@ impl Shared {
         }
         let waited = patience.since.get_or_insert_with(Instant::now).elapsed();
         if waited < patience.spin {
-            if core.notices.is_empty() && !self.is_contended() {
+            if core.wake_ups.is_empty() && !self.is_contended() {
                 return (core, false);
             }
             drop(core);
@@ -272,10 +272,10 @@ impl Shared {
         // Followers whose operation is over have been told already, and leave without leading.
         for place in (0..core.followers.len()).rev() {
             let next = core.followers[place];
-            let notice = &mut core.slots.get(next).notice;
-            if matches!(notice, Notice::Unpark(_)) {
-                let notice = std::mem::replace(notice, Notice::None);
-                core.notices.push(notice);
+            let wake_up = &mut core.slots.get(next).wake_up;
+            if matches!(wake_up, WakeUp::Unpark(_)) {
+                let wake_up = std::mem::replace(wake_up, WakeUp::None);
+                core.wake_ups.push(wake_up);
                 return;
             }
         }

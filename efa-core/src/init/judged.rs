@@ -6,7 +6,7 @@ use super::path;
 use crate::admission::{Facts, Report};
 use crate::bootstrap::Control;
 use crate::collective::Communicator;
-use crate::endpoint::{AddressCard, Endpoint};
+use crate::endpoint::{Endpoint, PeerAddress};
 use crate::error::{Error, Result};
 use crate::fabric::Provider;
 
@@ -57,12 +57,12 @@ impl Judged {
         config.secret = Some(control.secret().clone());
         let opened = Endpoint::open(&admission, config)?;
         control.agree("the provider and its protocol", &opened.protocol(), init.arrival)?;
-        let mine = opened.card(&self.members[control.rank()].facts);
+        let mine = opened.peer_address(&self.members[control.rank()].facts);
         let mine = serde_json::to_vec(&mine).expect("an address is plain data");
         let all = control.exchange("endpoint addresses", &mine, init.arrival)?;
-        let cards: Vec<AddressCard> =
+        let peer_addresses: Vec<PeerAddress> =
             all.iter().enumerate().map(|(rank, wire)| parse(rank, wire)).collect::<Result<_>>()?;
-        opened.connect(control.rank(), cards, control.liveness())
+        opened.connect(control.rank(), peer_addresses, control.liveness())
     }
 
     /// Leaves the job in good order without having joined it, when all ranks do so.

@@ -155,7 +155,7 @@ impl Init {
             let wire = control.broadcast_from_root("the rules of the security groups", None, patience)?;
             parse(0, &wire)?
         };
-        // The endpoint's card has a digest of the facts that were judged, hence of these.
+        // The endpoint's peer address has a digest of the facts that were judged, hence of these.
         lookup.complete(members.iter_mut().map(|member| &mut member.facts));
         let policy = match provider {
             Provider::Efa => self.policy.clone().requires_efa(true),

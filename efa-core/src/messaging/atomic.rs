@@ -2,7 +2,7 @@
 
 use crate::endpoint::Endpoint;
 use crate::endpoint::call::Call;
-use crate::endpoint::slot::{About, Kind, Operands};
+use crate::endpoint::slot::{Kind, Operands, OperationInfo};
 use crate::error::{Error, Result};
 use crate::ffi::{AtomicCall, AtomicWidth, RemotePlace};
 use crate::memory::RemoteRegion;
@@ -97,8 +97,13 @@ impl Endpoint {
             ));
         }
         let at = shared.address(region.rank())?;
-        let about =
-            About { kind: Kind::Atomic, peer: Some(region.rank() as u32), tag: 0, bytes, group: None };
+        let info = OperationInfo {
+            kind: Kind::Atomic,
+            peer: Some(region.rank() as u32),
+            tag: 0,
+            bytes,
+            group: None,
+        };
         let call = Call::Atomic {
             at,
             place: RemotePlace { address, key },
@@ -107,7 +112,7 @@ impl Endpoint {
         };
         let mut core = shared.lock();
         self.check_atomics(&core, call)?;
-        let id = shared.start_atomic(&mut core, about, call, Operands { operand, compare, result: 0 });
+        let id = shared.start_atomic(&mut core, info, call, Operands { operand, compare, result: 0 });
         let (mut core, _) = shared.wait_locked(core, id, Default::default());
         let result = core.slots.read_operands(id).result;
         shared.take_result(core, id)?;

@@ -1,6 +1,6 @@
 //! Waiting for what peers' writes leave behind.
 
-use crate::endpoint::slot::{About, Kind};
+use crate::endpoint::slot::{Kind, OperationInfo};
 use crate::endpoint::{Endpoint, Op, State};
 use crate::error::Result;
 use crate::memory::Held;
@@ -10,20 +10,21 @@ impl Endpoint {
     /// that came before count. When it is over, the bytes of these writes are in place.
     ///
     /// So one number says "all parts of layer 3 are here", however many ranks wrote them and in whatever order.
-    pub fn immediates(&self, value: u32, count: u64) -> Op<()> {
-        let about = About { kind: Kind::Immediates, peer: None, tag: value.into(), bytes: 0, group: None };
+    pub fn immediate_data(&self, value: u32, count: u64) -> Op<()> {
+        let info =
+            OperationInfo { kind: Kind::Immediates, peer: None, tag: value.into(), bytes: 0, group: None };
         let mut core = self.shared.lock();
-        let id = core.slots.take(about, self.shared.clock.now());
+        let id = core.slots.take(info, self.shared.clock.now());
         core.expect(id, value, count);
         drop(core);
         Op::new(self.shared.clone(), State::Posted(id), Held::new(()))
     }
 
-    /// [`Endpoint::immediates`], and waits for it.
+    /// [`Endpoint::immediate_data`], and waits for it.
     ///
     /// # Errors
     /// [`Error::Timeout`](crate::Error::Timeout) when they don't come; [`Error::Closed`](crate::Error::Closed).
-    pub fn wait_immediates(&self, value: u32, count: u64) -> Result<()> {
-        self.immediates(value, count).wait().0.map(drop)
+    pub fn wait_for_immediate_data(&self, value: u32, count: u64) -> Result<()> {
+        self.immediate_data(value, count).wait().0.map(drop)
     }
 }

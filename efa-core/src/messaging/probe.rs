@@ -1,6 +1,6 @@
 //! Looking for a message without receiving it.
 
-use crate::endpoint::slot::{About, Kind};
+use crate::endpoint::slot::{Kind, OperationInfo};
 use crate::endpoint::tag::Space;
 use crate::endpoint::{Completion, Endpoint, Source, TagMatch};
 use crate::error::Result;
@@ -18,12 +18,17 @@ impl Endpoint {
         let (from, tag) = (from.into(), tag.into());
         self.check_source(from)?;
         let (fabric_tag, ignore) = self.shared.tags.pack_match(Space::User, from, tag);
-        let about =
-            About { kind: Kind::Probe, peer: from.rank(), tag: tag.tag().value(), bytes: 0, group: None };
+        let info = OperationInfo {
+            kind: Kind::Probe,
+            peer: from.rank(),
+            tag: tag.tag().value(),
+            bytes: 0,
+            group: None,
+        };
         let mut core = self.shared.lock();
         // What has come in over the wire is seen only after a poll.
         core.poll();
-        match core.probe(about, fabric_tag, ignore, self.shared.clock.now()) {
+        match core.probe(info, fabric_tag, ignore, self.shared.clock.now()) {
             Some(id) => self.shared.take_result(core, id).map(Some),
             None => Ok(None),
         }

@@ -4,7 +4,7 @@ use bytemuck::Pod;
 
 use super::segment_mut;
 use crate::endpoint::call::Call;
-use crate::endpoint::slot::{About, Kind, SlotId};
+use crate::endpoint::slot::{Kind, OperationInfo, SlotId};
 use crate::endpoint::{Endpoint, Op};
 use crate::error::Result;
 use crate::ffi::RemotePlace;
@@ -48,9 +48,9 @@ impl Endpoint {
         self.check_length("read", bytes)?;
         let (address, key) = region.locate("read", offset, bytes)?;
         let from = self.shared.address(region.rank())?;
-        let about = About { kind: Kind::Read, peer: Some(region.rank() as u32), tag: 0, bytes, group };
+        let info = OperationInfo { kind: Kind::Read, peer: Some(region.rank() as u32), tag: 0, bytes, group };
         let call = Call::Read { from, place: RemotePlace { address, key } };
         // SAFETY: passed on to the caller.
-        Ok(unsafe { self.shared.start(about, call, &mut [segment_mut(&self.shared, buf)]) })
+        Ok(unsafe { self.shared.start(info, call, &mut [segment_mut(&self.shared, buf)]) })
     }
 }

@@ -4,7 +4,7 @@ use bytemuck::Pod;
 
 use super::{check_segments, segment, segment_mut};
 use crate::endpoint::call::Call;
-use crate::endpoint::slot::{About, Kind, SlotId};
+use crate::endpoint::slot::{Kind, OperationInfo, SlotId};
 use crate::endpoint::tag::Space;
 use crate::endpoint::{Completion, Endpoint, Op, Source, State, TagMatch};
 use crate::error::Result;
@@ -68,9 +68,9 @@ impl Endpoint {
         self.check_source(from)?;
         let bytes = buf.byte_len();
         let mut core = shared.lock();
-        let (about, call) = self.receive_call(space, from, tag, bytes, None);
+        let (info, call) = self.receive_call(space, from, tag, bytes, None);
         // SAFETY: the memory is borrowed until the wait below is over, which it is only when the operation is.
-        let id = unsafe { shared.start_locked(&mut core, about, call, &mut [segment_mut(shared, buf)]) };
+        let id = unsafe { shared.start_locked(&mut core, info, call, &mut [segment_mut(shared, buf)]) };
         let (core, _) = shared.wait_locked(core, id, Default::default());
         shared.take_result(core, id)
     }
@@ -96,9 +96,9 @@ impl Endpoint {
         }
         let segments = &mut segments[..pieces.len()];
         let bytes = segments.iter().map(|segment| segment.len).sum();
-        let (about, call) = self.receive_call(Space::User, from, tag.into(), bytes, None);
+        let (info, call) = self.receive_call(Space::User, from, tag.into(), bytes, None);
         // SAFETY: as in `recv_in`.
-        let id = unsafe { self.shared.start(about, call, segments) };
+        let id = unsafe { self.shared.start(info, call, segments) };
         self.shared.finish(State::Posted(id))
     }
 
@@ -118,11 +118,10 @@ impl Endpoint {
         }
         let bytes = buf.byte_len();
         let mut core = self.shared.lock();
-        let (about, call) = self.receive_call(space, from, tag, bytes, group);
+        let (info, call) = self.receive_call(space, from, tag, bytes, group);
         // SAFETY: passed on to the caller.
-        let id = unsafe {
-            self.shared.start_locked(&mut core, about, call, &mut [segment_mut(&self.shared, buf)])
-        };
+        let id =
+            unsafe { self.shared.start_locked(&mut core, info, call, &mut [segment_mut(&self.shared, buf)]) };
         State::Posted(id)
     }
 
@@ -145,9 +144,10 @@ impl Endpoint {
         tag: TagMatch,
         bytes: usize,
         group: Option<SlotId>,
-    ) -> (About, Call) {
+    ) -> (OperationInfo, Call) {
         let (fabric_tag, ignore) = self.shared.tags.pack_match(space, from, tag);
-        let about = About { kind: Kind::Receive, peer: from.rank(), tag: tag.tag().value(), bytes, group };
-        (about, Call::Receive { tag: fabric_tag, ignore })
+        let info =
+            OperationInfo { kind: Kind::Receive, peer: from.rank(), tag: tag.tag().value(), bytes, group };
+        (info, Call::Receive { tag: fabric_tag, ignore })
     }
 }

@@ -5,7 +5,7 @@ use bytemuck::Pod;
 use super::{check_segments, segment};
 use crate::endpoint::call::Call;
 use crate::endpoint::shared::Locked;
-use crate::endpoint::slot::{About, Kind, SlotId};
+use crate::endpoint::slot::{Kind, OperationInfo, SlotId};
 use crate::endpoint::tag::Space;
 use crate::endpoint::{Completion, Endpoint, Op, State, Tag};
 use crate::error::{Error, Result};
@@ -81,10 +81,11 @@ impl Endpoint {
         let segments = &mut segments[..pieces.len()];
         let bytes = segments.iter().map(|segment| segment.len).sum();
         self.check_length("send", bytes)?;
-        let about = About { kind: Kind::Send, peer: Some(to as u32), tag: tag.value(), bytes, group: None };
+        let info =
+            OperationInfo { kind: Kind::Send, peer: Some(to as u32), tag: tag.value(), bytes, group: None };
         let call = Call::Send { to: address, tag: shared.tags.pack(Space::User, tag) };
         // SAFETY: as in `send_in`.
-        let id = unsafe { shared.start(about, call, segments) };
+        let id = unsafe { shared.start(info, call, segments) };
         shared.finish(State::Posted(id)).map(drop)
     }
 
@@ -108,14 +109,14 @@ impl Endpoint {
         };
         let bytes = buf.byte_len();
         let fabric_tag = shared.tags.pack(space, tag);
-        let about = About { kind: Kind::Send, peer: Some(to as u32), tag: tag.value(), bytes, group };
+        let info = OperationInfo { kind: Kind::Send, peer: Some(to as u32), tag: tag.value(), bytes, group };
         if !shared.limits.injects(bytes) {
             if let Err(error) = self.check_length("send", bytes) {
                 return error.into();
             }
             let call = Call::Send { to: address, tag: fabric_tag };
             // SAFETY: passed on to the caller.
-            return State::Posted(unsafe { shared.start(about, call, &mut [segment(shared, buf)]) });
+            return State::Posted(unsafe { shared.start(info, call, &mut [segment(shared, buf)]) });
         }
         let mut core = shared.lock();
         // SAFETY: the bytes are copied before the call returns.
@@ -124,21 +125,22 @@ impl Endpoint {
         }
         // SAFETY: passed on to the caller.
         unsafe {
-            self.inject_later(
-                core,
-                about,
-                Call::Inject { to: address, tag: fabric_tag },
-                segment(shared, buf),
-            )
+            self.inject_later(core, info, Call::Inject { to: address, tag: fabric_tag }, segment(shared, buf))
         }
     }
 
     /// # Safety
     /// As [`Endpoint::post_send`].
     #[cold]
-    unsafe fn inject_later(&self, mut core: Locked<'_>, about: About, call: Call, segment: Segment) -> State {
+    unsafe fn inject_later(
+        &self,
+        mut core: Locked<'_>,
+        info: OperationInfo,
+        call: Call,
+        segment: Segment,
+    ) -> State {
         // SAFETY: passed on to the caller.
-        State::Posted(unsafe { self.shared.start_locked(&mut core, about, call, &mut [segment]) })
+        State::Posted(unsafe { self.shared.start_locked(&mut core, info, call, &mut [segment]) })
     }
 
     #[inline]

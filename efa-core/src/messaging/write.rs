@@ -4,7 +4,7 @@ use bytemuck::Pod;
 
 use super::segment;
 use crate::endpoint::call::Call;
-use crate::endpoint::slot::{About, Kind, SlotId};
+use crate::endpoint::slot::{Kind, OperationInfo, SlotId};
 use crate::endpoint::{Endpoint, Op};
 use crate::error::Result;
 use crate::fabric::Provider;
@@ -23,7 +23,7 @@ impl Endpoint {
     }
 
     /// [`Endpoint::write`] that leaves an immediate at the peer when the bytes are in place: see
-    /// [`Endpoint::immediates`].
+    /// [`Endpoint::immediate_data`].
     pub fn write_immediate<B: Buf + Send + 'static>(
         &self,
         region: &RemoteRegion,
@@ -80,21 +80,21 @@ impl Endpoint {
         self.check_length("write", bytes)?;
         let (address, key) = region.locate("write", offset, bytes)?;
         let to = self.shared.address(region.rank())?;
-        let about = About { kind: Kind::Write, peer: Some(region.rank() as u32), tag: 0, bytes, group };
+        let info =
+            OperationInfo { kind: Kind::Write, peer: Some(region.rank() as u32), tag: 0, bytes, group };
         let place = RemotePlace { address, key };
         if self.provider() == Provider::Efa && region.rank() == self.shared.me && immediate.is_some() {
             // libfabric's efa provider 2.1 refuses immediates to oneself: it has not shaken hands with itself.
             let mut core = self.shared.lock();
             let call = Call::Write { to, place, immediate: None };
             // SAFETY: passed on to the caller.
-            let id = unsafe {
-                self.shared.start_locked(&mut core, about, call, &mut [segment(&self.shared, buf)])
-            };
+            let id =
+                unsafe { self.shared.start_locked(&mut core, info, call, &mut [segment(&self.shared, buf)]) };
             core.slots.get(id).special().announce = immediate;
             return Ok(id);
         }
         let call = Call::Write { to, place, immediate };
         // SAFETY: passed on to the caller.
-        Ok(unsafe { self.shared.start(about, call, &mut [segment(&self.shared, buf)]) })
+        Ok(unsafe { self.shared.start(info, call, &mut [segment(&self.shared, buf)]) })
     }
 }

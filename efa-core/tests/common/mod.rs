@@ -60,10 +60,11 @@ pub fn endpoints(count: usize, config: EndpointConfig) -> (Vec<Endpoint>, Arc<Li
     let members = members(count);
     let admission = admit(&members);
     let open: Vec<_> = (0..count).map(|_| Endpoint::open(&admission, config.clone()).unwrap()).collect();
-    let cards: Vec<_> = open.iter().zip(&members).map(|(endpoint, facts)| endpoint.card(facts)).collect();
+    let peer_addresses: Vec<_> =
+        open.iter().zip(&members).map(|(endpoint, facts)| endpoint.peer_address(facts)).collect();
     let liveness = Arc::new(Liveness::alone(count));
     let connect = |(rank, endpoint): (usize, efa_core::endpoint::Unconnected)| {
-        endpoint.connect(rank, cards.clone(), liveness.clone()).unwrap()
+        endpoint.connect(rank, peer_addresses.clone(), liveness.clone()).unwrap()
     };
     (open.into_iter().enumerate().map(connect).collect(), liveness)
 }

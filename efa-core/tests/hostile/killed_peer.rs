@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 
 use efa_core::Endpoint;
 use efa_core::bootstrap::Liveness;
-use efa_core::endpoint::AddressCard;
+use efa_core::endpoint::PeerAddress;
 use efa_core::fabric::Provider;
 
 use super::common;
@@ -58,16 +58,16 @@ fn leave(path: &Path, contents: &[u8]) {
 fn connect(rank: usize) -> Endpoint {
     let members = common::members(2);
     let endpoint = Endpoint::open(&common::admit(&members), common::config()).unwrap();
-    let card = serde_json::to_vec(&endpoint.card(&members[rank])).unwrap();
-    leave(&folder().join(format!("card-{rank}")), &card);
-    let cards: Vec<AddressCard> = (0..2)
+    let peer_address = serde_json::to_vec(&endpoint.peer_address(&members[rank])).unwrap();
+    leave(&folder().join(format!("card-{rank}")), &peer_address);
+    let peer_addresses: Vec<PeerAddress> = (0..2)
         .map(|rank| {
             let path = folder().join(format!("card-{rank}"));
             wait_for(&path);
             serde_json::from_slice(&fs::read(path).unwrap()).unwrap()
         })
         .collect();
-    endpoint.connect(rank, cards, Arc::new(Liveness::alone(2))).unwrap()
+    endpoint.connect(rank, peer_addresses, Arc::new(Liveness::alone(2))).unwrap()
 }
 
 /// Takes the lock of this process's own region of libfabric's shm provider, as a call into libfabric does now and then,

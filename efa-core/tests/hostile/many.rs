@@ -63,11 +63,11 @@ fn a_wait_for_immediates_that_another_one_s_end_lets_end_is_looked_at_no_more() 
     let timeout = Duration::from_secs(2);
     let endpoint = alone(timeout);
     let region = endpoint.allocate::<u8>(8).unwrap().expose(Access::Write).unwrap();
-    let first = endpoint.immediates(5, 3);
+    let first = endpoint.immediate_data(5, 3);
     endpoint.write_immediate_blocking(&region.remote(), 0, &[1u8], 5).unwrap();
     std::thread::sleep(timeout / 2);
     // It is served when the first one has given up, and its slot is given back at once.
-    drop(endpoint.immediates(5, 1));
+    drop(endpoint.immediate_data(5, 1));
     assert!(matches!(first.wait().0, Err(Error::Timeout { .. })));
     std::thread::sleep(timeout / 4);
     assert!(endpoint.is_open());

@@ -1,7 +1,7 @@
 //! A program that tries to get at memory it has no right to, with safe code and with what peers could have sent.
 
 use bytemuck::{Pod, Zeroable};
-use efa_core::endpoint::{AddressCard, Unconnected};
+use efa_core::endpoint::{PeerAddress, Unconnected};
 use efa_core::fabric::Provider;
 use efa_core::memory::{Access, Pages, RemoteRegion};
 use efa_core::{Endpoint, Error, Result};
@@ -73,25 +73,26 @@ fn elements_without_a_size_take_no_memory_and_do_no_harm() {
 }
 
 /// Opens two endpoints and returns what each needs to connect.
-fn unconnected() -> (Vec<Unconnected>, Vec<AddressCard>) {
+fn unconnected() -> (Vec<Unconnected>, Vec<PeerAddress>) {
     let members = members(2);
     let admission = admit(&members);
     let open: Vec<_> = members.iter().map(|_| Endpoint::open(&admission, config()).unwrap()).collect();
-    let cards = open.iter().zip(&members).map(|(endpoint, facts)| endpoint.card(facts)).collect();
-    (open, cards)
+    let peer_addresses =
+        open.iter().zip(&members).map(|(endpoint, facts)| endpoint.peer_address(facts)).collect();
+    (open, peer_addresses)
 }
 
-/// Returns the card with another address, as a peer could send it.
-fn forged(card: &AddressCard, address: &[u8]) -> AddressCard {
-    let mut wire = serde_json::to_value(card).unwrap();
+/// Returns the peer address with another address, as a peer could send it.
+fn forged(peer_address: &PeerAddress, address: &[u8]) -> PeerAddress {
+    let mut wire = serde_json::to_value(peer_address).unwrap();
     wire["address"] = address.into();
     serde_json::from_value(wire).unwrap()
 }
 
 fn connect(change: impl Fn(&[u8]) -> Vec<u8>) -> Result<Endpoint> {
-    let (mut open, mut cards) = unconnected();
-    cards[1] = forged(&cards[1], &change(cards[1].address()));
-    open.swap_remove(0).connect(0, cards, Arc::new(efa_core::bootstrap::Liveness::alone(2)))
+    let (mut open, mut peer_addresses) = unconnected();
+    peer_addresses[1] = forged(&peer_addresses[1], &change(peer_addresses[1].address()));
+    open.swap_remove(0).connect(0, peer_addresses, Arc::new(efa_core::bootstrap::Liveness::alone(2)))
 }
 
 #[test]
@@ -110,11 +111,14 @@ fn an_address_that_libfabric_would_read_past_its_end_is_refused() {
 
 #[test]
 fn two_ranks_with_one_address_are_refused() {
-    let (mut open, mut cards) = unconnected();
-    let first = cards[0].address().to_vec();
-    cards[1] = forged(&cards[1], &first);
-    let why =
-        misuse(open.swap_remove(0).connect(0, cards, Arc::new(efa_core::bootstrap::Liveness::alone(2))));
+    let (mut open, mut peer_addresses) = unconnected();
+    let first = peer_addresses[0].address().to_vec();
+    peer_addresses[1] = forged(&peer_addresses[1], &first);
+    let why = misuse(open.swap_remove(0).connect(
+        0,
+        peer_addresses,
+        Arc::new(efa_core::bootstrap::Liveness::alone(2)),
+    ));
     assert!(why.contains("the same address"), "{why}");
 }
 

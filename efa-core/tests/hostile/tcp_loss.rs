@@ -297,7 +297,7 @@ fn a_refused_write_or_read_fails_alone() {
                 }
             }
             meet(&endpoint);
-            let immediate = endpoint.immediates(5, 1);
+            let immediate = endpoint.immediate_data(5, 1);
             assert!(!immediate.is_done());
         }
     });

@@ -220,11 +220,13 @@ fn ranks_of_another_secret_are_strangers() {
             let config = guarded(&secret).timeout(Duration::from_secs(2));
             Endpoint::open(&admission, config).unwrap()
         });
-        let cards: Vec<_> = open.iter().zip(&members).map(|(open, facts)| open.card(facts)).collect();
+        let peer_addresses: Vec<_> =
+            open.iter().zip(&members).map(|(open, facts)| open.peer_address(facts)).collect();
         let liveness = std::sync::Arc::new(Liveness::alone(2));
         let mut rank = 0..;
-        let ranks =
-            open.map(|open| open.connect(rank.next().unwrap(), cards.clone(), liveness.clone()).unwrap());
+        let ranks = open.map(|open| {
+            open.connect(rank.next().unwrap(), peer_addresses.clone(), liveness.clone()).unwrap()
+        });
         let receiving = ranks[0].recv(1, 1u32, vec![0u8; 4]);
         ranks[1].send_blocking(0, 1u32, &[1u8; 4]).unwrap_err();
         receiving.wait().0.unwrap_err();
@@ -242,9 +244,9 @@ fn whoever_takes_over_a_ranks_port_gets_no_message() {
         let config = guarded(&secret()).timeout(Duration::from_secs(5));
         let mine = Endpoint::open(&admission, config.clone()).unwrap();
         let theirs = Endpoint::open(&admission, config).unwrap();
-        let cards = vec![mine.card(&members[0]), theirs.card(&members[1])];
+        let peer_addresses = vec![mine.peer_address(&members[0]), theirs.peer_address(&members[1])];
         drop(theirs);
-        let rank = mine.connect(0, cards, std::sync::Arc::new(Liveness::alone(2))).unwrap();
+        let rank = mine.connect(0, peer_addresses, std::sync::Arc::new(Liveness::alone(2))).unwrap();
         let listener = TcpListener::bind(("127.0.0.1", port_of(&rank, 1))).unwrap();
         let sending =
             rank.send(1, 1u32, b"for rank 1 only, in a message that is no secret to a rank".to_vec());

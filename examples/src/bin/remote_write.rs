@@ -33,7 +33,7 @@ fn collect(world: &Communicator) -> Result<()> {
     for rank in 1..world.size() {
         endpoint.send_blocking(rank, REGION, &table.remote().to_bytes())?;
     }
-    endpoint.wait_immediates(ROW_WRITTEN, writers as u64)?;
+    endpoint.wait_for_immediate_data(ROW_WRITTEN, writers as u64)?;
 
     // Others could still write, so the numbers are copied out; by what the immediates say, they are all there.
     let table = table.to_vec();

@@ -6,16 +6,16 @@
 use super::contribution;
 use super::ring::{Ring, unconditional};
 use crate::collective::schedule::{BufferId, Schedule, ScheduleBuilder};
-use crate::collective::{Algorithm, Call, Placement};
+use crate::collective::{Algorithm, BufferMode, Call};
 
 pub(super) fn schedule(call: &Call, segment: usize) -> Schedule {
-    let &Call { rank, size, elements, placement, .. } = call;
+    let &Call { rank, size, elements, buffer_mode, .. } = call;
     let ring = Ring::new(call, elements * size, segment);
     let mut builder = ScheduleBuilder::new(call, Algorithm::Ring, 0);
     let output = ring.pieces_of(BufferId::Output, rank);
-    match placement {
-        Placement::InPlace => ring.all_gather(&mut builder, unconditional(output), &[], 0),
-        Placement::OutOfPlace => {
+    match buffer_mode {
+        BufferMode::InPlace => ring.all_gather(&mut builder, unconditional(output), &[], 0),
+        BufferMode::OutOfPlace => {
             let input = ring.pieces_at(contribution(call), 0, elements);
             ring.all_gather(&mut builder, unconditional(input.clone()), &[], 0);
             // Last, so that the sends are under way while this copies.

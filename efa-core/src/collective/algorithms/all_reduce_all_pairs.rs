@@ -7,13 +7,13 @@
 
 use super::{aligned, contribution};
 use crate::collective::schedule::{BufferId, Schedule, ScheduleBuilder, Span};
-use crate::collective::{Algorithm, Call, Placement};
+use crate::collective::{Algorithm, BufferMode, Call};
 
 /// There is one message from each rank to each other.
 const SLOT: u32 = 0;
 
 pub(super) fn schedule(call: &Call) -> Schedule {
-    let &Call { rank, size, elements, placement, .. } = call;
+    let &Call { rank, size, elements, buffer_mode, .. } = call;
     let in_scratch = |other: usize| Span::new(BufferId::Scratch, other * aligned(elements), elements);
     let mut builder = ScheduleBuilder::new(call, Algorithm::AllPairs, size * aligned(elements));
     if elements == 0 {
@@ -21,7 +21,7 @@ pub(super) fn schedule(call: &Call) -> Schedule {
     }
     let output = Span::new(BufferId::Output, 0, elements);
     let (mut mine, mut kept) = (Span { buffer: contribution(call), ..output }, None);
-    if placement == Placement::InPlace && size > 1 {
+    if buffer_mode == BufferMode::InPlace && size > 1 {
         // The output is going to be overwritten while it is still being sent.
         kept = Some(builder.copy(mine, in_scratch(rank), &[]));
         mine = in_scratch(rank);

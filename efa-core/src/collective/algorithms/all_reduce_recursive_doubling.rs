@@ -10,7 +10,7 @@
 
 use super::{aligned, contribution};
 use crate::collective::schedule::{BufferId, Schedule, ScheduleBuilder, Span, StepId};
-use crate::collective::{Algorithm, Call, Placement};
+use crate::collective::{Algorithm, BufferMode, Call};
 
 /// What a rank beyond the power of two hands over.
 const FOLD_SLOT: u32 = 0;
@@ -20,9 +20,9 @@ const RESULT_SLOT: u32 = 1;
 const FIRST_ROUND_SLOT: u32 = 2;
 
 pub(super) fn schedule(call: &Call) -> Schedule {
-    let &Call { rank, size, elements, placement, .. } = call;
+    let &Call { rank, size, elements, buffer_mode, .. } = call;
     let rounds = rounds(rank, size);
-    let in_place = placement == Placement::InPlace;
+    let in_place = buffer_mode == BufferMode::InPlace;
     let output = Span::new(BufferId::Output, 0, elements);
     let mine = Span { buffer: contribution(call), ..output };
     // The last round receives into the output, unless the output is what it reduces.

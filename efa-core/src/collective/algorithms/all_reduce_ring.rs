@@ -9,24 +9,24 @@
 use super::ring::{Partial, Ring};
 use super::{block, contribution};
 use crate::collective::schedule::{BufferId, Schedule, ScheduleBuilder};
-use crate::collective::{Algorithm, Call, Placement};
+use crate::collective::{Algorithm, BufferMode, Call};
 
 pub(super) fn schedule(call: &Call, segment: usize) -> Schedule {
-    let &Call { rank, size, elements, placement, .. } = call;
+    let &Call { rank, size, elements, buffer_mode, .. } = call;
     let ring = Ring::new(call, elements, segment);
-    let partial = match placement {
-        Placement::InPlace => Partial::OutputThroughWindow,
-        Placement::OutOfPlace => Partial::Output,
+    let partial = match buffer_mode {
+        BufferMode::InPlace => Partial::OutputThroughWindow,
+        BufferMode::OutOfPlace => Partial::Output,
     };
     let mut builder = ScheduleBuilder::new(call, Algorithm::Ring, ring.scratch(partial));
     let own = block(BufferId::Output, elements, size, rank);
-    if size == 1 && elements > 0 && placement == Placement::OutOfPlace {
+    if size == 1 && elements > 0 && buffer_mode == BufferMode::OutOfPlace {
         let source = block(contribution(call), elements, size, rank);
         builder.copy(source, own, &[]);
         return builder.finish();
     }
     let mut reduced = ring.reduce_scatter(&mut builder, partial, own.start);
-    if placement == Placement::OutOfPlace
+    if buffer_mode == BufferMode::OutOfPlace
         && let Some(first) = reduced.sends.first_mut()
     {
         // The first step passed on the input, so nothing keeps that block of the output.

@@ -5,13 +5,13 @@
 
 use super::{contribution, pieces};
 use crate::collective::schedule::{BufferId, Schedule, ScheduleBuilder, Span};
-use crate::collective::{Algorithm, Call, Placement};
+use crate::collective::{Algorithm, BufferMode, Call};
 
 /// More pieces than this gain nothing, as filling the chain is then a small part of the time already.
 const MAX_PIECES: usize = 1 << 16;
 
 pub(super) fn schedule(call: &Call, segment: usize) -> Schedule {
-    let &Call { rank, size, root, elements, placement, .. } = call;
+    let &Call { rank, size, root, elements, buffer_mode, .. } = call;
     let mut builder = ScheduleBuilder::new(call, Algorithm::Chain, 0);
     let segment = segment.max(elements.div_ceil(MAX_PIECES));
     let place = (rank + size - root) % size;
@@ -25,7 +25,7 @@ pub(super) fn schedule(call: &Call, segment: usize) -> Schedule {
         if let Some(next) = next {
             builder.send(next, slot, piece, received.as_slice());
         }
-        if rank == root && placement == Placement::OutOfPlace {
+        if rank == root && buffer_mode == BufferMode::OutOfPlace {
             builder.copy(piece, Span { buffer: BufferId::Output, ..piece }, &[]);
         }
     }

@@ -11,13 +11,13 @@ use std::ops::Range;
 
 use super::{block, contribution};
 use crate::collective::schedule::{BufferId, Schedule, ScheduleBuilder, Span, StepId};
-use crate::collective::{Algorithm, Call, Placement};
+use crate::collective::{Algorithm, BufferMode, Call};
 
 /// The scatter's only message to a rank; those around the ring follow.
 const SCATTER_SLOT: u32 = 0;
 
 pub(super) fn schedule(call: &Call) -> Schedule {
-    let &Call { rank, size, root, elements, placement, .. } = call;
+    let &Call { rank, size, root, elements, buffer_mode, .. } = call;
     let mut builder = ScheduleBuilder::new(call, Algorithm::ScatterAllGather, 0);
     let place = (rank + size - root) % size;
     let rank_at = |place: usize| (place + root) % size;
@@ -58,7 +58,7 @@ pub(super) fn schedule(call: &Call) -> Schedule {
             Some(builder.receive(rank_at(left), slot, block(received), &[]))
         };
     }
-    if rank == root && placement == Placement::OutOfPlace && elements > 0 {
+    if rank == root && buffer_mode == BufferMode::OutOfPlace && elements > 0 {
         builder.copy(Span::new(buffer, 0, elements), Span::new(BufferId::Output, 0, elements), &[]);
     }
     builder.finish()

@@ -4,10 +4,10 @@
 
 use super::contribution;
 use crate::collective::schedule::{BufferId, Schedule, ScheduleBuilder, Span};
-use crate::collective::{Algorithm, Call, Placement};
+use crate::collective::{Algorithm, BufferMode, Call};
 
 pub(super) fn schedule(call: &Call) -> Schedule {
-    let &Call { rank, size, root, elements, placement, .. } = call;
+    let &Call { rank, size, root, elements, buffer_mode, .. } = call;
     let mut builder = ScheduleBuilder::new(call, Algorithm::Tree, 0);
     if elements == 0 {
         return builder.finish();
@@ -30,7 +30,7 @@ pub(super) fn schedule(call: &Call) -> Schedule {
             builder.send(rank_at(place + distance), 0, data, received.as_slice());
         }
     }
-    if rank == root && placement == Placement::OutOfPlace {
+    if rank == root && buffer_mode == BufferMode::OutOfPlace {
         builder.copy(data, output, &[]);
     }
     builder.finish()

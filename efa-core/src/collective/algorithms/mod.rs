@@ -14,7 +14,7 @@ mod reduce_scatter_ring;
 mod ring;
 
 use super::schedule::{BufferId, Schedule, Span};
-use super::{Algorithm, Call, Collective, Placement};
+use super::{Algorithm, BufferMode, Call, Collective};
 use crate::{Error, Result};
 
 /// Makes the schedule for `call` by one algorithm. Long messages are cut in pieces of `segment` elements where the
@@ -60,9 +60,9 @@ fn aligned(elements: usize) -> usize {
 
 /// Where this rank's contribution lies.
 fn contribution(call: &Call) -> BufferId {
-    match call.placement {
-        Placement::InPlace => BufferId::Output,
-        Placement::OutOfPlace => BufferId::Input,
+    match call.buffer_mode {
+        BufferMode::InPlace => BufferId::Output,
+        BufferMode::OutOfPlace => BufferId::Input,
     }
 }
 

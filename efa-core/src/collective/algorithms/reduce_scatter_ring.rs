@@ -5,17 +5,17 @@
 
 use super::ring::{Partial, Ring};
 use crate::collective::schedule::{BufferId, Schedule, ScheduleBuilder, Span};
-use crate::collective::{Algorithm, Call, Placement};
+use crate::collective::{Algorithm, BufferMode, Call};
 
 pub(super) fn schedule(call: &Call, segment: usize) -> Schedule {
-    let &Call { rank, size, elements, placement, .. } = call;
+    let &Call { rank, size, elements, buffer_mode, .. } = call;
     let ring = Ring::new(call, elements * size, segment);
-    let (partial, own) = match placement {
-        Placement::InPlace => (Partial::OutputThroughWindow, rank * elements),
-        Placement::OutOfPlace => (Partial::Scratch, 0),
+    let (partial, own) = match buffer_mode {
+        BufferMode::InPlace => (Partial::OutputThroughWindow, rank * elements),
+        BufferMode::OutOfPlace => (Partial::Scratch, 0),
     };
     let mut builder = ScheduleBuilder::new(call, Algorithm::Ring, ring.scratch(partial));
-    if size == 1 && elements > 0 && placement == Placement::OutOfPlace {
+    if size == 1 && elements > 0 && buffer_mode == BufferMode::OutOfPlace {
         builder.copy(Span::new(BufferId::Input, 0, elements), Span::new(BufferId::Output, 0, elements), &[]);
     }
     ring.reduce_scatter(&mut builder, partial, own);

@@ -8,7 +8,7 @@ use std::rc::Rc;
 use super::engine::Observer;
 use crate::collective::ranges::RangeMap;
 use crate::collective::schedule::{Action, BufferId, Schedule, Span, StepId};
-use crate::collective::{Call, Collective, Placement};
+use crate::collective::{BufferMode, Call, Collective};
 use crate::{Error, Result};
 
 /// The ranks that contributed, and how often each: runs of ranks with the same count, in order.
@@ -65,10 +65,10 @@ impl Contents {
         let of_rank = |schedule: &Schedule| {
             let mut buffers = [RangeMap::new(), RangeMap::new(), RangeMap::new()];
             let call = schedule.call();
-            let (buffer, start) = match (call.placement, call.collective) {
-                (Placement::OutOfPlace, _) => (BufferId::Input, 0),
-                (Placement::InPlace, Collective::AllGather) => (BufferId::Output, call.rank * call.elements),
-                (Placement::InPlace, _) => (BufferId::Output, 0),
+            let (buffer, start) = match (call.buffer_mode, call.collective) {
+                (BufferMode::OutOfPlace, _) => (BufferId::Input, 0),
+                (BufferMode::InPlace, Collective::AllGather) => (BufferId::Output, call.rank * call.elements),
+                (BufferMode::InPlace, _) => (BufferId::Output, 0),
             };
             let contributors = Rc::new(Contributors::once(call.rank..call.rank + 1));
             let value = Value { shift: -(start as isize), contributors };
@@ -168,10 +168,10 @@ impl Observer for Contents {
 
 /// What the ranges of a rank's output are to hold in the end.
 fn expected(call: &Call) -> Vec<(Range<usize>, Value)> {
-    let &Call { collective, rank, size, root, elements, placement } = call;
+    let &Call { collective, rank, size, root, elements, buffer_mode } = call;
     let value = |ranks, shift| Value { shift, contributors: Rc::new(Contributors::once(ranks)) };
     let block = rank * elements;
-    match (collective, placement) {
+    match (collective, buffer_mode) {
         (Collective::Barrier, _) => Vec::new(),
         (Collective::Broadcast, _) => vec![(0..elements, value(root..root + 1, 0))],
         (Collective::AllReduce, _) => vec![(0..elements, value(0..size, 0))],
@@ -180,10 +180,12 @@ fn expected(call: &Call) -> Vec<(Range<usize>, Value)> {
                 (from * elements..(from + 1) * elements, value(from..from + 1, -((from * elements) as isize)))
             })
             .collect(),
-        (Collective::ReduceScatter, Placement::OutOfPlace) => {
+        (Collective::ReduceScatter, BufferMode::OutOfPlace) => {
             vec![(0..elements, value(0..size, block as isize))]
         }
-        (Collective::ReduceScatter, Placement::InPlace) => vec![(block..block + elements, value(0..size, 0))],
+        (Collective::ReduceScatter, BufferMode::InPlace) => {
+            vec![(block..block + elements, value(0..size, 0))]
+        }
     }
 }
 

@@ -100,7 +100,7 @@ pub fn prove(schedules: &[Schedule], element_bytes: usize, profile: &Profile) ->
 
 /// Refuses anything but one schedule for each rank of one collective.
 fn check_group(schedules: &[Schedule]) -> Result<()> {
-    let same = |a: &Call, b: &Call| a.at_rank(b.rank).with_placement(b.placement) == *b;
+    let same = |a: &Call, b: &Call| a.at_rank(b.rank).with_buffer_mode(b.buffer_mode) == *b;
     let fits = |(rank, schedule): (usize, &Schedule)| {
         schedule.rank() == rank
             && schedule.size() == schedules.len()

@@ -1,13 +1,15 @@
 //! Groups: a slot that is over when all operations of a scope are.
 
 use super::Core;
-use crate::endpoint::slot::{About, Ending, Kind, Notice, Outcome, SlotId};
+use crate::endpoint::slot::{CancelReason, Kind, OperationInfo, Outcome, SlotId, WakeUp};
 
 impl Core {
-    /// Opens a group. It is over when it has been sealed, and of every operation that names it in its [`About`] either
+    /// Opens a group. It is over when it has been sealed, and of every operation that names it in its [`OperationInfo`] either
     /// the result was taken or the end has come.
     pub(crate) fn open_group(&mut self, now: u32) -> SlotId {
-        let id = self.slots.take(About { kind: Kind::Group, peer: None, tag: 0, bytes: 0, group: None }, now);
+        let id = self
+            .slots
+            .take(OperationInfo { kind: Kind::Group, peer: None, tag: 0, bytes: 0, group: None }, now);
         self.slots.get(id).members = 1;
         id
     }
@@ -33,7 +35,7 @@ impl Core {
         if !self.slots.get(group).is_over() {
             // Handles can be leaked: nobody will come for their operations any more.
             for id in self.slots.leaked(group) {
-                self.abandon(id, Notice::None);
+                self.abandon(id, WakeUp::None);
             }
         }
     }
@@ -42,8 +44,8 @@ impl Core {
     pub(crate) fn cancel_group(&mut self, group: SlotId, now: u32) {
         for id in self.slots.under_way() {
             // The end of one may bring that of another.
-            if self.slots.is_under_way(id) && self.slots.get(id).about.group == Some(group) {
-                self.cancel(id, Ending::Cancelled, now);
+            if self.slots.is_under_way(id) && self.slots.get(id).info.group == Some(group) {
+                self.cancel(id, CancelReason::Cancelled, now);
             }
         }
     }

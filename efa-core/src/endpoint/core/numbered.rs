@@ -6,7 +6,7 @@
 
 use std::time::Duration;
 
-use super::{Core, Lane};
+use super::{Core, WorkQueue};
 use crate::endpoint::TRUNCATED;
 use crate::endpoint::call::Call;
 use crate::endpoint::numbers::{Missing, Numbers};
@@ -33,7 +33,7 @@ impl Core {
     /// Lets all messages carry numbers from now on.
     pub(crate) fn number_messages(&mut self, numbered: Numbered) {
         self.waiting.fill(NUMBERED);
-        self.room[Lane::In as usize] = 0;
+        self.room[WorkQueue::Receive as usize] = 0;
         self.numbered = Some(Box::new(numbered));
     }
 
@@ -53,10 +53,10 @@ impl Core {
     /// As [`Core::start`].
     pub(super) unsafe fn attempt_numbered(&mut self, id: SlotId, call: Call, memory: &[Segment]) -> Posted {
         let record = self.slots.get(id);
-        let (turn, peer) = (record.turn, record.about.peer);
+        let (turn, peer) = (record.turn, record.info.peer);
         match (call, peer, &mut self.endpoint, &mut self.numbered) {
             (Call::Send { to, tag }, Some(rank), Some(endpoint), Some(numbered)) => {
-                let out = Lane::Out as usize;
+                let out = WorkQueue::Transmit as usize;
                 if self.in_flight[out] >= self.room[out] {
                     return Posted::Again;
                 }
@@ -70,11 +70,11 @@ impl Core {
                 posted
             }
             (Call::Receive { tag, ignore }, _, Some(_), Some(_)) => {
-                let lane = Lane::In as usize;
-                let room = std::mem::replace(&mut self.room[lane], usize::MAX);
+                let work_queue = WorkQueue::Receive as usize;
+                let room = std::mem::replace(&mut self.room[work_queue], usize::MAX);
                 // SAFETY: passed on to the caller.
                 let posted = unsafe { self.attempt(id, call, memory) };
-                self.room[lane] = room;
+                self.room[work_queue] = room;
                 if let (Posted::Yes, Some(numbered)) = (posted, &mut self.numbered) {
                     numbered.numbers.posted(turn, tag, ignore);
                 }
@@ -98,16 +98,16 @@ impl Core {
     /// was too long. The provider makes another connection, but what was on its way over the old one is lost.
     pub(super) fn meet_failure(&mut self, id: SlotId, error: &CompletionError) -> bool {
         let Some(numbered) = &mut self.numbered else { return true };
-        let about = self.slots.get(id).about;
+        let info = self.slots.get(id).info;
         let message = error.number.map(|number| (error.tag, number));
-        let is_message = matches!(about.kind, Kind::Send | Kind::Receive);
-        let is_withdrawn = about.kind == Kind::Receive && error.code == Code(libc::ECANCELED);
+        let is_message = matches!(info.kind, Kind::Send | Kind::Receive);
+        let is_withdrawn = info.kind == Kind::Receive && error.code == Code(libc::ECANCELED);
         if !is_message || error.code == TRUNCATED || is_withdrawn {
             return self.end_receive(id, message.filter(|_| error.code == TRUNCATED));
         }
         let sender = message.map(|(tag, _)| numbered.tags.unpack(tag).0);
         let address =
-            about.peer.map(|rank| rank as usize).or(sender).and_then(|rank| numbered.addresses.get(rank));
+            info.peer.map(|rank| rank as usize).or(sender).and_then(|rank| numbered.addresses.get(rank));
         if let Some(address) = address
             && !self.lost_peers.contains(address)
         {
@@ -119,7 +119,7 @@ impl Core {
     fn end_receive(&mut self, id: SlotId, message: Option<(u64, u64)>) -> bool {
         let Some(numbered) = &mut self.numbered else { return true };
         let record = self.slots.get(id);
-        if record.about.kind != Kind::Receive {
+        if record.info.kind != Kind::Receive {
             return true;
         }
         let missing = match message {

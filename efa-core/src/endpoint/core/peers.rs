@@ -52,9 +52,9 @@ impl Core {
     /// Notes that an operation failed, now or when it is known whether its peer is gone.
     #[cold]
     pub(super) fn finish_failed(&mut self, id: SlotId, error: CompletionError) {
-        let about = self.slots.get(id).about;
+        let info = self.slots.get(id).info;
         let is_alone = self.waiting.len() == 1;
-        if is_alone || !is_doubtful(&about, error.code) || self.has_lost(about.peer) {
+        if is_alone || !is_doubtful(&info, error.code) || self.has_lost(info.peer) {
             return self.finish(id, Outcome::Failed(Box::new(error)));
         }
         self.doubtful.push(Doubtful { id, error, since: self.watch.looked() });
@@ -72,7 +72,7 @@ impl Core {
     /// Ends the operations that `is_due` says, and those whose peer is gone.
     pub(super) fn settle_doubts(&mut self, is_due: impl Fn(&Doubtful) -> bool) {
         for doubtful in std::mem::take(&mut self.doubtful) {
-            let peer = self.slots.get(doubtful.id).about.peer;
+            let peer = self.slots.get(doubtful.id).info.peer;
             if is_due(&doubtful) || self.has_lost(peer) {
                 self.finish(doubtful.id, Outcome::Failed(Box::new(doubtful.error)));
             } else {

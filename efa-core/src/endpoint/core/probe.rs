@@ -1,9 +1,9 @@
 //! Asking whether a message is there.
 
-use super::{Core, Lane};
+use super::{Core, WorkQueue};
 use crate::endpoint::NO_MESSAGE;
-use crate::endpoint::call::{Call, Line};
-use crate::endpoint::slot::{About, Notice, Outcome, SlotId};
+use crate::endpoint::call::{Backlog, Call};
+use crate::endpoint::slot::{OperationInfo, Outcome, SlotId, WakeUp};
 use crate::ffi::Posted;
 
 impl Core {
@@ -12,13 +12,13 @@ impl Core {
     ///
     /// A probe neither counts as a receive nor queues behind receives, so that a full receive queue does not delay
     /// the answer. The slot is released, unless the result is an outcome to be taken.
-    pub(crate) fn probe(&mut self, about: About, tag: u64, ignore: u64, now: u32) -> Option<SlotId> {
-        let id = self.slots.take(about, now);
-        let lane = Lane::In as usize;
-        let room = std::mem::replace(&mut self.room[lane], usize::MAX);
+    pub(crate) fn probe(&mut self, info: OperationInfo, tag: u64, ignore: u64, now: u32) -> Option<SlotId> {
+        let id = self.slots.take(info, now);
+        let work_queue = WorkQueue::Receive as usize;
+        let room = std::mem::replace(&mut self.room[work_queue], usize::MAX);
         // SAFETY: a peek is given no memory.
         let posted = unsafe { self.attempt(id, Call::Peek { tag, ignore }, &[]) };
-        self.room[lane] = room;
+        self.room[work_queue] = room;
         match posted {
             Posted::Yes => {}
             Posted::Again => {
@@ -31,10 +31,12 @@ impl Core {
         while !self.slots.get(id).is_over() && self.poll() {}
         let record = self.slots.get(id);
         match record.outcome() {
-            None => self.abandon(id, Notice::None),
+            None => self.abandon(id, WakeUp::None),
             Some(Outcome::Failed(error)) if error.code == NO_MESSAGE => self.release(id),
             // A receive that waits for room in the provider has a right to the message.
-            Some(&Outcome::Done { tag, .. }) if is_claimed(&self.deferred[lane], tag) => self.release(id),
+            Some(&Outcome::Done { tag, .. }) if is_claimed(&self.deferred[work_queue], tag) => {
+                self.release(id)
+            }
             Some(_) => return Some(id),
         }
         None
@@ -42,7 +44,7 @@ impl Core {
 }
 
 /// Whether a receive that is still to be posted matches the message.
-fn is_claimed(receives: &Line, message: u64) -> bool {
+fn is_claimed(receives: &Backlog, message: u64) -> bool {
     receives.iter().any(|deferred| match deferred.call {
         Call::Receive { tag, ignore } => (tag ^ message) & !ignore == 0,
         _ => false,

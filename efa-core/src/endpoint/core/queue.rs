@@ -1,8 +1,8 @@
 //! Calls that wait for room in the provider, and taking operations back.
 
 use super::Core;
-use crate::endpoint::call::{Call, Deferred, Lane, Memory};
-use crate::endpoint::slot::{About, Ending, Kind, SlotId};
+use crate::endpoint::call::{Call, Deferred, Memory, WorkQueue};
+use crate::endpoint::slot::{CancelReason, Kind, OperationInfo, SlotId};
 use crate::error::Code;
 use crate::ffi::{Posted, Segment};
 
@@ -13,15 +13,15 @@ impl Core {
     /// As [`Core::start`].
     #[cold]
     pub(super) unsafe fn defer(&mut self, id: SlotId, peer: Option<u32>, call: &Call, memory: &[Segment]) {
-        let lane = call.lane();
-        if let (Lane::Out, Some(rank)) = (lane, peer)
+        let work_queue = call.work_queue();
+        if let (WorkQueue::Transmit, Some(rank)) = (work_queue, peer)
             && self.is_gone(rank as usize)
         {
             let record = self.slots.get(id).special();
-            record.ending = Some((Ending::PeerLost, record.started));
+            record.cancel_reason = Some((CancelReason::PeerLost, record.started));
             return self.refuse(id, Code(libc::ECANCELED));
         }
-        if let (Lane::Out, Some(rank)) = (lane, peer)
+        if let (WorkQueue::Transmit, Some(rank)) = (work_queue, peer)
             && self.may_number_now(rank)
         {
             // SAFETY: passed on to the caller.
@@ -31,12 +31,12 @@ impl Core {
                 Posted::Failed(code) => return self.reject(id, code),
             }
         }
-        let turn = self.deferred[lane as usize].push(id, *call, Memory::of(memory));
+        let turn = self.deferred[work_queue as usize].push(id, *call, Memory::of(memory));
         self.slots.get(id).turn = turn;
-        if lane == Lane::In && self.numbers_messages() {
+        if work_queue == WorkQueue::Receive && self.numbers_messages() {
             self.retry_receives();
         }
-        if let (Lane::Out, Some(rank)) = (lane, peer) {
+        if let (WorkQueue::Transmit, Some(rank)) = (work_queue, peer) {
             self.waiting[rank as usize] += 1;
         }
     }
@@ -60,7 +60,7 @@ impl Core {
     #[cold]
     pub(super) fn retry(&mut self) {
         self.retry_receives();
-        let out = Lane::Out as usize;
+        let out = WorkQueue::Transmit as usize;
         if self.in_flight[out] >= self.room[out] {
             return;
         }
@@ -69,7 +69,7 @@ impl Core {
         // Every call is looked at once, and what stays keeps its order.
         for _ in 0..waiting.len() {
             let Some(next) = waiting.pop_front() else { break };
-            let rank = self.slots.get(next.id).about.peer.unwrap_or_default();
+            let rank = self.slots.get(next.id).info.peer.unwrap_or_default();
             let full = self.in_flight[out] >= self.room[out];
             if full && refused.is_empty() {
                 // Nothing was moved to the end, so the rest is in order as it is.
@@ -96,28 +96,28 @@ impl Core {
     }
 
     fn retry_receives(&mut self) {
-        let lane = Lane::In as usize;
-        while let Some(next) = self.deferred[lane].pop() {
+        let work_queue = WorkQueue::Receive as usize;
+        while let Some(next) = self.deferred[work_queue].pop() {
             // SAFETY: as in `retry`.
             match unsafe { self.attempt_again(&next) } {
                 Posted::Yes => {}
-                Posted::Again => return self.deferred[lane].unpop(next),
+                Posted::Again => return self.deferred[work_queue].unpop(next),
                 Posted::Failed(code) => self.reject(next.id, code),
             }
         }
     }
 
     /// Tries to end an operation before its time, and notes why. Returns false when only closing the endpoint can.
-    pub(crate) fn cancel(&mut self, id: SlotId, ending: Ending, now: u32) -> bool {
+    pub(crate) fn cancel(&mut self, id: SlotId, cancel_reason: CancelReason, now: u32) -> bool {
         let record = self.slots.get(id);
-        let About { kind, peer, tag, .. } = record.about;
-        let (first, turn) = (record.ending.is_none(), record.turn);
-        record.special().ending.get_or_insert((ending, now));
+        let OperationInfo { kind, peer, tag, .. } = record.info;
+        let (first, turn) = (record.cancel_reason.is_none(), record.turn);
+        record.special().cancel_reason.get_or_insert((cancel_reason, now));
         if self.end_doubt(id) {
             return true;
         }
-        if turn != 0 && self.deferred[Lane::of(kind) as usize].withdraw(turn, id) {
-            if let (Lane::Out, Some(rank)) = (Lane::of(kind), peer) {
+        if turn != 0 && self.deferred[WorkQueue::of(kind) as usize].withdraw(turn, id) {
+            if let (WorkQueue::Transmit, Some(rank)) = (WorkQueue::of(kind), peer) {
                 self.waiting[rank as usize] -= 1;
             }
             self.refuse(id, Code(libc::ECANCELED));

@@ -7,7 +7,7 @@
 
 use std::time::Instant;
 
-use super::{Core, Lane};
+use super::{Core, WorkQueue};
 use crate::endpoint::slot::Kind;
 use crate::ffi::{Polled, Posted};
 
@@ -21,9 +21,9 @@ impl Core {
             return;
         }
         self.closed = Some(why.into());
-        self.deferred[Lane::In as usize].clear();
+        self.deferred[WorkQueue::Receive as usize].clear();
         for id in self.slots.under_way() {
-            if self.slots.get(id).about.kind == Kind::Receive {
+            if self.slots.get(id).info.kind == Kind::Receive {
                 let context = self.slots.context(id);
                 if let Some(endpoint) = &mut self.endpoint {
                     endpoint.cancel(context);
@@ -34,7 +34,7 @@ impl Core {
 
     /// Whether the provider has no operation of ours left.
     pub(crate) fn is_quiet(&self) -> bool {
-        self.is_drained() && self.in_flight[Lane::In as usize] == 0
+        self.is_drained() && self.in_flight[WorkQueue::Receive as usize] == 0
     }
 
     /// Whether the provider can't be trusted to close while it knows its peers.

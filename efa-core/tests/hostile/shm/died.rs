@@ -70,10 +70,11 @@ fn an_endpoint_that_is_gone_is_not_mistaken_for_another() {
     let members = common::members(3);
     let admission = common::admit(&members);
     let mut open: Vec<_> = (0..3).map(|_| Endpoint::open(&admission, common::config()).unwrap()).collect();
-    let cards: Vec<_> = open.iter().zip(&members).map(|(endpoint, facts)| endpoint.card(facts)).collect();
+    let peer_addresses: Vec<_> =
+        open.iter().zip(&members).map(|(endpoint, facts)| endpoint.peer_address(facts)).collect();
     // Before the others have heard of it.
     drop(open.remove(1));
-    let result = open.remove(0).connect(0, cards, Arc::new(Liveness::alone(3)));
+    let result = open.remove(0).connect(0, peer_addresses, Arc::new(Liveness::alone(3)));
     assert!(matches!(result, Err(Error::PeerLost { ref peer, .. }) if peer.rank == 1), "{result:?}");
 }
 

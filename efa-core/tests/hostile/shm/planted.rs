@@ -33,7 +33,7 @@ fn no_endpoint_uses_a_file_that_was_there_before_it() {
     let admission = common::admit(&members);
     let open = || {
         let endpoint = Endpoint::open(&admission, common::config()).unwrap();
-        let file = file_of(endpoint.card(&members[0]).address());
+        let file = file_of(endpoint.peer_address(&members[0]).address());
         (endpoint, file)
     };
     // What the names of this process's endpoints look like, anybody sees.

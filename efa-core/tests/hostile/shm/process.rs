@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use efa_core::bootstrap::Liveness;
-use efa_core::endpoint::AddressCard;
+use efa_core::endpoint::PeerAddress;
 use efa_core::{Endpoint, EndpointConfig};
 
 use super::common;
@@ -107,13 +107,13 @@ pub(super) fn connect(
         .iter()
         .map(|&rank| {
             let endpoint = Endpoint::open(&admission, config.clone()).unwrap();
-            let card = serde_json::to_vec(&endpoint.card(&members[rank])).unwrap();
-            fs::write(path(rank).with_extension("part"), card).unwrap();
+            let peer_address = serde_json::to_vec(&endpoint.peer_address(&members[rank])).unwrap();
+            fs::write(path(rank).with_extension("part"), peer_address).unwrap();
             fs::rename(path(rank).with_extension("part"), path(rank)).unwrap();
             endpoint
         })
         .collect();
-    let cards: Vec<AddressCard> = (0..size)
+    let peer_addresses: Vec<PeerAddress> = (0..size)
         .map(|rank| {
             wait_for(&path(rank));
             serde_json::from_slice(&fs::read(path(rank)).unwrap()).unwrap()
@@ -121,8 +121,8 @@ pub(super) fn connect(
         .collect();
     let liveness = Arc::new(Liveness::alone(size));
     let connected = open.into_iter().zip(ranks);
-    let connected =
-        connected.map(|(endpoint, &rank)| endpoint.connect(rank, cards.clone(), liveness.clone()).unwrap());
+    let connected = connected
+        .map(|(endpoint, &rank)| endpoint.connect(rank, peer_addresses.clone(), liveness.clone()).unwrap());
     (connected.collect(), liveness)
 }
 

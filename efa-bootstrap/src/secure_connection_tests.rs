@@ -19,22 +19,29 @@ fn sockets() -> (TcpStream, TcpStream) {
 }
 
 /// Both ends before the handshake, with these keys.
-fn ends(a: &[u8; 32], b: &[u8; 32]) -> (Link, Link) {
+fn ends(a: &[u8; 32], b: &[u8; 32]) -> (SecureConnection, SecureConnection) {
     let (first, second) = sockets();
     let now = Instant::now();
-    (Link::initiator(first, a, now).unwrap(), Link::responder(second, b, now).unwrap())
+    (
+        SecureConnection::initiator(first, a, now).unwrap(),
+        SecureConnection::responder(second, b, now).unwrap(),
+    )
 }
 
 /// What each end has received, and how it fares.
-type Pumped = ([Vec<Vec<u8>>; 2], [Result<(), LinkError>; 2]);
+type Pumped = ([Vec<Vec<u8>>; 2], [Result<(), ConnectionError>; 2]);
 
 /// Moves bytes both ways until `done` or one end fails.
-fn pump(a: &mut Link, b: &mut Link, done: impl Fn(&[Vec<u8>], &[Vec<u8>]) -> bool) -> Pumped {
+fn pump(
+    a: &mut SecureConnection,
+    b: &mut SecureConnection,
+    done: impl Fn(&[Vec<u8>], &[Vec<u8>]) -> bool,
+) -> Pumped {
     let begun = Instant::now();
     let mut inboxes = [Vec::new(), Vec::new()];
     loop {
-        let step = |link: &mut Link, inbox: &mut Vec<Vec<u8>>| {
-            link.receive(inbox, usize::MAX).and_then(|_| link.flush())
+        let step = |secure: &mut SecureConnection, inbox: &mut Vec<Vec<u8>>| {
+            secure.receive(inbox, usize::MAX).and_then(|_| secure.flush())
         };
         let outcomes = [step(a, &mut inboxes[0]), step(b, &mut inboxes[1])];
         if outcomes.iter().any(Result::is_err) || done(&inboxes[0], &inboxes[1]) {
@@ -46,7 +53,7 @@ fn pump(a: &mut Link, b: &mut Link, done: impl Fn(&[Vec<u8>], &[Vec<u8>]) -> boo
 }
 
 /// Both ends after the handshake.
-fn established() -> (Link, Link) {
+fn established() -> (SecureConnection, SecureConnection) {
     let (mut a, mut b) = ends(&KEY, &KEY);
     a.send(Arc::new(b"hello".to_vec()));
     let ([_, received], _) = pump(&mut a, &mut b, |_, at_b| !at_b.is_empty());
@@ -77,7 +84,7 @@ fn different_keys_do_not_get_past_the_handshake() {
     a.send(Arc::new(b"secret".to_vec()));
     let ([_, received], [_, outcome]) = pump(&mut a, &mut b, |_, _| false);
     assert!(received.is_empty());
-    assert!(matches!(outcome, Err(LinkError::WrongKey)), "{outcome:?}");
+    assert!(matches!(outcome, Err(ConnectionError::WrongKey)), "{outcome:?}");
 }
 
 #[test]
@@ -93,12 +100,12 @@ fn a_connection_that_ends_in_a_message_is_truncated_and_between_two_is_closed() 
             break outcome;
         }
     };
-    assert!(matches!(outcome, Err(LinkError::Truncated)), "{outcome:?}");
+    assert!(matches!(outcome, Err(ConnectionError::Truncated)), "{outcome:?}");
 
     let (mut a, mut b) = established();
     a.close_sending();
     let (_, [_, outcome]) = pump(&mut a, &mut b, |_, _| false);
-    assert!(matches!(outcome, Err(LinkError::Closed)), "{outcome:?}");
+    assert!(matches!(outcome, Err(ConnectionError::Closed)), "{outcome:?}");
 }
 
 #[test]
@@ -107,7 +114,7 @@ fn a_message_over_the_limit_ends_the_connection() {
     // The owner of the other end is not known yet, so only a greeting is allowed.
     a.send(Arc::new(vec![0; MAX_GREETING + 1]));
     let (_, [_, outcome]) = pump(&mut a, &mut b, |_, _| false);
-    assert!(matches!(outcome, Err(LinkError::Frame(FrameError::TooLong { .. }))), "{outcome:?}");
+    assert!(matches!(outcome, Err(ConnectionError::Frame(FrameError::TooLong { .. }))), "{outcome:?}");
 }
 
 #[test]
@@ -118,17 +125,17 @@ fn an_altered_byte_is_noticed() {
     *a.wire.last_mut().unwrap() ^= 1;
     let ([_, received], [_, outcome]) = pump(&mut a, &mut b, |_, _| false);
     assert!(received.is_empty());
-    assert!(matches!(outcome, Err(LinkError::Corrupt)), "{outcome:?}");
+    assert!(matches!(outcome, Err(ConnectionError::Corrupt)), "{outcome:?}");
 }
 
 #[test]
 fn what_does_not_begin_with_the_preamble_is_no_member() {
     for (sent, expected) in [(&b"GET /"[..], true), (b"efa-j", false), (b"efa-job\n\x00\x31", true)] {
         let (mut stranger, accepted) = sockets();
-        let mut link = Link::responder(accepted, &KEY, Instant::now()).unwrap();
+        let mut secure = SecureConnection::responder(accepted, &KEY, Instant::now()).unwrap();
         stranger.write_all(sent).unwrap();
         std::thread::sleep(Duration::from_millis(20));
-        let outcome = link.receive(&mut Vec::new(), usize::MAX);
-        assert_eq!(matches!(outcome, Err(LinkError::NotAMember)), expected, "{outcome:?}");
+        let outcome = secure.receive(&mut Vec::new(), usize::MAX);
+        assert_eq!(matches!(outcome, Err(ConnectionError::NotAMember)), expected, "{outcome:?}");
     }
 }

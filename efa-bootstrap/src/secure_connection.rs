@@ -36,7 +36,7 @@ const WRONG_KEY: [u8; 1] = [1];
 
 /// Why a connection has ended.
 #[derive(Debug)]
-pub(super) enum LinkError {
+pub(super) enum ConnectionError {
     /// The other side closed it between two messages.
     Closed,
     /// The other side closed it in the middle of a message.
@@ -55,7 +55,7 @@ pub(super) enum LinkError {
     Corrupt,
 }
 
-impl fmt::Display for LinkError {
+impl fmt::Display for ConnectionError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Closed => f.write_str("the connection was closed"),
@@ -83,7 +83,7 @@ enum Cipher {
 }
 
 /// A connection to a member of the job, or to whoever claims to be one.
-pub(super) struct Link {
+pub(super) struct SecureConnection {
     pub(super) stream: TcpStream,
     cipher: Cipher,
     initiator: bool,
@@ -99,23 +99,23 @@ pub(super) struct Link {
     pub(super) last_heard: Instant,
 }
 
-impl Link {
+impl SecureConnection {
     /// The connecting side's end; the handshake begins with the first [`flush`](Self::flush).
     pub(super) fn initiator(stream: TcpStream, psk: &[u8; 32], now: Instant) -> Result<Self, snow::Error> {
         let mut handshake = Box::new(builder(psk)?.build_initiator()?);
-        let mut link = Self::new(stream, true, now);
-        link.wire.extend_from_slice(PREAMBLE);
-        link.put_handshake(&mut handshake)?;
-        link.cipher = Cipher::Handshake(handshake);
-        Ok(link)
+        let mut secure = Self::new(stream, true, now);
+        secure.wire.extend_from_slice(PREAMBLE);
+        secure.put_handshake(&mut handshake)?;
+        secure.cipher = Cipher::Handshake(handshake);
+        Ok(secure)
     }
 
     /// The accepting side's end.
     pub(super) fn responder(stream: TcpStream, psk: &[u8; 32], now: Instant) -> Result<Self, snow::Error> {
         let handshake = Box::new(builder(psk)?.build_responder()?);
-        let mut link = Self::new(stream, false, now);
-        link.cipher = Cipher::Preamble(handshake);
-        Ok(link)
+        let mut secure = Self::new(stream, false, now);
+        secure.cipher = Cipher::Preamble(handshake);
+        Ok(secure)
     }
 
     fn new(stream: TcpStream, initiator: bool, now: Instant) -> Self {
@@ -153,15 +153,15 @@ impl Link {
     }
 
     /// Writes what is queued until all is written or the system takes no more.
-    pub(super) fn flush(&mut self) -> Result<(), LinkError> {
+    pub(super) fn flush(&mut self) -> Result<(), ConnectionError> {
         loop {
             while self.written < self.wire.len() {
                 match self.stream.write(&self.wire[self.written..]) {
-                    Ok(0) => return Err(LinkError::Closed),
+                    Ok(0) => return Err(ConnectionError::Closed),
                     Ok(count) => self.written += count,
                     Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(()),
                     Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                    Err(error) => return Err(LinkError::Io(error)),
+                    Err(error) => return Err(ConnectionError::Io(error)),
                 }
             }
             self.wire.clear();
@@ -173,13 +173,13 @@ impl Link {
     }
 
     /// Encrypts the next piece of what is queued; false if there is none, or the handshake is not done.
-    fn encrypt_next(&mut self) -> Result<bool, LinkError> {
+    fn encrypt_next(&mut self) -> Result<bool, ConnectionError> {
         let Cipher::Transport(transport) = &mut self.cipher else { return Ok(false) };
         let Some((message, at)) = self.outgoing.front_mut() else { return Ok(false) };
         let mut piece = Vec::new();
         *at = next_piece(message, *at, &mut piece);
         let mut record = vec![0; MAX_RECORD.min(piece.len() + super::frame::TAG_BYTES)];
-        let length = transport.write_message(&piece, &mut record).map_err(|_| LinkError::Corrupt)?;
+        let length = transport.write_message(&piece, &mut record).map_err(|_| ConnectionError::Corrupt)?;
         put_record(&mut self.wire, &record[..length]);
         if *at == message.len() {
             self.outgoing.pop_front();
@@ -192,7 +192,11 @@ impl Link {
     ///
     /// # Errors
     /// Why the connection has ended. What came before that is in `inbox` all the same.
-    pub(super) fn receive(&mut self, inbox: &mut Vec<Vec<u8>>, budget: usize) -> Result<bool, LinkError> {
+    pub(super) fn receive(
+        &mut self,
+        inbox: &mut Vec<Vec<u8>>,
+        budget: usize,
+    ) -> Result<bool, ConnectionError> {
         let (mut small, mut large) = ([0; READ_BYTES_OF_STRANGERS], Vec::new());
         let buffer = match self.is_established() {
             false => &mut small[..],
@@ -206,7 +210,7 @@ impl Link {
             match self.stream.read(buffer) {
                 Ok(0) => {
                     let midway = !self.records.waiting().is_empty() || self.assembler.is_midway();
-                    return Err(if midway { LinkError::Truncated } else { LinkError::Closed });
+                    return Err(if midway { ConnectionError::Truncated } else { ConnectionError::Closed });
                 }
                 Ok(count) => {
                     self.last_heard = Instant::now();
@@ -216,7 +220,7 @@ impl Link {
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(false),
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) => return Err(LinkError::Io(error)),
+                Err(error) => return Err(ConnectionError::Io(error)),
             }
         }
         Ok(true)
@@ -237,14 +241,14 @@ impl Link {
     }
 
     /// Handles every whole record that has come.
-    fn take_records(&mut self, inbox: &mut Vec<Vec<u8>>) -> Result<(), LinkError> {
+    fn take_records(&mut self, inbox: &mut Vec<Vec<u8>>) -> Result<(), ConnectionError> {
         let mut plain = Vec::new();
         loop {
             self.cipher = match std::mem::replace(&mut self.cipher, Cipher::Broken) {
                 Cipher::Preamble(handshake) => {
                     let came = self.records.waiting().len().min(PREAMBLE.len());
                     if self.records.waiting()[..came] != PREAMBLE[..came] {
-                        return Err(LinkError::NotAMember);
+                        return Err(ConnectionError::NotAMember);
                     }
                     if self.records.next_bytes(PREAMBLE.len()).is_none() {
                         self.cipher = Cipher::Preamble(handshake);
@@ -259,7 +263,7 @@ impl Link {
                         return Ok(());
                     };
                     if self.initiator && record == WRONG_KEY {
-                        return Err(LinkError::WrongKey);
+                        return Err(ConnectionError::WrongKey);
                     }
                     let mut payload = [0; HANDSHAKE_BYTES as usize];
                     if handshake.read_message(record, &mut payload).is_err() {
@@ -268,12 +272,12 @@ impl Link {
                             // The connection ends here; whether this gets through is seen by the other side only.
                             let _ = self.flush();
                         }
-                        return Err(LinkError::WrongKey);
+                        return Err(ConnectionError::WrongKey);
                     }
                     if !self.initiator {
-                        self.put_handshake(&mut handshake).map_err(|_| LinkError::WrongKey)?;
+                        self.put_handshake(&mut handshake).map_err(|_| ConnectionError::WrongKey)?;
                     }
-                    let transport = handshake.into_transport_mode().map_err(|_| LinkError::WrongKey)?;
+                    let transport = handshake.into_transport_mode().map_err(|_| ConnectionError::WrongKey)?;
                     Cipher::Transport(Box::new(transport))
                 }
                 Cipher::Transport(mut transport) => {
@@ -283,25 +287,27 @@ impl Link {
                     };
                     plain.resize(MAX_RECORD, 0);
                     let length =
-                        transport.read_message(record, &mut plain).map_err(|_| LinkError::Corrupt)?;
-                    if let Some(message) = self.assembler.push(&plain[..length]).map_err(LinkError::Frame)? {
+                        transport.read_message(record, &mut plain).map_err(|_| ConnectionError::Corrupt)?;
+                    if let Some(message) =
+                        self.assembler.push(&plain[..length]).map_err(ConnectionError::Frame)?
+                    {
                         inbox.push(message);
                     }
                     Cipher::Transport(transport)
                 }
-                Cipher::Broken => return Err(LinkError::WrongKey),
+                Cipher::Broken => return Err(ConnectionError::WrongKey),
             };
         }
     }
 
     /// A handshake record is 48 bytes, or the one byte of a refusal; whoever announces another length is no member
     /// and need not be waited for.
-    fn check_handshake_length(&self) -> Result<(), LinkError> {
+    fn check_handshake_length(&self) -> Result<(), ConnectionError> {
         let [high, low, ..] = self.records.waiting() else { return Ok(()) };
         match usize::from(u16::from_be_bytes([*high, *low])) {
             length if length == usize::from(HANDSHAKE_BYTES) => Ok(()),
             length if self.initiator && length == WRONG_KEY.len() => Ok(()),
-            _ => Err(LinkError::NotAMember),
+            _ => Err(ConnectionError::NotAMember),
         }
     }
 
@@ -321,5 +327,5 @@ fn builder(psk: &[u8; 32]) -> Result<Builder<'_>, snow::Error> {
 }
 
 #[cfg(test)]
-#[path = "link_tests.rs"]
+#[path = "secure_connection_tests.rs"]
 mod tests;

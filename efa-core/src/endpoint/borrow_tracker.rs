@@ -1,4 +1,4 @@
-//! Memory that a collective works on: [`Workspace`].
+//! Memory that a collective works on: [`BorrowTracker`].
 //!
 //! A collective sends one part of a buffer while it receives into another and adds up a third. The borrow checker
 //! can't follow that, so the parts that the device is using are kept in a list, and each use is checked against it.
@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use super::call::Call;
 use super::shared::{Deadline, Shared};
-use super::slot::{About, Ending, Kind, Notice, Outcome, SlotId};
+use super::slot::{CancelReason, Kind, OperationInfo, Outcome, SlotId, WakeUp};
 use super::tag::{Space, Tag};
 use super::wait::Led;
 use super::{Endpoint, Source};
@@ -21,7 +21,7 @@ use crate::memory::Registration;
 /// How long to wait for the control connection to tell which rank died first, once a connection is known to be broken.
 const VERDICT: Duration = Duration::from_secs(2);
 
-/// Which of the workspace's buffers.
+/// Which of the tracker's buffers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Place {
     Input = 0,
@@ -29,7 +29,7 @@ pub(crate) enum Place {
     Scratch = 2,
 }
 
-/// What a workspace keeps from one collective to the next, so that it needs no allocation.
+/// What a tracker keeps from one collective to the next, so that it needs no allocation.
 #[derive(Debug, Default)]
 pub(crate) struct WorkspaceState {
     flights: Vec<Flight>,
@@ -56,13 +56,13 @@ struct Memory<'a> {
 }
 
 /// Three buffers, borrowed until all operations on them are over: an input that is only read, an output, a scratch.
-pub(crate) struct Workspace<'a> {
+pub(crate) struct BorrowTracker<'a> {
     shared: &'a Shared,
     state: &'a mut WorkspaceState,
     memory: [Memory<'a>; 3],
 }
 
-impl<'a> Workspace<'a> {
+impl<'a> BorrowTracker<'a> {
     pub(crate) fn new(
         endpoint: &'a Endpoint,
         state: &'a mut WorkspaceState,
@@ -102,7 +102,7 @@ impl<'a> Workspace<'a> {
                 Posted::Again | Posted::Failed(_) => {}
             }
         }
-        let about = About {
+        let info = OperationInfo {
             kind: Kind::Send,
             peer: Some(to as u32),
             tag: tag.value(),
@@ -111,7 +111,7 @@ impl<'a> Workspace<'a> {
         };
         let call = Call::Send { to: address, tag: fabric_tag };
         // SAFETY: `segment` checked that nobody writes the range, and the flight keeps it so until it is over.
-        let id = unsafe { shared.start_locked(&mut core, about, call, &mut [segment]) };
+        let id = unsafe { shared.start_locked(&mut core, info, call, &mut [segment]) };
         drop(core);
         self.state.flights.push(Flight { id, place, range, writes: false, ticket });
         Ok(false)
@@ -131,7 +131,7 @@ impl<'a> Workspace<'a> {
         let shared = self.shared;
         shared.address(from)?;
         let (fabric_tag, ignore) = shared.tags.pack_match(Space::Collective, Source::Rank(from), tag.into());
-        let about = About {
+        let info = OperationInfo {
             kind: Kind::Receive,
             peer: Some(from as u32),
             tag: tag.value(),
@@ -140,7 +140,7 @@ impl<'a> Workspace<'a> {
         };
         let call = Call::Receive { tag: fabric_tag, ignore };
         // SAFETY: `segment` checked that nobody uses the range, and the flight keeps it so until it is over.
-        let id = unsafe { shared.start(about, call, &mut [segment]) };
+        let id = unsafe { shared.start(info, call, &mut [segment]) };
         self.state.flights.push(Flight { id, place, range, writes: true, ticket });
         Ok(())
     }
@@ -285,17 +285,17 @@ impl<'a> Workspace<'a> {
     }
 }
 
-impl Drop for Workspace<'_> {
+impl Drop for BorrowTracker<'_> {
     /// Gets the memory back: cancels what can be, waits for the rest.
     fn drop(&mut self) {
         for flight in self.state.flights.drain(..) {
             let mut core = self.shared.lock();
             if !core.slots.get(flight.id).is_over() {
                 // What can't be cancelled is ended by closing the endpoint: the other ranks may have given up, too.
-                core.cancel(flight.id, Ending::Pointless, self.shared.clock.now());
+                core.cancel(flight.id, CancelReason::Pointless, self.shared.clock.now());
             }
             let (mut core, _) = self.shared.wait_locked(core, flight.id, Deadline::NONE);
-            core.abandon(flight.id, Notice::None);
+            core.abandon(flight.id, WakeUp::None);
         }
     }
 }
@@ -332,9 +332,9 @@ mod tests {
         let world = crate::init().unwrap();
         world.control().abort("it panicked");
         let mut state = WorkspaceState::default();
-        let workspace = Workspace::new(world.endpoint(), &mut state, &[], &mut [], &mut [], None);
+        let borrow_tracker = BorrowTracker::new(world.endpoint(), &mut state, &[], &mut [], &mut [], None);
         let begun = Instant::now();
-        let error = workspace.blame(Error::PeerLost {
+        let error = borrow_tracker.blame(Error::PeerLost {
             peer: Box::new(world.control().peers()[0].clone()),
             text: Explanation::new("cannot receive", "its endpoint is closed", ""),
         });

@@ -50,7 +50,7 @@ struct Member {
 }
 
 /// Rank 0's view of the job.
-pub(super) struct Hub {
+pub(super) struct Coordinator {
     job_id: String,
     /// Handed to every member once all have arrived.
     secret: JobSecret,
@@ -75,8 +75,8 @@ pub(super) struct Hub {
     pub(super) outputs: Vec<Output>,
 }
 
-impl Hub {
-    /// The hub of a job in which only rank 0 has arrived.
+impl Coordinator {
+    /// The coordinator of a job in which only rank 0 has arrived.
     pub(super) fn new(
         job: &Job,
         secret: JobSecret,
@@ -491,5 +491,5 @@ impl Hub {
 }
 
 #[cfg(test)]
-#[path = "hub_tests.rs"]
+#[path = "coordinator_tests.rs"]
 mod tests;
