@@ -6,7 +6,7 @@ use efa_core::Endpoint;
 
 use efa_core::fabric::Provider;
 
-use super::common::{admission, config, endpoints, provider};
+use super::common::{admission, config, endpoints, is_patched, provider};
 
 /// Names the process that a test starts to run out of descriptors in, apart from the other tests.
 const CHILD: &str = "EFA_TEST_OUT_OF_DESCRIPTORS";
@@ -91,6 +91,9 @@ fn inherited_descriptors() -> Vec<String> {
 #[test]
 fn a_program_that_a_rank_starts_inherits_nothing_of_its_endpoint() {
     if !matches!(provider(), Provider::Tcp | Provider::Shm) {
+        return;
+    }
+    if provider() == Provider::Tcp && !is_patched("programs that a rank starts inherit its sockets") {
         return;
     }
     if std::env::var_os(CHILD).is_some() {
