@@ -7,6 +7,7 @@ mod closing;
 mod died;
 mod planted;
 mod process;
+mod signals;
 mod transfers;
 mod unmapped;
 
