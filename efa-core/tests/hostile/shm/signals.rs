@@ -64,7 +64,9 @@ fn open_under_fire() {
     let is_open = AtomicBool::new(false);
     thread::scope(|scope| {
         scope.spawn(|| {
-            while !has_region_file() && !is_open.load(Ordering::Relaxed) {}
+            while !has_region_file() && !is_open.load(Ordering::Relaxed) {
+                std::hint::spin_loop();
+            }
             // SAFETY: the thread waits for this one before it ends.
             unsafe { libc::pthread_kill(opener, libc::SIGTERM) };
         });
