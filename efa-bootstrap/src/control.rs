@@ -274,7 +274,7 @@ impl Control {
     ) -> Result<Vec<u8>> {
         if data.is_some() != (self.rank == 0) {
             return Err(Error::misuse(
-                format!("rank {} cannot take part in the broadcast '{label}' so", self.rank),
+                format!("rank {} cannot call the broadcast '{label}' this way", self.rank),
                 "it is rank 0, and no other, that has something to give",
                 "pass Some on rank 0 and None on the others",
             ));

@@ -320,7 +320,9 @@ impl Coordinator {
     /// not to blame for what could not be read meanwhile, and most likely all were stopped: no deadline counts that time,
     /// which is returned.
     pub(super) fn look(&mut self, now: Instant) -> Duration {
-        let held_up = now.duration_since(self.last_look).saturating_sub(self.config.heartbeat_period);
+        // The thread sleeps for a heartbeat's period at most, and a busy machine wakes it late.
+        let longest = self.config.heartbeat_period.max(Duration::from_secs(1));
+        let held_up = now.duration_since(self.last_look).saturating_sub(longest);
         self.last_look = now;
         if held_up.is_zero() {
             return held_up;
@@ -420,8 +422,9 @@ impl Coordinator {
             let told = gather.to_be_told().into_iter().filter(is_told);
             let failed = |rank| Output::Send(rank, Message::Failed { sequence, fault: fault.clone() });
             self.outputs.extend(told.map(failed));
-            // Kept for those who are still to come, so that they hear the same.
-            if gather.missing().iter().all(|&rank| !self.is_present(rank)) {
+            // Kept for those who are still to come, so that they hear the same, and for those who hear from a rank that
+            // fails what came of it, should that rank die first.
+            if gather.tells_all() && gather.missing().iter().all(|&rank| !self.is_present(rank)) {
                 self.gathers.remove(&sequence);
             }
         } else if gather.is_complete()
@@ -451,7 +454,7 @@ impl Coordinator {
         for (&sequence, gather) in &mut gathers {
             let before = gather.fault.is_some();
             self.lose(gather, rank);
-            if before != gather.fault.is_some() {
+            if before != gather.fault.is_some() || gather.take_back_failing(rank) {
                 failed.push(sequence);
             }
         }

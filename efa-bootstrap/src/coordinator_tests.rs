@@ -214,6 +214,29 @@ fn an_operation_with_somebody_who_is_gone_fails_at_once_for_all_who_wait() {
 }
 
 #[test]
+fn a_rank_that_fails_and_dies_before_it_speaks_leaves_nobody_waiting() {
+    let now = Instant::now();
+    let mut coordinator = running(3, now);
+    for (rank, gathering) in [(0, Gathering::Barrier), (1, Gathering::Failing), (2, Gathering::Barrier)] {
+        let label = "the end".into();
+        let part = Message::Contribute { sequence: 0, gathering, patience: LIMIT, label, data: Vec::new() };
+        coordinator.message(rank, part, now);
+    }
+    let told = |outputs: &[Output]| -> Vec<usize> {
+        let told = outputs.iter().filter_map(|output| match output {
+            Output::Send(rank, Message::Failed { sequence: 0, .. }) => Some(*rank),
+            _ => None,
+        });
+        told.collect()
+    };
+    // The others are to hear from that rank why the job ends.
+    assert_eq!(told(&std::mem::take(&mut coordinator.outputs)), [1]);
+    coordinator.lost(1, "it was killed".into());
+    assert_eq!(told(&coordinator.outputs), [0, 2]);
+    assert!(coordinator.gathers.is_empty());
+}
+
+#[test]
 fn those_who_leave_are_announced_together_and_rank_0_at_once() {
     let now = Instant::now();
     let mut coordinator = running(4, now);

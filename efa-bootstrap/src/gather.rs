@@ -108,6 +108,21 @@ impl Gather {
         self.present().filter(|(_, c)| !some_fail || is_failing(c)).map(|(rank, _)| rank).collect()
     }
 
+    /// Takes back the part of a rank that fails and is gone. Returns whether it had one: those who were not told for its
+    /// sake are to be told now.
+    pub(super) fn take_back_failing(&mut self, rank: usize) -> bool {
+        let part = self
+            .contributions
+            .get_mut(rank)
+            .and_then(|c| c.take_if(|c| self.fault.is_some() && c.gathering == Gathering::Failing));
+        part.is_some()
+    }
+
+    /// Whether everybody who has contributed is told of a failure.
+    pub(super) fn tells_all(&self) -> bool {
+        self.to_be_told().len() == self.present().count()
+    }
+
     /// Who has not.
     pub(super) fn missing(&self) -> Vec<usize> {
         (0..self.contributions.len()).filter(|&rank| self.contributions[rank].is_none()).collect()

@@ -240,8 +240,9 @@ impl Liveness {
         self.set_lost(0, reason);
         let mut table = self.table();
         if table.called_off.is_none() {
-            let reason =
-                format!("it had left the job, and no longer tells the others who is still there: {reason}");
+            let reason = format!(
+                "it had left the job before, but the others learn of deaths only through it: {reason}"
+            );
             table.called_off = Some(CalledOff::Lost { peer: table.peer(0), reason });
             self.changed(table);
         }

@@ -22,23 +22,30 @@ const ROUND: Duration = Duration::from_millis(500);
 /// How long no message may come, while some are due.
 const PATIENCE: Duration = Duration::from_secs(10);
 
+/// The longest time between two looks: beyond it, this process was stopped.
+const GAP: Duration = Duration::from_secs(1);
+
 /// When the last of the messages has come that are due.
 pub(crate) struct Progress {
     messages: u64,
     since: Instant,
+    looked: Instant,
 }
 
 impl Progress {
     pub(crate) fn new() -> Self {
-        Self { messages: 0, since: Instant::now() }
+        let now = Instant::now();
+        Self { messages: 0, since: now, looked: now }
     }
 
-    /// For how long there have been so many messages.
-    fn quiet(&mut self, messages: u64) -> Duration {
+    /// Returns for how long there have been so many messages. Time for which this process was stopped does not count.
+    fn quiet(&mut self, messages: u64, now: Instant) -> Duration {
+        self.since += now.duration_since(self.looked).saturating_sub(GAP);
+        self.looked = now;
         if messages != self.messages {
-            *self = Self { messages, since: Instant::now() };
+            (self.messages, self.since) = (messages, now);
         }
-        self.since.elapsed()
+        now.saturating_duration_since(self.since)
     }
 }
 
@@ -69,7 +76,7 @@ impl Endpoint {
                 return Err(why.clone());
             }
             let due = core.look_for(sent_here);
-            let quiet = progress.quiet(core.whole_messages());
+            let quiet = progress.quiet(core.whole_messages(), Instant::now());
             drop(core);
             // Whatever came before the message that has overtaken another is there by now, and this takes it.
             match anything.take_if(|operation: &mut Op<_>| operation.is_done()) {
@@ -109,5 +116,22 @@ impl Endpoint {
         // SAFETY: `Op` keeps the buffer, or parks it, until the operation is over.
         let id = unsafe { self.shared.start(info, call, &mut [segment]) };
         Op::new(self.shared.clone(), State::Posted(id), buf)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn time_for_which_the_process_was_stopped_is_no_time_without_messages() {
+        let mut progress = Progress::new();
+        let begun = progress.since;
+        let at = |milliseconds| begun + Duration::from_millis(milliseconds);
+        assert_eq!(progress.quiet(0, at(500)), Duration::from_millis(500));
+        // A minute's stop counts for one second.
+        assert_eq!(progress.quiet(0, at(60_500)), Duration::from_millis(1_500));
+        assert_eq!(progress.quiet(1, at(60_600)), Duration::ZERO);
+        assert_eq!(progress.quiet(1, at(60_900)), Duration::from_millis(300));
     }
 }

@@ -1,7 +1,9 @@
 //! Keeps the program's signal handlers.
 //!
 //! The shm provider's handlers take a lock that the provider holds while it opens an endpoint. A signal that reaches the
-//! opening thread meanwhile would wait for that lock for ever, so SIGINT and SIGTERM wait until the handlers are back.
+//! opening thread meanwhile would wait for that lock for ever, so the opening thread blocks SIGINT and
+//! SIGTERM until the program's handlers are back. Another thread of the process may still get such a signal, and then
+//! removes the names of the endpoints' files before the signal does what the program wants.
 
 use std::sync::{Mutex, PoisonError};
 

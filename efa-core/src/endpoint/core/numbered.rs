@@ -1,7 +1,7 @@
 //! Messages with numbers: see `endpoint::numbers`.
 //!
 //! An endpoint that numbers its messages takes other ways than the fast ones, so that those that don't pay nothing for it:
-//! each rank is marked as one that calls have to wait for, and the lane of receives as full. So every call of a message
+//! each rank is marked as one that calls have to wait for, and the work queue of receives as full. So every call of a message
 //! comes here by [`Core::defer`].
 
 use std::time::Duration;
@@ -23,7 +23,7 @@ pub(super) const NUMBERED: u32 = 1 << 30;
 pub(crate) enum Due {
     /// All have come.
     Came,
-    /// This one has not come yet, if no other.
+    /// At least this one has not come yet.
     Coming { rank: usize, number: u64 },
     /// They have been overtaken by a later message of the rank, and can only be among those that nobody has received.
     Overtaken { rank: usize, number: u64 },
@@ -176,8 +176,9 @@ impl Core {
         match waited {
             None => numbered.describe(Missing { rank, number }),
             Some(waited) => format!(
-                "messages from {} to {} have not come, number {number} the first of them, and none that is missing has \
-                 come for {waited:.0?}; if their data connection broke, they are lost with this libfabric",
+                "messages from {} to {} have not arrived, from number {number} on, and none has arrived for {waited:.0?}; if \
+                 the data connection broke, this libfabric has lost them: run the job again, with the built-in libfabric \
+                 (EFA_LIBFABRIC=builtin) to be told at once",
                 numbered.names[rank], numbered.names[numbered.me]
             ),
         }

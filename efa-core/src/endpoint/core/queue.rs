@@ -7,7 +7,7 @@ use crate::error::Code;
 use crate::ffi::{Posted, Segment};
 
 impl Core {
-    /// Puts a call into its line, unless it can be posted after all.
+    /// Puts a call into its backlog, unless it can be posted after all.
     ///
     /// # Safety
     /// As [`Core::start`].
