@@ -24,5 +24,7 @@ mod properties;
 mod remedies;
 #[path = "admission/scale.rs"]
 mod scale;
+#[path = "admission/unknowns.rs"]
+mod unknowns;
 #[path = "admission/verdicts.rs"]
 mod verdicts;

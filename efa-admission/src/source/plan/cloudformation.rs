@@ -5,7 +5,7 @@ use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::Plan;
-use super::node::{Node, Spot, id, interface, kind, note_spots, one_type};
+use super::node::{Node, Spot, id, interface, kind, note_spots, one_type, port};
 use super::tree::{At, Reading, Tree};
 use crate::facts::{InterfaceFacts, InterfaceKind, PlacementFacts};
 use crate::groups::{GroupPair, GroupRules, IpRange, Ipv6Range, Permission, PrefixList};
@@ -75,6 +75,7 @@ pub(super) fn read(root: &At<'_>) -> Reading<Plan> {
     if plan.nodes.is_empty() {
         return Err("at $.Resources: it has no instances, launch templates or HyperPod clusters".into());
     }
+    template.note_open(&mut plan.notes);
     plan.rules = template.rules()?;
     plan.opaque = template.opaque.take();
     if !template.defaults.borrow().is_empty() {
@@ -87,6 +88,10 @@ pub(super) fn read(root: &At<'_>) -> Reading<Plan> {
 struct Template<'a> {
     resources: BTreeMap<&'a str, (&'a str, At<'a>)>,
     parameters: BTreeMap<&'a str, At<'a>>,
+    /// Resources that are only created under a condition.
+    conditional: BTreeSet<&'a str>,
+    /// What has no type and was left out: loops (`Fn::ForEach`) and transforms.
+    left_out: BTreeMap<&'a str, &'a Tree>,
     /// Names that stand for a value that the file does not have.
     opaque: RefCell<BTreeSet<String>>,
     /// Attachments by the instance that they are about.
@@ -97,25 +102,49 @@ struct Template<'a> {
 
 impl<'a> Template<'a> {
     fn of(root: &At<'a>) -> Reading<Self> {
-        let mut resources = BTreeMap::new();
+        let (mut resources, mut conditional, mut left_out) =
+            (BTreeMap::new(), BTreeSet::new(), BTreeMap::new());
         let empty: &'static Tree = EMPTY.get_or_init(|| Tree::Map(BTreeMap::new()));
         for (name, resource) in root.get("Resources")?.map_or(Ok(Vec::new()), |it| it.entries())? {
             // A loop (Fn::ForEach) has a list in the place of a resource.
-            let Tree::Map(_) = resource.tree else { continue };
-            let Some(kind) = resource.get("Type")? else { continue };
+            let kind = if let Tree::Map(_) = resource.tree { resource.get("Type")? } else { None };
+            let Some(kind) = kind else {
+                left_out.insert(name, resource.tree);
+                continue;
+            };
             let kind = kind.text()?;
+            if resource.has("Condition") {
+                conditional.insert(name);
+            }
             let properties = resource.get("Properties")?.unwrap_or_else(|| At::root(empty));
             resources.insert(name, (kind, properties));
         }
         let parameters = root.get("Parameters")?.map_or(Ok(Vec::new()), |it| it.entries())?;
         let parameters = parameters.into_iter().collect();
         let (opaque, defaults) = (RefCell::default(), RefCell::default());
-        let mut template = Self { resources, parameters, opaque, attachments: BTreeMap::new(), defaults };
+        let attachments = BTreeMap::new();
+        let mut template =
+            Self { resources, parameters, conditional, left_out, opaque, attachments, defaults };
         for (_, attachment) in template.of_type("AWS::EC2::NetworkInterfaceAttachment")? {
             let instance = attachment.get("InstanceId")?.map_or(Ok(None), |it| template.name(&it))?;
             template.attachments.entry(instance.unwrap_or_default()).or_default().push(attachment);
         }
         Ok(template)
+    }
+
+    /// Notes resources that may not be created, and what was left out.
+    fn note_open(&self, notes: &mut Vec<String>) {
+        let listed = |names: Vec<&str>| names.into_iter().take(12).map(id).collect::<Vec<_>>().join(", ");
+        if !self.conditional.is_empty() {
+            let names = listed(self.conditional.iter().copied().collect());
+            notes.push(format!(
+                "resources with a condition were judged as if it were met, except for rules: {names}"
+            ));
+        }
+        if !self.left_out.is_empty() {
+            let names = listed(self.left_out.keys().copied().collect());
+            notes.push(format!("loops and transforms were left out, with all that they make: {names}"));
+        }
     }
 
     fn of_type(&self, wanted: &str) -> Reading<Vec<(&'a str, At<'a>)>> {
@@ -465,13 +494,20 @@ impl<'a> Template<'a> {
         for (kind, egress) in
             [("AWS::EC2::SecurityGroupIngress", false), ("AWS::EC2::SecurityGroupEgress", true)]
         {
-            for (_, properties) in self.of_type(kind)? {
+            if self.left_out.values().any(|it| mentions(it, kind)) {
+                groups.values_mut().for_each(|group| *group = None);
+            }
+            for (rule, properties) in self.of_type(kind)? {
                 let Some(name) = properties.get("GroupId")?.map_or(Ok(None), |it| self.name(&it))? else {
                     // It may be a rule of any group.
                     groups.values_mut().for_each(|group| *group = None);
                     continue;
                 };
                 let Some(group) = groups.get_mut(&name) else { continue };
+                if self.conditional.contains(rule) {
+                    *group = None;
+                    continue;
+                }
                 let rule = self.permission(&properties, egress)?;
                 match (rule, group.as_mut()) {
                     (Some(rule), Some(group)) if egress => group.ip_permissions_egress.push(rule),
@@ -502,11 +538,13 @@ impl<'a> Template<'a> {
         }
         let prefix = of(&format!("{side}PrefixListId"))?;
         let (cidr, cidr6) = (of("CidrIp")?, of("CidrIpv6")?);
-        let port = |key: &str| rule.scalar_of(key).ok().flatten().and_then(|text| text.parse().ok());
+        let (Ok(from_port), Ok(to_port)) = (port(rule, "FromPort"), port(rule, "ToPort")) else {
+            return Ok(None);
+        };
         Ok(Some(Permission {
             ip_protocol: protocol,
-            from_port: port("FromPort"),
-            to_port: port("ToPort"),
+            from_port,
+            to_port,
             user_id_group_pairs: group
                 .map(|it| GroupPair { group_id: Some(it), ..GroupPair::default() })
                 .into_iter()
@@ -515,6 +553,16 @@ impl<'a> Template<'a> {
             ipv6_ranges: cidr6.map(|it| Ipv6Range { cidr_ipv6: Some(it) }).into_iter().collect(),
             prefix_list_ids: prefix.map(|it| PrefixList { prefix_list_id: Some(it) }).into_iter().collect(),
         }))
+    }
+}
+
+/// Whether a text is anywhere in a tree.
+fn mentions(tree: &Tree, wanted: &str) -> bool {
+    match tree {
+        Tree::Text(text) => text == wanted,
+        Tree::List(values) => values.iter().any(|it| mentions(it, wanted)),
+        Tree::Map(fields) => fields.values().any(|it| mentions(it, wanted)),
+        Tree::Null | Tree::Bool(_) | Tree::Number(_) => false,
     }
 }
 

@@ -2,7 +2,9 @@
 
 use std::collections::BTreeSet;
 
-use super::tree::Reading;
+use sha2::{Digest, Sha256};
+
+use super::tree::{At, Reading};
 use crate::facts::{InterfaceFacts, InterfaceKind, MemberFacts, PlacementFacts};
 use crate::groups::{GroupPair, GroupRules, Permission};
 use crate::types;
@@ -101,11 +103,21 @@ fn few<T>(all: &[T], most: usize, noun: &str, name: &str) -> Reading<()> {
     }
 }
 
-/// A name of the file in the letters of ids, which end up in commands.
+/// A name of the file in the letters of ids, which end up in commands. A name that loses more than the brackets and quotes
+/// of its indices gets a hash, so that different names have different ids.
 pub(super) fn id(name: &str) -> String {
     let fits = |it: char| it.is_ascii_alphanumeric() || "-_.:/".contains(it);
-    let kept = name.chars().filter(|it| !"\"']".contains(*it)).take(LONGEST_ID);
-    kept.map(|it| if fits(it) { it } else { '.' }).collect()
+    if name.len() <= LONGEST_ID && name.matches('[').count() == name.matches(']').count() {
+        let plain = name.replace("[\"", ".").replace("\"]", "").replace('[', ".").replace(']', "");
+        if plain.chars().all(fits) {
+            return plain;
+        }
+    }
+    let digest = Sha256::digest(name.as_bytes());
+    let hash: String = digest.iter().take(8).map(|byte| format!("{byte:02x}")).collect();
+    let hash = format!("-{hash}");
+    let kept = name.chars().filter(|it| !"\"']".contains(*it)).take(LONGEST_ID - hash.len());
+    kept.map(|it| if fits(it) { it } else { '.' }).chain(hash.chars()).collect()
 }
 
 /// An interface by what a description says of it.
@@ -127,6 +139,12 @@ pub(super) fn interface(
         ipv4: Vec::new(),
         ipv6: Vec::new(),
     }
+}
+
+/// The port at a key; `None` without one, which is any port, and an error where it is no number.
+pub(super) fn port(rule: &At<'_>, key: &str) -> Reading<Option<i64>> {
+    let port = |text: String| text.parse().map_err(|_| rule.wrong(&format!("{key} is no number")));
+    rule.scalar_of(key)?.map(port).transpose()
 }
 
 /// The kind that `InterfaceType` names; without it, an interface is plain.

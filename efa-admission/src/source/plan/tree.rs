@@ -52,6 +52,11 @@ const TEXT_PER_VALUE: usize = 64;
 /// Maps and lists inside each other; real documents have a dozen.
 pub(super) const DEEPEST: usize = 100;
 
+/// Characters of a key that a path shows.
+const LONGEST_KEY: usize = 100;
+/// Bytes of a path, beyond which it is not continued.
+const LONGEST_PATH: usize = 1000;
+
 impl Budget {
     pub(in crate::source) fn new() -> Self {
         Self(MOST_VALUES)
@@ -104,11 +109,14 @@ impl<'a> At<'a> {
     /// The value of a key; `None` where there is none or nothing.
     pub(super) fn get(&self, key: &str) -> Reading<Option<At<'a>>> {
         match self.tree {
-            Tree::Map(_) => {
-                Ok(self.tree.get(key).map(|tree| At { tree, path: format!("{}.{key}", self.path) }))
-            }
+            Tree::Map(_) => Ok(self.tree.get(key).map(|tree| At { tree, path: self.path_to_key(key) })),
             _ => Err(self.expected("a map")),
         }
+    }
+
+    /// Whether the map has the key, with or without a value.
+    pub(super) fn has(&self, key: &str) -> bool {
+        matches!(self.tree, Tree::Map(fields) if fields.contains_key(key))
     }
 
     /// The value at the end of several keys.
@@ -126,7 +134,7 @@ impl<'a> At<'a> {
     /// The elements of the list.
     pub(super) fn list(&self) -> Reading<Vec<At<'a>>> {
         let Tree::List(values) = self.tree else { return Err(self.expected("a list")) };
-        let at = |(index, tree)| At { tree, path: format!("{}[{index}]", self.path) };
+        let at = |(index, tree)| At { tree, path: self.path_to(&format!("[{index}]")) };
         Ok(values.iter().enumerate().map(at).collect())
     }
 
@@ -138,9 +146,8 @@ impl<'a> At<'a> {
     /// The values of the map with their keys.
     pub(super) fn entries(&self) -> Reading<Vec<(&'a str, At<'a>)>> {
         let Tree::Map(fields) = self.tree else { return Err(self.expected("a map")) };
-        let at = |(key, tree): (&'a String, &'a Tree)| {
-            (key.as_str(), At { tree, path: format!("{}.{key}", self.path) })
-        };
+        let at =
+            |(key, tree): (&'a String, &'a Tree)| (key.as_str(), At { tree, path: self.path_to_key(key) });
         Ok(fields.iter().map(at).collect())
     }
 
@@ -196,6 +203,21 @@ impl<'a> At<'a> {
     pub(super) fn texts_of(&self, key: &str) -> Reading<Option<Vec<String>>> {
         let texts = |list: At<'a>| list.list()?.iter().map(|it| it.text().map(str::to_owned)).collect();
         self.get(key)?.map(texts).transpose()
+    }
+
+    fn path_to_key(&self, key: &str) -> String {
+        match key.char_indices().nth(LONGEST_KEY) {
+            Some((end, _)) => self.path_to(&format!(".{}...", &key[..end])),
+            None => self.path_to(&format!(".{key}")),
+        }
+    }
+
+    /// The path of a value inside this one. Each element of a list has its own copy, so a long path is not continued.
+    fn path_to(&self, step: &str) -> String {
+        match self.path.len() {
+            0..LONGEST_PATH => format!("{}{step}", self.path),
+            _ => self.path.clone(),
+        }
     }
 
     fn expected(&self, noun: &str) -> String {

@@ -28,6 +28,8 @@ struct Resource<'a> {
     address: String,
     /// The module that it is in, without indices: `` or `module.a.module.b`.
     module: Vec<String>,
+    /// Whether its module, or one around it, has an index, so that the same expressions may have other values elsewhere.
+    is_in_copy: bool,
     /// Its index among those of `count` or `for_each`, as text.
     index: Option<String>,
     values: At<'a>,
@@ -86,7 +88,7 @@ pub(super) fn read(root: &At<'_>) -> Reading<Plan> {
     }
     let values = planned.or(root.get("values")?);
     if let Some(module) = values.map_or(Ok(None), |it| it.get("root_module"))? {
-        terraform.collect(&module, &[], 0)?;
+        terraform.collect(&module, "", 0)?;
     }
     terraform.attach()?;
     terraform.nodes(&mut plan)?;
@@ -104,7 +106,9 @@ pub(super) fn read(root: &At<'_>) -> Reading<Plan> {
 }
 
 impl<'a> Terraform<'a> {
-    fn collect(&mut self, module: &At<'a>, path: &[String], depth: usize) -> Reading<()> {
+    /// Takes the resources of the module with this address, and of those inside it.
+    fn collect(&mut self, module: &At<'a>, at: &str, depth: usize) -> Reading<()> {
+        let path = module_path(at);
         if depth > DEEPEST {
             return Err(module.wrong("modules are nested too deep"));
         }
@@ -123,7 +127,8 @@ impl<'a> Terraform<'a> {
             self.named.entry(place).or_default().push(number);
             self.resources.push(Resource {
                 address,
-                module: path.to_vec(),
+                module: path.clone(),
+                is_in_copy: at.contains('['),
                 index: resource.scalar_of("index")?,
                 values,
                 expressions,
@@ -139,7 +144,7 @@ impl<'a> Terraform<'a> {
         }
         for child in module.list_of("child_modules")? {
             let address = child.text_of("address")?.unwrap_or_default();
-            self.collect(&child, &module_path(&address), depth + 1)?;
+            self.collect(&child, &address, depth + 1)?;
         }
         Ok(())
     }
@@ -213,8 +218,14 @@ impl<'a> Terraform<'a> {
                 let (values, expressions) = (&resource.values, resource.expressions.as_ref());
                 let Some(model) = self.model(resource, &templates, &mut used)? else { continue };
                 let mut node = Node { name: resource.address.clone(), is_template: true, ..model };
-                if let Some(subnets) = self.ids(resource, values, expressions, subnets)? {
-                    node.spots = subnets.iter().map(|it| self.spot(it)).collect::<Reading<_>>()?;
+                match self.ids(resource, values, expressions, subnets)? {
+                    Some(subnets) if !subnets.iter().any(|it| self.may_be_list(it)) => {
+                        node.spots = subnets.iter().map(|it| self.spot(it)).collect::<Reading<_>>()?;
+                    }
+                    _ => plan.notes.push(format!(
+                        "the subnets of {} are not in the file, so where its instances start is not known",
+                        node.name
+                    )),
                 }
                 let types =
                     if kind == "aws_eks_node_group" { values.texts_of("instance_types")? } else { None };
@@ -236,6 +247,12 @@ impl<'a> Terraform<'a> {
             }
         }
         Ok(())
+    }
+
+    /// Whether a name in a list of subnets may stand for several of them: any reference but one to a subnet.
+    fn may_be_list(&self, name: &str) -> bool {
+        let is_address = name.contains('.') && self.lookup("aws_subnet", name).is_none();
+        is_address || self.opaque.borrow().contains(name)
     }
 
     /// The launch template in the file that a resource starts instances from.

@@ -13,8 +13,12 @@ const MOST_REFERENCES: usize = 200;
 /// Steps that all references of a file may take together.
 const MOST_STEPS: usize = 1_000_000;
 
-impl Terraform<'_> {
-    /// The ids at a key: the values, if they are known, else what the configuration refers to. `None` where neither tells.
+/// What the ids begin with that lists of ids have.
+const ID_PREFIXES: [&str; 2] = ["sg-", "subnet-"];
+
+impl<'a> Terraform<'a> {
+    /// The ids at a key: the values, if they are known, else what the configuration refers to. `None` where neither tells,
+    /// and where AWS fills in the value: an interface without groups gets the default one of the VPC.
     pub(super) fn ids(
         &self,
         of: &Resource<'_>,
@@ -22,15 +26,23 @@ impl Terraform<'_> {
         expressions: Option<&At<'_>>,
         key: &str,
     ) -> Reading<Option<Vec<String>>> {
-        if let Some(value) = values.get(key)? {
-            let known = match value.tree {
-                Tree::List(all) if all.contains(&Tree::Null) => None,
-                Tree::List(_) => Some(values.texts_of(key)?.unwrap_or_default()),
-                _ => Some(vec![value.text()?.to_owned()]),
-            };
-            // An empty list is one that AWS fills in: an interface without groups gets the default one of the VPC.
-            if let Some(known) = known.filter(|known| !known.iter().all(String::is_empty)) {
-                return Ok(Some(known));
+        let mut known = BTreeSet::new();
+        match values.get(key)? {
+            None if values.has(key) => return Ok(None),
+            None => {}
+            Some(value) => {
+                let elements = match value.tree {
+                    Tree::List(_) => value.list()?,
+                    _ => vec![value],
+                };
+                // A null in a list stands for an element that is not known yet.
+                let count = elements.len();
+                let told = elements.iter().filter(|it| *it.tree != Tree::Null);
+                let texts = told.map(|it| it.text().map(str::to_owned)).collect::<Reading<Vec<_>>>()?;
+                if texts.len() == count {
+                    return Ok(Some(texts).filter(|texts| !texts.iter().all(String::is_empty)));
+                }
+                known.extend(texts);
             }
         }
         let expression = expressions.map(|it| it.get(key)).transpose()?.flatten();
@@ -38,9 +50,19 @@ impl Terraform<'_> {
         let references = expression.get("references")?.map_or(Ok(Vec::new()), |it| {
             it.list()?.iter().map(|it| it.text().map(str::to_owned)).collect::<Reading<Vec<String>>>()
         })?;
-        Ok(self
-            .targets(&of.module, of.index.as_deref(), &references, 0)?
-            .map(|set| set.into_iter().collect()))
+        let Some(targets) = self.targets(&of.module, of.index.as_deref(), &references, 0)? else {
+            return Ok(None);
+        };
+        known.extend(targets.names);
+        let is_opaque = known.iter().any(|it| self.opaque.borrow().contains(it));
+        // What stands beside a value that is not known may be one branch of a condition on it.
+        let is_open = (targets.is_open || is_opaque) && known.len() > 1 || is_opaque && of.is_in_copy;
+        Ok((!is_open).then(|| known.into_iter().collect()))
+    }
+
+    /// Whether only the apply can tell the value at a key.
+    pub(super) fn is_left_out(values: &At<'_>, expressions: Option<&At<'_>>, key: &str) -> bool {
+        !values.has(key) && expressions.is_some_and(|it| it.has(key))
     }
 
     pub(super) fn one_id(
@@ -54,29 +76,32 @@ impl Terraform<'_> {
         Ok(ids.filter(|ids| ids.len() == 1).and_then(|ids| ids.into_iter().next()))
     }
 
-    /// What the references of an expression lead to.
+    /// What the references of an expression lead to; `None` where that can't be told.
     fn targets(
         &self,
         module: &[String],
         index: Option<&str>,
         references: &[String],
         depth: usize,
-    ) -> Reading<Option<BTreeSet<String>>> {
+    ) -> Reading<Option<Targets>> {
         let steps = self.steps.get() + references.len() + 1;
         self.steps.set(steps);
         if depth > DEEPEST || references.len() > MOST_REFERENCES || steps > MOST_STEPS {
             return Ok(None);
         }
         let by_index = references.iter().any(|it| it == "count.index" || it.starts_with("each."));
-        let mut found = BTreeSet::new();
+        let mut found = Targets::default();
         for reference in longest(references) {
             let parts: Vec<&str> = reference.split('.').collect();
             match parts[..] {
-                ["count" | "each" | "path" | "terraform" | "self", ..] => {}
-                ["var", name, ..] => match self.argument(module, strip_index(name), depth)? {
-                    Some(targets) => found.extend(targets),
+                ["count" | "each" | "path" | "self", ..] => {}
+                ["var", name, ..] => match self.argument(module, strip_index(name))? {
+                    Some((outer, argument)) => match self.passed(outer, &argument, depth)? {
+                        Some(targets) => found.extend(targets),
+                        None => return Ok(None),
+                    },
                     None => {
-                        found.insert(self.unknown(module, reference));
+                        found.names.insert(self.unknown(module, reference));
                     }
                 },
                 ["module", call, output, ..] => {
@@ -96,36 +121,51 @@ impl Terraform<'_> {
                     }
                 }
                 ["local" | "data", ..] => {
-                    found.insert(self.unknown(module, reference));
+                    found.names.insert(self.unknown(module, reference));
                 }
-                [kind, name, ..] => {
+                // All instances of a module, or a choice by the workspace.
+                ["module" | "terraform", ..] => return Ok(None),
+                [kind, name, ref attributes @ ..] => {
                     let wanted = if by_index { index.map(str::to_owned) } else { index_of(name) };
                     let place = (module.join("."), kind, strip_index(name));
                     let all = self.named.get(&place).map_or(&[][..], Vec::as_slice);
                     // All of them where no index says which; a list of so many subnets is an error soon.
                     let all = all.iter().map(|&place| &self.resources[place]);
                     let is_one = all.len() == 1;
+                    // The index chooses something else, such as a branch of a condition.
+                    if by_index && index.is_some() && all.clone().any(|it| it.index.is_none()) {
+                        return Ok(None);
+                    }
+                    found.is_open |= attributes.last().is_some_and(|it| !is_of_ids(strip_index(it)));
                     let chosen = all.filter(|it| is_one || wanted.is_none() || it.index == wanted);
                     for resource in chosen.take(MOST_TARGETS) {
-                        found.insert(resource.id()?);
+                        found.names.insert(resource.id()?);
                     }
                 }
                 _ => return Ok(None),
             }
         }
-        Ok((!found.is_empty()).then_some(found))
+        // One name for an element of a list would make the elements of all instances equal.
+        let is_element = by_index && found.names.iter().any(|it| self.opaque.borrow().contains(it));
+        Ok((!is_element && !found.names.is_empty()).then_some(found))
     }
 
-    /// What the caller of a module passes for a variable.
-    fn argument(&self, module: &[String], variable: &str, depth: usize) -> Reading<Option<BTreeSet<String>>> {
+    /// The expression that the caller of a module passes for a variable, and the caller.
+    fn argument<'m>(&self, module: &'m [String], variable: &str) -> Reading<Option<(&'m [String], At<'a>)>> {
         let Some((call, outer)) = module.split_last() else { return Ok(None) };
         let Some(caller) = self.module(outer) else { return Ok(None) };
-        let Some(expression) = caller.find(&["module_calls", call, "expressions", variable])? else {
-            return Ok(None);
-        };
+        let expression = caller.find(&["module_calls", call, "expressions", variable])?;
+        Ok(expression.map(|expression| (outer, expression)))
+    }
+
+    /// What an argument of a module leads to; `None` where that can't be told.
+    fn passed(&self, outer: &[String], expression: &At<'_>, depth: usize) -> Reading<Option<Targets>> {
         if let Some(constant) = expression.get("constant_value")? {
             return Ok(match constant.tree {
-                Tree::Text(text) => Some(BTreeSet::from([text.clone()])),
+                Tree::Text(text) => {
+                    let is_open = !ID_PREFIXES.iter().any(|prefix| text.starts_with(prefix));
+                    Some(Targets { names: BTreeSet::from([text.clone()]), is_open })
+                }
                 _ => None,
             });
         }
@@ -144,6 +184,26 @@ impl Terraform<'_> {
         self.opaque.borrow_mut().insert(name.clone());
         name
     }
+}
+
+/// What the references of an expression lead to.
+#[derive(Default)]
+struct Targets {
+    names: BTreeSet<String>,
+    /// Whether something among them may be no id, but what a condition looks at.
+    is_open: bool,
+}
+
+impl Targets {
+    fn extend(&mut self, other: Self) {
+        self.names.extend(other.names);
+        self.is_open |= other.is_open;
+    }
+}
+
+/// Whether an attribute of a resource has ids.
+fn is_of_ids(attribute: &str) -> bool {
+    attribute.ends_with("id") || attribute.ends_with("ids")
 }
 
 pub(super) fn strip_index(name: &str) -> &str {

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use super::super::node::port;
 use super::super::tree::{At, Reading};
 use super::{Blocks, Resource, Terraform};
 use crate::groups::{GroupPair, GroupRules, IpRange, Ipv6Range, Permission, PrefixList};
@@ -16,6 +17,7 @@ impl Terraform<'_> {
             let mut known = true;
             for (key, egress) in [("ingress", false), ("egress", true)] {
                 let written = Blocks::of(resource.expressions.as_ref(), key)?;
+                known &= !Self::is_left_out(&resource.values, resource.expressions.as_ref(), key);
                 for (number, listed) in resource.values.list_of(key)?.iter().enumerate() {
                     match self.permission(
                         resource,
@@ -50,6 +52,10 @@ impl Terraform<'_> {
                 let Some(group) = groups.get_mut(&name) else { continue };
                 let egress =
                     kind.ends_with("egress_rule") || values.text_of("type")?.as_deref() == Some("egress");
+                if Self::is_left_out(values, expressions, "type") {
+                    *group = None;
+                    continue;
+                }
                 let rule = self.permission(resource, values, expressions, group_key, protocol, &name)?;
                 match (rule, group.as_mut()) {
                     (Some(rule), Some(group)) if egress => group.ip_permissions_egress.push(rule),
@@ -72,7 +78,15 @@ impl Terraform<'_> {
         own: &str,
     ) -> Reading<Option<Permission>> {
         let Some(protocol) = values.scalar_of(protocol)? else { return Ok(None) };
-        let mut groups = self.ids(resource, values, expressions, group_key)?.unwrap_or_default();
+        let is_left_out = |key: &&str| Self::is_left_out(values, expressions, key);
+        if ["from_port", "to_port", "self"].iter().any(is_left_out) {
+            return Ok(None);
+        }
+        let groups = self.ids(resource, values, expressions, group_key)?;
+        if groups.is_none() && is_left_out(&group_key) {
+            return Ok(None);
+        }
+        let mut groups = groups.unwrap_or_default();
         if values.flag_of("self")? {
             groups.push(own.to_owned());
         }
@@ -87,12 +101,14 @@ impl Terraform<'_> {
             all.extend(values.text_of(one)?);
             Ok(all)
         };
-        let port = |key: &str| values.scalar_of(key).ok().flatten().and_then(|text| text.parse().ok());
+        let (Ok(from_port), Ok(to_port)) = (port(values, "from_port"), port(values, "to_port")) else {
+            return Ok(None);
+        };
         let protocol = if protocol.eq_ignore_ascii_case("all") { "-1".into() } else { protocol };
         let permission = Permission {
             ip_protocol: protocol,
-            from_port: port("from_port"),
-            to_port: port("to_port"),
+            from_port,
+            to_port,
             user_id_group_pairs: groups
                 .into_iter()
                 .map(|it| GroupPair { group_id: Some(last(it)), ..GroupPair::default() })
