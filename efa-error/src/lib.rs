@@ -177,6 +177,29 @@ pub enum Error {
     },
 }
 
+/// The explanation that every variant of an error holds, borrowed as the error is.
+macro_rules! text_of {
+    ($error:expr) => {
+        match $error {
+            Error::Misuse(text)
+            | Error::Setting(text)
+            | Error::Provider(text)
+            | Error::Unsupported(text)
+            | Error::Cancelled(text)
+            | Error::Closed(text)
+            | Error::Rendezvous(text)
+            | Error::System { text, .. }
+            | Error::Fabric { text, .. }
+            | Error::Operation { text, .. }
+            | Error::Truncated { text, .. }
+            | Error::PeerLost { text, .. }
+            | Error::Timeout { text, .. }
+            | Error::Refused { text, .. }
+            | Error::Aborted { text, .. } => text,
+        }
+    };
+}
+
 impl Error {
     /// A broken rule of this interface.
     pub fn misuse(what: impl Into<String>, why: impl Into<String>, remedy: impl Into<String>) -> Self {
@@ -248,44 +271,12 @@ impl Error {
 
     /// The three sentences: what failed, why, what to do.
     pub fn explanation(&self) -> &Explanation {
-        match self {
-            Self::Misuse(text)
-            | Self::Setting(text)
-            | Self::Provider(text)
-            | Self::Unsupported(text)
-            | Self::Cancelled(text)
-            | Self::Closed(text)
-            | Self::Rendezvous(text)
-            | Self::System { text, .. }
-            | Self::Fabric { text, .. }
-            | Self::Operation { text, .. }
-            | Self::Truncated { text, .. }
-            | Self::PeerLost { text, .. }
-            | Self::Timeout { text, .. }
-            | Self::Refused { text, .. }
-            | Self::Aborted { text, .. } => text,
-        }
+        text_of!(self)
     }
 
     /// The same error with `course` in front of what failed: what it was a part of.
     pub fn in_the_course_of(mut self, course: &str) -> Self {
-        let text = match &mut self {
-            Self::Misuse(text)
-            | Self::Setting(text)
-            | Self::Provider(text)
-            | Self::Unsupported(text)
-            | Self::Cancelled(text)
-            | Self::Closed(text)
-            | Self::Rendezvous(text)
-            | Self::System { text, .. }
-            | Self::Fabric { text, .. }
-            | Self::Operation { text, .. }
-            | Self::Truncated { text, .. }
-            | Self::PeerLost { text, .. }
-            | Self::Timeout { text, .. }
-            | Self::Refused { text, .. }
-            | Self::Aborted { text, .. } => text,
-        };
+        let text = text_of!(&mut self);
         text.what = format!("{course}: {}", text.what);
         self
     }
