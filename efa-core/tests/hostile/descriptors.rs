@@ -39,12 +39,8 @@ fn allow(limit: u64) {
     }
 }
 
-#[test]
-fn an_endpoint_that_cannot_be_opened_leaves_nothing_open() {
-    if std::env::var_os(CHILD).is_some() {
-        return run_out_of_descriptors();
-    }
-    let name = "descriptors::an_endpoint_that_cannot_be_opened_leaves_nothing_open";
+/// Runs one test of this program in a process of its own, which must pass.
+fn passes_alone(name: &str) {
     let output = Command::new(std::env::current_exe().unwrap())
         .args([name, "--exact", "--nocapture", "--test-threads=1"])
         .env(CHILD, "1")
@@ -52,6 +48,14 @@ fn an_endpoint_that_cannot_be_opened_leaves_nothing_open() {
         .unwrap();
     let text = String::from_utf8_lossy(&output.stdout) + String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success() && text.contains("1 passed"), "{text}");
+}
+
+#[test]
+fn an_endpoint_that_cannot_be_opened_leaves_nothing_open() {
+    if std::env::var_os(CHILD).is_some() {
+        return run_out_of_descriptors();
+    }
+    passes_alone("descriptors::an_endpoint_that_cannot_be_opened_leaves_nothing_open");
 }
 
 fn run_out_of_descriptors() {
@@ -104,12 +108,5 @@ fn a_program_that_a_rank_starts_inherits_nothing_of_its_endpoint() {
         greeting.wait().0.unwrap();
         return assert_eq!(inherited_descriptors(), before, "{:?}", open_descriptors());
     }
-    let name = "descriptors::a_program_that_a_rank_starts_inherits_nothing_of_its_endpoint";
-    let output = Command::new(std::env::current_exe().unwrap())
-        .args([name, "--exact", "--nocapture", "--test-threads=1"])
-        .env(CHILD, "1")
-        .output()
-        .unwrap();
-    let text = String::from_utf8_lossy(&output.stdout) + String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success() && text.contains("1 passed"), "{text}");
+    passes_alone("descriptors::a_program_that_a_rank_starts_inherits_nothing_of_its_endpoint");
 }
