@@ -23,7 +23,7 @@ use efa_error::input;
 const GRACE: Duration = Duration::from_secs(2);
 
 /// How long a member that ends without leaving tries to say so.
-const LAST_WORDS: Duration = Duration::from_millis(500);
+const DYING_FLUSH: Duration = Duration::from_millis(500);
 
 /// How long [`Control::abort`] waits until its message is on its way.
 const ABORT_FLUSH: Duration = Duration::from_secs(1);
@@ -403,7 +403,7 @@ impl Drop for Control {
             true => "it panicked",
             false => "it gave up its control connection without leaving",
         };
-        self.stop(Message::Dying { reason: reason.into() }, LAST_WORDS);
+        self.stop(Message::Dying { reason: reason.into() }, DYING_FLUSH);
     }
 }
 

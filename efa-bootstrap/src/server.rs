@@ -250,7 +250,7 @@ impl Server {
             let Some(listener) = &self.listener else { return };
             match listener.accept() {
                 Ok((stream, from)) => {
-                    if let Err(error) = self.welcome_stranger(stream, from) {
+                    if let Err(error) = self.accept_unauthenticated(stream, from) {
                         log::warn!("rendezvous: cannot serve the connection from {from}: {error}");
                     }
                 }
@@ -297,7 +297,11 @@ impl Server {
         self.serves_more = true;
     }
 
-    fn welcome_stranger(&mut self, mut stream: mio::net::TcpStream, from: SocketAddr) -> io::Result<()> {
+    fn accept_unauthenticated(
+        &mut self,
+        mut stream: mio::net::TcpStream,
+        from: SocketAddr,
+    ) -> io::Result<()> {
         let room = match self.coordinator.is_arriving() {
             true => self.token_of.len() + SPARE_STRANGERS,
             false => SPARE_STRANGERS_LATER,

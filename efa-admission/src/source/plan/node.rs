@@ -33,7 +33,7 @@ pub(super) struct Node {
     pub(super) interfaces: Vec<InterfaceFacts>,
 }
 
-/// A subnet, with what the file says of it.
+/// A subnet that nodes may be started in, with its zone and VPC where the file tells them.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Spot {
     pub(super) subnet: String,
@@ -48,7 +48,8 @@ impl Spot {
 }
 
 impl Node {
-    /// The node, unless it has more of anything than AWS allows. It bounds what the copies of it take.
+    /// Returns the node, or an error if it has more interfaces, subnets or security groups than can be judged.
+    /// These limits bound the memory that copies of the node take.
     pub(super) fn checked(self) -> Reading<Self> {
         few(&self.interfaces, MOST_INTERFACES, "interfaces", &self.name)?;
         few(&self.spots, MOST_SUBNETS, "subnets", &self.name)?;
@@ -90,7 +91,7 @@ impl Node {
         spots.iter().enumerate().map(member).collect()
     }
 
-    /// Whether `--only` means it: its name, or the beginning of it up to a `/`, `[` or `.`.
+    /// Returns whether `--only` chooses this node: `only` is its name, or the beginning of its name up to a `/`, `[` or `.`.
     pub(super) fn is_meant(&self, only: &str) -> bool {
         self.name.strip_prefix(only).is_some_and(|rest| rest.is_empty() || rest.starts_with(['/', '[', '.']))
     }
@@ -120,7 +121,7 @@ pub(super) fn id(name: &str) -> String {
     kept.map(|it| if fits(it) { it } else { '.' }).chain(hash.chars()).collect()
 }
 
-/// An interface by what a description says of it.
+/// Makes an interface from what a file says of it.
 pub(super) fn interface(
     kind: InterfaceKind,
     card: u32,

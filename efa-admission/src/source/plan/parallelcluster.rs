@@ -1,4 +1,5 @@
-//! AWS ParallelCluster 3: a queue's compute resources. The interfaces are not in the file; what the tool makes of it is
+//! Reads configurations of AWS ParallelCluster 3: each compute resource of a queue becomes a node. The file does not name
+//! the interfaces. They are those that the tool attaches
 //! (queues_stack.py and cluster_stack.py of 3.15, 2026).
 
 use super::Plan;
