@@ -36,10 +36,13 @@ pub(super) fn doctor(args: &DoctorArgs, target: Option<Target>) -> Result<ExitCo
     if judged.members().all(|facts| facts.site == Site::Host)
         && let Err(unused) = reject_unused_rules(args, Site::Host)
     {
-        // Every rank comes to this; a launcher may end the job once the first has.
+        // Every rank comes to this, and a launcher may end the job once the first has ended: rank 0 speaks before that.
+        if rank == 0 {
+            unused.report();
+        }
         judged.control().barrier("the report", STEP).map_err(|error| failure(error, rank))?;
         judged.leave();
-        return Err(if rank == 0 { unused } else { Failure::quiet(EXIT_USAGE) });
+        return Err(Failure::quiet(EXIT_USAGE));
     }
     let diagnosis = examine(&judged, is_first_of_host, local_ranks, limit).map_err(|error| {
         if !matches!(error, Error::Aborted { .. } | Error::PeerLost { .. }) {
