@@ -1,29 +1,19 @@
 //! How the command fails: three lines on stderr (what, why, what to do) and an exit status.
 
-use std::io::{self, IsTerminal, Write};
+use std::io::{self, Write};
 use std::process::ExitCode;
 
-use clap::CommandFactory;
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use efa_core::{Error, Explanation, printable};
 
-use crate::cli::Cli;
+use crate::terminal::wants_colour;
 
 /// Exit status of a command line that makes no sense.
 pub(crate) const EXIT_USAGE: u8 = 2;
 /// Exit status of everything that failed in another way.
 pub(crate) const EXIT_FAILED: u8 = 1;
-
-/// Whether to colour what goes to `stream`: never with `NO_COLOR` in the environment, always with `CLICOLOR_FORCE`, which
-/// helps where a launcher carries the output to a terminal; else if it is a terminal.
-pub(crate) fn colourful(stream: &impl IsTerminal) -> bool {
-    let value = |name| std::env::var_os(name).filter(|value| !value.is_empty());
-    if value("NO_COLOR").is_some() {
-        return false;
-    }
-    value("CLICOLOR_FORCE").is_some_and(|value| value != "0")
-        || stream.is_terminal() && value("TERM").is_none_or(|term| term != "dumb")
-}
+/// Exit status of `efa doctor` when something could not be determined.
+pub(crate) const EXIT_UNDETERMINED: u8 = 3;
 
 /// An error together with the status the command exits with.
 #[derive(Debug)]
@@ -69,8 +59,8 @@ impl From<Error> for Failure {
     }
 }
 
-/// Answers a command line that clap did not take: help and version go to stdout, the rest is a usage error.
-pub(crate) fn usage(error: &clap::Error) -> ExitCode {
+/// Answers a command line of `efa` that clap did not take: help and version go to stdout, the rest is a usage error.
+pub(crate) fn usage(error: &clap::Error, efa: &clap::Command) -> ExitCode {
     match error.kind() {
         ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => {
             // A reader that closed the pipe early has seen what it wanted.
@@ -78,7 +68,7 @@ pub(crate) fn usage(error: &clap::Error) -> ExitCode {
             ExitCode::SUCCESS
         }
         _ => {
-            print(&explain(error));
+            print(&explain(error, efa));
             ExitCode::from(EXIT_USAGE)
         }
     }
@@ -88,7 +78,7 @@ pub(crate) fn usage(error: &clap::Error) -> ExitCode {
 fn print(explanation: &Explanation) {
     let stderr = io::stderr();
     let (red, bold, plain) =
-        if colourful(&stderr) { ("\x1b[31;1m", "\x1b[1m", "\x1b[0m") } else { ("", "", "") };
+        if wants_colour(&stderr) { ("\x1b[31;1m", "\x1b[1m", "\x1b[0m") } else { ("", "", "") };
     let Explanation { what, why, remedy } = explanation;
     let [what, why, remedy] = [what, why, remedy].map(|text| printable(text));
     let text =
@@ -97,7 +87,7 @@ fn print(explanation: &Explanation) {
 }
 
 /// Puts clap's finding into our three sentences. Our own parsers have brought theirs.
-fn explain(error: &clap::Error) -> Explanation {
+fn explain(error: &clap::Error, efa: &clap::Command) -> Explanation {
     let cause = std::error::Error::source(error);
     if let Some(ours) = cause.and_then(|cause| cause.downcast_ref::<Error>()) {
         return ours.explanation().clone();
@@ -139,11 +129,11 @@ fn explain(error: &clap::Error) -> Explanation {
         }
         other => ("cannot read the command line".into(), other.to_string()),
     };
-    Explanation { what, why, remedy: remedy(error) }
+    Explanation { what, why, remedy: remedy(error, efa) }
 }
 
 /// What to do: the closest match or the possible values, else where the help is.
-fn remedy(error: &clap::Error) -> String {
+fn remedy(error: &clap::Error, efa: &clap::Command) -> String {
     for kind in [ContextKind::SuggestedSubcommand, ContextKind::SuggestedArg, ContextKind::SuggestedValue] {
         if let Some(suggestion) = error.get(kind) {
             return format!("did you mean {}?", text_of(suggestion));
@@ -154,7 +144,7 @@ fn remedy(error: &clap::Error) -> String {
             return format!("use one of: {}", text_of(values));
         }
     }
-    let command = std::env::args().nth(1).filter(|name| Cli::command().find_subcommand(name).is_some());
+    let command = std::env::args().nth(1).filter(|name| efa.find_subcommand(name).is_some());
     match command {
         Some(command) => format!("see 'efa {command} --help'"),
         None => "see 'efa --help'".into(),

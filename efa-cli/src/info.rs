@@ -3,6 +3,7 @@
 use std::io;
 use std::process::ExitCode;
 
+use clap::Args;
 use efa_core::admission::source;
 use efa_core::admission::{Policy, Report};
 use efa_core::fabric::{self, Library, Offer, Provider};
@@ -10,9 +11,27 @@ use efa_core::{Error, Result, this_member};
 use serde::Serialize;
 
 use crate::bytes::Bytes;
-use crate::cli::InfoArgs;
-use crate::failure::{Failure, colourful};
+use crate::failure::Failure;
 use crate::stdout;
+use crate::terminal::wants_colour;
+
+/// The options of `efa info`.
+#[derive(Debug, Args)]
+#[command(
+    override_usage = "efa info [--json]",
+    after_help = "\
+Lists every device that efa, shm, tcp and sockets can use here. What a provider lacks can't be seen: if efa
+is missing, 'efa doctor --provider efa' says why.
+
+Examples:
+  efa info
+  efa info --json | jq '.devices[].device'"
+)]
+pub(crate) struct InfoArgs {
+    /// One JSON object instead of tables
+    #[arg(long)]
+    pub(crate) json: bool,
+}
 
 /// What `efa info` tells, in the order in which JSON shows it.
 #[derive(Serialize)]
@@ -34,7 +53,7 @@ pub(crate) fn info(args: &InfoArgs) -> Result<ExitCode, Failure> {
     if args.json {
         stdout::print_json(&info)?;
     } else {
-        stdout::print(&text(&info, unknown.as_ref(), colourful(&io::stdout())))?;
+        stdout::print(&text(&info, unknown.as_ref(), wants_colour(&io::stdout())))?;
     }
     Ok(ExitCode::SUCCESS)
 }

@@ -6,25 +6,23 @@ mod bench;
 mod bytes;
 mod cli;
 mod doctor;
+mod emulation;
 mod failure;
 mod info;
-mod output;
-mod plot;
-mod progress;
+mod palette;
 mod run;
-mod sizes;
-mod statistics;
 mod stdout;
+mod terminal;
 
 use std::process::ExitCode;
 
-use clap::Parser;
+use clap::{CommandFactory, Parser};
 use cli::{Cli, Command};
 
 fn main() -> ExitCode {
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
-        Err(error) => return failure::usage(&error),
+        Err(error) => return failure::usage(&error, &Cli::command()),
     };
     let outcome = match cli.command {
         Command::Info(args) => info::info(&args),

@@ -6,7 +6,7 @@ use efa_core::collective::{Options, ReduceOp};
 use efa_core::tensor::{DType, bf16, f16};
 use efa_core::{Communicator, Error, Result};
 
-use super::Case;
+use super::case::Case;
 use super::counts::Counts;
 use super::options::Plan;
 use super::point_to_point::microseconds;

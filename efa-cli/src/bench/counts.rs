@@ -1,6 +1,6 @@
 //! How often to measure: often enough for a stable median, seldom enough that large sizes end in seconds.
 
-use super::Case;
+use super::case::Case;
 use super::options::BenchArgs;
 
 /// How often a size is measured.
@@ -46,8 +46,8 @@ pub(crate) fn window(size: u64) -> u64 {
 
 #[cfg(test)]
 mod tests {
+    use super::super::options::tests::options;
     use super::*;
-    use crate::bench::options::tests::options;
 
     #[test]
     fn larger_messages_are_measured_less_often() {

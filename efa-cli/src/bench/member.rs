@@ -9,19 +9,19 @@ use efa_core::collective::Algorithm;
 use efa_core::fabric::Provider;
 use efa_core::{Communicator, Error, Init};
 
-use super::Case;
+use super::case::Case;
 use super::collectives::{self, Place, Run};
 use super::counts::Counts;
 use super::options::{BenchArgs, Plan, collective};
+use super::output::{Collective, InPlace, Printer, Record};
+use super::plot;
 use super::point_to_point::{self, Flow};
+use super::progress::Progress;
 use super::remote::{self, Verb};
+use super::statistics::{Summary, rounded};
 use crate::bytes::Bytes;
+use crate::emulation::is_emulated;
 use crate::failure::{EXIT_FAILED, Failure};
-use crate::output::{Collective, InPlace, Printer, Record};
-use crate::plot;
-use crate::progress::Progress;
-use crate::run::is_emulated;
-use crate::statistics::{Summary, rounded};
 
 /// How many results of each size `--check` checks. Collectives are always checked once.
 const CHECKED: u64 = 10;

@@ -7,10 +7,15 @@ mod collectives;
 mod counts;
 mod member;
 mod options;
+mod output;
 mod pattern;
+mod plot;
 mod point_to_point;
+mod progress;
 mod remote;
 mod sample;
+mod sizes;
+mod statistics;
 
 use std::ffi::OsString;
 use std::process::ExitCode;
@@ -21,7 +26,6 @@ use efa_core::bootstrap::{Job, Launcher};
 
 use crate::failure::Failure;
 use crate::run::{Launch, Output, launch};
-pub(crate) use case::Case;
 pub(crate) use options::BenchArgs;
 use options::Plan;
 

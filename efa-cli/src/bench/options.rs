@@ -9,12 +9,12 @@ use efa_core::collective::{Algorithm, Collective, ReduceOp};
 use efa_core::fabric::ProviderChoice;
 use efa_core::tensor::DType;
 
-use super::Case;
+use super::case::Case;
+use super::output::Format;
+use super::sizes::Sizes;
 use crate::bytes::Bytes;
-use crate::cli::parse_ranks;
-use crate::output::Format;
-use crate::run::EmulationArgs;
-use crate::sizes::Sizes;
+use crate::emulation::EmulationArgs;
+use crate::run::parse_ranks;
 
 /// The sizes that are measured unless told otherwise: from one double to what saturates any link.
 const DEFAULT_SIZES: &str = "8:4M";

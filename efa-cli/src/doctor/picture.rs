@@ -12,7 +12,6 @@ use efa_core::Error;
 use efa_core::admission::{Facts, Report, SecurityGroups};
 
 use crate::failure::{EXIT_USAGE, Failure};
-pub(super) use svg::escaped;
 
 /// The file that a picture goes to, opened before anything is judged. Where no picture comes of it, a file that was not
 /// there before is removed.

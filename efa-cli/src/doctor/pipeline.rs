@@ -5,8 +5,8 @@ use std::fmt::Write;
 use efa_core::admission::{Finding, Report, Severity};
 use serde_json::{Value, json};
 
-use super::picture::escaped;
-use crate::cli::ReportFormat;
+use super::args::ReportFormat;
+use super::xml::escaped;
 
 const GUIDE: &str = "docs/admission.md";
 

@@ -3,7 +3,7 @@
 //! Each rank runs in a process group of its own, so that signals reach what it has started too. The launcher's main
 //! thread is a loop over events: a signal came, an output ended. Threads of their own carry the output.
 
-mod emulation;
+mod args;
 pub(crate) mod guard;
 mod lines;
 mod rank;
@@ -27,9 +27,10 @@ use rustix::process::{Signal, getpgrp};
 use rustix::termios::tcgetpgrp;
 use signal_hook::consts::signal::{SIGCHLD, SIGPIPE, SIGTSTP};
 
-use crate::cli::RunArgs;
-use crate::failure::{EXIT_FAILED, Failure, colourful};
-pub(crate) use emulation::{EmulationArgs, is_emulated};
+use crate::emulation::{self, EmulationArgs};
+use crate::failure::{EXIT_FAILED, Failure};
+use crate::terminal::wants_colour;
+pub(crate) use args::{RunArgs, parse_ranks};
 use guard::Guard;
 use lines::{Decoration, Sink};
 use rank::{RankProcess, Step, describe, exit_code};
@@ -200,11 +201,11 @@ impl Job {
             Ok::<(), io::Error>(())
         };
         if let Some(source) = pipes.stdout.take() {
-            let (sink, decoration) = (self.stdout.clone(), decoration(colourful(&io::stdout())));
+            let (sink, decoration) = (self.stdout.clone(), decoration(wants_colour(&io::stdout())));
             carry(Box::new(move || lines::forward(source, &sink, &decoration)))?;
         }
         if let Some(source) = pipes.stderr.take() {
-            let (sink, decoration) = (self.stderr.clone(), decoration(colourful(&io::stderr())));
+            let (sink, decoration) = (self.stderr.clone(), decoration(wants_colour(&io::stderr())));
             carry(Box::new(move || lines::forward(source, &sink, &decoration)))?;
         }
         Ok(())

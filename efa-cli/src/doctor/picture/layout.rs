@@ -7,6 +7,9 @@ use efa_core::admission::{
 };
 
 use super::svg::{Area, Canvas, Style};
+use crate::palette::{
+    AMBER, BLUE, Colour, GREEN, GREY, GROUPS, INK, LINE, MUTED, PALE_BLUE, PALE_GREY, RED, WHITE, YELLOW,
+};
 
 const WIDTH: f64 = 1200.0;
 const MARGIN: f64 = 32.0;
@@ -20,24 +23,10 @@ const FEW_MEMBERS: usize = 8;
 /// Interfaces that have a line each on a wide card.
 const FEW_INTERFACES: usize = 6;
 
-const INK: &str = "#1b2430";
-const MUTED: &str = "#5d6876";
-const LINE: &str = "#cfd6de";
-const SUBNET: &str = "#f5f7fa";
-const RED: &str = "#c62828";
-const AMBER: &str = "#b26a00";
-const GREEN: &str = "#1b7f4b";
-const EFA: &str = "#1f6fd6";
-const PLAIN: &str = "#b4bdc8";
-const UNKNOWN: &str = "#e7c25a";
-/// Colours of security groups; they repeat after the last, and the letters tell them apart.
-const GROUPS: [&str; 8] =
-    ["#6b3fa0", "#00796b", "#b0346f", "#3d5a80", "#7a5c00", "#2e7d32", "#ad4b00", "#455a64"];
-
 const TITLE: Style = Style::new(22.0, INK).bold();
 const TEXT: Style = Style::new(13.0, INK);
 const SMALL: Style = Style::new(11.0, MUTED);
-const BADGE: Style = Style::new(10.0, "#ffffff").bold().centred();
+const BADGE: Style = Style::new(10.0, WHITE).bold().centred();
 
 /// The picture of a judged job as an SVG document.
 pub(super) fn picture(report: &Report, members: &[Facts], rules: Option<&SecurityGroups>) -> String {
@@ -51,7 +40,7 @@ pub(super) fn picture(report: &Report, members: &[Facts], rules: Option<&Securit
     canvas.document(WIDTH, y + MARGIN, &format!("efa doctor: {}", verdict(report).0))
 }
 
-fn verdict(report: &Report) -> (&'static str, &'static str) {
+fn verdict(report: &Report) -> (&'static str, Colour) {
     match report.exit_status() {
         0 => ("Admitted", GREEN),
         1 => ("Refused", RED),
@@ -99,8 +88,8 @@ impl<'a> Picture<'a> {
         let (word, colour) = verdict(self.report);
         let pill = TEXT.bold().centred();
         let width = pill.width(word) + 28.0;
-        self.canvas.rectangle(Area { x: MARGIN, y: self.y, width, height: 28.0 }, 14.0, colour, "none", 0.0);
-        let white = Style { colour: "#ffffff", ..pill };
+        self.canvas.rectangle(Area { x: MARGIN, y: self.y, width, height: 28.0 }, 14.0, colour, colour, 0.0);
+        let white = Style { colour: WHITE, ..pill };
         self.canvas.text(MARGIN + width / 2.0, self.y + 19.0, white, word);
         let count = self.members.len();
         let noun = if count == 1 { "member" } else { "members" };
@@ -158,7 +147,7 @@ impl<'a> Picture<'a> {
             let is_broken = self.is_blamed(group);
             let stroke = if is_broken { RED } else { LINE };
             let area = Area { x, y: self.y, width, height: 28.0 };
-            self.canvas.rectangle(area, 6.0, "#ffffff", stroke, if is_broken { 2.0 } else { 1.0 });
+            self.canvas.rectangle(area, 6.0, WHITE, stroke, if is_broken { 2.0 } else { 1.0 });
             self.group_mark(x + 15.0, self.y + 14.0, place);
             self.canvas.text(x + 28.0, self.y + 18.5, TEXT, &name);
             let mut at = x + 38.0 + TEXT.width(&name);
@@ -220,10 +209,10 @@ impl<'a> Picture<'a> {
 
     fn chip(&mut self, x: f64, y: f64, size: f64, kind: InterfaceKind, is_broken: bool) {
         let (fill, stroke) = match kind {
-            InterfaceKind::Efa => (EFA, EFA),
-            InterfaceKind::EfaOnly => ("#dbe8fa", EFA),
-            InterfaceKind::Interface => (PLAIN, PLAIN),
-            InterfaceKind::Unknown => (UNKNOWN, AMBER),
+            InterfaceKind::Efa => (BLUE, BLUE),
+            InterfaceKind::EfaOnly => (PALE_BLUE, BLUE),
+            InterfaceKind::Interface => (GREY, GREY),
+            InterfaceKind::Unknown => (YELLOW, AMBER),
         };
         let thickness = if is_broken { 2.5 } else { 1.2 };
         let stroke = if is_broken { RED } else { stroke };
@@ -280,7 +269,7 @@ impl<'a> Picture<'a> {
             Some(Severity::Warning) => AMBER,
             None => LINE,
         };
-        self.canvas.rectangle(area, 10.0, SUBNET, stroke, if stroke == LINE { 1.0 } else { 2.0 });
+        self.canvas.rectangle(area, 10.0, PALE_GREY, stroke, if stroke == LINE { 1.0 } else { 2.0 });
         let name = if subnet.is_empty() { "subnet not known" } else { subnet };
         let mut title = vec![name.to_owned()];
         let judged =
@@ -342,7 +331,7 @@ impl<'a> Picture<'a> {
             Some(Severity::Warning) => (AMBER, 1.8),
             None => (LINE, 1.0),
         };
-        self.canvas.rectangle(area, 6.0, "#ffffff", stroke, thickness);
+        self.canvas.rectangle(area, 6.0, WHITE, stroke, thickness);
         let is_narrow = self.members.len() > 32;
         let shown = marks.len().min(if is_narrow { 1 } else { 3 });
         let room = area.width - 16.0 - 18.0 * shown as f64;

@@ -2,9 +2,8 @@
 
 use std::fmt::Write;
 
-use efa_core::printable;
-
-const FONT: &str = "Inter, 'Helvetica Neue', Helvetica, Arial, 'Liberation Sans', 'DejaVu Sans', sans-serif";
+use super::super::xml::escaped;
+use crate::palette::{Colour, FONT, WHITE};
 
 /// Width of a digit over the size of its font, in the widest of the fonts.
 const DIGIT: f64 = 0.66;
@@ -18,13 +17,13 @@ pub(super) struct Canvas {
 #[derive(Clone, Copy)]
 pub(super) struct Style {
     pub(super) size: f64,
-    pub(super) colour: &'static str,
+    pub(super) colour: Colour,
     pub(super) bold: bool,
     pub(super) centred: bool,
 }
 
 impl Style {
-    pub(super) const fn new(size: f64, colour: &'static str) -> Self {
+    pub(super) const fn new(size: f64, colour: Colour) -> Self {
         Self { size, colour, bold: false, centred: false }
     }
 
@@ -95,7 +94,14 @@ impl Canvas {
         Self { body: String::new() }
     }
 
-    pub(super) fn rectangle(&mut self, area: Area, radius: f64, fill: &str, stroke: &str, thickness: f64) {
+    pub(super) fn rectangle(
+        &mut self,
+        area: Area,
+        radius: f64,
+        fill: Colour,
+        stroke: Colour,
+        thickness: f64,
+    ) {
         let Area { x, y, width, height } = area;
         let _ = writeln!(
             self.body,
@@ -104,7 +110,7 @@ impl Canvas {
         );
     }
 
-    pub(super) fn circle(&mut self, x: f64, y: f64, radius: f64, fill: &str) {
+    pub(super) fn circle(&mut self, x: f64, y: f64, radius: f64, fill: Colour) {
         let _ = writeln!(self.body, "<circle cx=\"{x:.1}\" cy=\"{y:.1}\" r=\"{radius}\" fill=\"{fill}\"/>");
     }
 
@@ -125,24 +131,9 @@ impl Canvas {
     pub(super) fn document(self, width: f64, height: f64, title: &str) -> String {
         format!(
             "<svg xmlns=\"http://www.w3.org/2000/svg\" width=\"{width}\" height=\"{height:.0}\" viewBox=\"0 0 {width} {height:.0}\" \
-             font-family=\"{FONT}\">\n<title>{}</title>\n<rect width=\"100%\" height=\"100%\" fill=\"#ffffff\"/>\n{}</svg>\n",
+             font-family=\"{FONT}\">\n<title>{}</title>\n<rect width=\"100%\" height=\"100%\" fill=\"{WHITE}\"/>\n{}</svg>\n",
             escaped(title),
             self.body
         )
     }
-}
-
-/// The text for use in XML, without control characters.
-pub(in crate::doctor) fn escaped(text: &str) -> String {
-    let mut safe = String::with_capacity(text.len());
-    for letter in printable(text).chars() {
-        match letter {
-            '&' => safe += "&amp;",
-            '<' => safe += "&lt;",
-            '>' => safe += "&gt;",
-            '"' => safe += "&quot;",
-            letter => safe.push(letter),
-        }
-    }
-    safe
 }

@@ -8,7 +8,7 @@ use std::io::{self, Write};
 
 use clap::ValueEnum;
 
-use crate::bench::Case;
+use crate::bench::case::Case;
 pub(crate) use record::{Collective, InPlace, Record};
 
 /// How results are written.

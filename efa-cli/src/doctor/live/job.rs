@@ -8,12 +8,14 @@ use efa_core::bootstrap::Control;
 use efa_core::{Error, Init, Judged};
 use serde::{Serialize, de::DeserializeOwned};
 
+use super::super::args::DoctorArgs;
+use super::super::judge::{policy, provider};
+use super::super::picture::Target;
 use super::matrix::Matrix;
 use super::pairs::{Known, Next};
-use super::picture::Target;
-use super::{Diagnosis, EXIT_UNDETERMINED, host, pairs, policy, provider, reject_unused_rules, status, tell};
-use crate::cli::DoctorArgs;
-use crate::failure::{EXIT_USAGE, Failure};
+use super::report::{Diagnosis, reject_unused_rules};
+use super::{host, pairs};
+use crate::failure::{EXIT_UNDETERMINED, EXIT_USAGE, Failure};
 
 /// How long all the measuring may take; pairs that it does not get to have no time.
 const TIMING: Duration = Duration::from_secs(60);
@@ -23,7 +25,7 @@ const ATTEMPTS: usize = 4;
 const STEP: Duration = Duration::from_secs(120);
 
 /// Judges the job that this process is a rank of, tries its pairs if it is admitted, and looks at its hosts.
-pub(super) fn doctor(args: &DoctorArgs, target: Option<Target>) -> Result<ExitCode, Failure> {
+pub(in crate::doctor) fn doctor(args: &DoctorArgs, target: Option<Target>) -> Result<ExitCode, Failure> {
     let mut init = Init::from_env()?;
     init.provider = provider(args)?;
     init.policy = policy(args)?;
@@ -52,7 +54,7 @@ pub(super) fn doctor(args: &DoctorArgs, target: Option<Target>) -> Result<ExitCo
     })?;
     let members: Vec<Facts> = judged.members().cloned().collect();
     let drawn = target.map_or(Ok(()), |target| target.draw(&diagnosis.report, &members, None));
-    let told = if rank == 0 { tell(args, &diagnosis) } else { Ok(status(&diagnosis)) };
+    let told = if rank == 0 { diagnosis.print(args) } else { Ok(diagnosis.status()) };
     // A launcher may end the job once a rank has ended with a status other than 0, so nobody goes before it is told.
     judged.control().barrier("the report", STEP).map_err(|error| failure(error, rank))?;
     judged.leave();
@@ -70,7 +72,7 @@ fn examine(
     // Ranks of a host see the same, and a thousand of them need not say it.
     let state = is_first_of_host.then(|| host::State::of_this_host(local_ranks));
     let states = exchange(control, "the state of the hosts", &(host::name(), state))?;
-    let hosts = Some(host::group(states));
+    let hosts = host::group(states);
     let provider = Some(judged.provider());
     let mut report = judged.report().clone();
     let mut pairs = None;

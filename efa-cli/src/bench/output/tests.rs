@@ -1,7 +1,7 @@
 //! Golden outputs: what scripts parse must not change by accident.
 
 use super::*;
-use crate::statistics::Summary;
+use crate::bench::statistics::Summary;
 
 const TIMES: Summary = Summary { min: 5.1, p50: 5.4, p99: 7.9, max: 31.0, mean: 5.5 };
 

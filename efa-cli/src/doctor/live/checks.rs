@@ -353,11 +353,6 @@ pub(super) fn container(root: &Path, variable: impl Fn(&str) -> Option<String>) 
     variable("container").filter(|kind| !kind.is_empty())
 }
 
-/// The text in a colour of the terminal, if it shall have one.
-pub(super) fn paint(coloured: bool, colour: &str, text: &str) -> String {
-    if coloured { format!("\x1b[{colour}m{text}\x1b[0m") } else { text.to_owned() }
-}
-
 pub(super) fn ok(name: &str, detail: String) -> Check {
     Check { name: name.into(), state: State::Ok, detail, fix: None }
 }
@@ -375,7 +370,7 @@ pub(super) mod tests {
     use super::*;
 
     /// A folder that stands in for `/`, with the given files in it.
-    pub(in crate::doctor) fn root(files: &[(&str, &str)]) -> tempfile::TempDir {
+    pub(in crate::doctor::live) fn root(files: &[(&str, &str)]) -> tempfile::TempDir {
         let root = tempfile::tempdir().expect("a scratch folder");
         for (path, text) in files {
             let path = root.path().join(path);

@@ -1,6 +1,6 @@
 //! One heading and one line per result, with the same columns for every case.
 
-use super::Record;
+use super::record::Record;
 
 pub(super) const HEADING: &str = "bench,provider,ranks,algorithm,dtype,op,size,iterations,\
 time_min_us,time_p50_us,time_p99_us,time_max_us,time_mean_us,\

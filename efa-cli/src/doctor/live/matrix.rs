@@ -5,7 +5,7 @@ use std::cmp::Reverse;
 use efa_core::admission::ClosedPath;
 use serde::{Serialize, Serializer};
 
-use super::checks::paint;
+use crate::terminal::paint;
 
 /// Up to so many ranks every pair has its place in the table.
 const SHOWN_UP_TO: usize = 16;

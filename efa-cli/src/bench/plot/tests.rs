@@ -1,9 +1,9 @@
 //! What a picture must contain, and that odd results don't break it.
 
 use super::*;
-use crate::bench::Case;
-use crate::output::{Collective, InPlace};
-use crate::statistics::Summary;
+use crate::bench::case::Case;
+use crate::bench::output::{Collective, InPlace};
+use crate::bench::statistics::Summary;
 
 fn record(bench: Case, size: u64) -> Record {
     Record {

@@ -2,9 +2,9 @@
 
 use std::fmt::Write as _;
 
-use super::{Collective, Record};
-use crate::bench::Case;
-use crate::statistics::Summary;
+use super::record::{Collective, Record};
+use crate::bench::case::Case;
+use crate::bench::statistics::Summary;
 
 /// Width of the first column of a point-to-point table.
 const SIZE: usize = 10;

@@ -31,7 +31,7 @@ impl EmulationArgs {
     ///
     /// # Errors
     /// [`Error::Setting`] when the library is not found.
-    pub(super) fn variables(&self, job: &str) -> Result<Vec<(&'static str, String)>, Error> {
+    pub(crate) fn variables(&self, job: &str) -> Result<Vec<(&'static str, String)>, Error> {
         if !self.emulate_efa {
             return Ok(Vec::new());
         }
@@ -52,7 +52,7 @@ impl EmulationArgs {
 }
 
 /// The folder that the emulated devices of a job share.
-pub(super) fn folder(job: &str) -> Option<PathBuf> {
+pub(crate) fn folder(job: &str) -> Option<PathBuf> {
     let base = std::env::var_os(FOLDER_VARIABLE).filter(|base| !base.is_empty());
     let base = base.map_or_else(|| PathBuf::from("/dev/shm"), PathBuf::from);
     let user = rustix::process::getuid().as_raw();

@@ -13,7 +13,7 @@ use efa_core::Error;
 
 use chart::Chart;
 
-use crate::output::Record;
+use crate::bench::output::Record;
 
 /// Draws the records of one benchmark into an SVG file.
 ///

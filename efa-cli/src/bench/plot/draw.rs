@@ -9,6 +9,7 @@ use plotters::style::text_anchor::{HPos, Pos, VPos};
 use super::chart::{Chart, Series};
 use super::scale::{Scale, Tick};
 use crate::bytes::Bytes;
+use crate::palette::{self, Colour};
 
 /// The picture's size in CSS pixels.
 const WIDTH: f64 = 960.0;
@@ -22,22 +23,21 @@ const BOTTOM: f64 = 478.0;
 const GRID: f64 = 8.0;
 /// The library divides font sizes by this for the sake of another backend.
 const FONT_CORRECTION: f64 = 1.24;
-const FONT: &str = "Inter, 'Helvetica Neue', Helvetica, Arial, 'Liberation Sans', 'DejaVu Sans', sans-serif";
 
-const INK: RGBColor = RGBColor(0x1b, 0x24, 0x30);
-const MUTED: RGBColor = RGBColor(0x6a, 0x75, 0x83);
-const GRID_LINE: RGBColor = RGBColor(0xe4, 0xe8, 0xed);
-const FAINT_LINE: RGBColor = RGBColor(0xf2, 0xf4, 0xf7);
-/// Blue and orange stay apart for readers who don't see all colours.
-const SERIES: [RGBColor; 4] = [
-    RGBColor(0x1f, 0x6f, 0xd6),
-    RGBColor(0xe0, 0x7b, 0x15),
-    RGBColor(0x12, 0x8a, 0x6d),
-    RGBColor(0xa0, 0x4c, 0xc4),
-];
+const INK: RGBColor = rgb(palette::INK);
+const MUTED: RGBColor = rgb(palette::MUTED);
+const GRID_LINE: RGBColor = rgb(palette::GRID_LINE);
+const FAINT_LINE: RGBColor = rgb(palette::FAINT_LINE);
+/// The colours of the curves.
+const SERIES: [RGBColor; 4] =
+    [rgb(palette::SERIES[0]), rgb(palette::SERIES[1]), rgb(palette::SERIES[2]), rgb(palette::SERIES[3])];
 
 /// A canvas in CSS pixels. The backend writes into a string, so drawing can't fail.
 type Canvas<'a> = DrawingArea<SVGBackend<'a>, plotters::coord::Shift>;
+
+const fn rgb(Colour(red, green, blue): Colour) -> RGBColor {
+    RGBColor(red, green, blue)
+}
 
 /// Draws the chart as an SVG document.
 pub(super) fn svg(chart: &Chart) -> String {
@@ -189,7 +189,7 @@ impl<'a, 'b> Picture<'a, 'b> {
         colour: &RGBColor,
         anchor: HPos,
     ) -> Drawn {
-        let font = FontDesc::new(FontFamily::Name(FONT), size * GRID * FONT_CORRECTION, style);
+        let font = FontDesc::new(FontFamily::Name(palette::FONT), size * GRID * FONT_CORRECTION, style);
         // The backend lowers a text anchored at its top by 0.76 em: lift it by as much, so that the baseline counts.
         let place = fine((place.0, place.1 - 0.76 * size));
         let style = TextStyle::from(font).color(colour).pos(Pos::new(anchor, VPos::Top));

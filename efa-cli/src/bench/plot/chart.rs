@@ -5,9 +5,9 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use efa_core::Error;
 
-use crate::bench::Case;
+use crate::bench::case::Case;
+use crate::bench::output::Record;
 use crate::bytes::Bytes;
-use crate::output::Record;
 
 /// A picture of one quantity over the message size.
 #[derive(Clone, Debug, PartialEq)]

@@ -8,8 +8,9 @@ use efa_core::fabric::{self, Provider};
 use rustix::fs::statvfs;
 use serde::{Deserialize, Serialize};
 
-use super::checks::{self, Check, System, paint};
-use crate::run::is_emulated;
+use super::checks::{self, Check, System};
+use crate::emulation::is_emulated;
+use crate::terminal::paint;
 
 /// So many hosts are named in the table before the rest is only counted.
 const HOSTS_SHOWN: usize = 3;

@@ -2,8 +2,8 @@
 
 use serde::Serialize;
 
-use crate::bench::Case;
-use crate::statistics::Summary;
+use crate::bench::case::Case;
+use crate::bench::statistics::Summary;
 
 /// One measured size. What a case does not measure is absent.
 ///
