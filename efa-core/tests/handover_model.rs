@@ -1,6 +1,6 @@
 //! The hand-over of polling from one waiting thread to the next, gone through in every order.
 //!
-//! A model of `endpoint/wait.rs`: what a thread does with the endpoint's lock held is one step here. Threads are woken by
+//! A model of `endpoint/driver/wait.rs`: what a thread does with the endpoint's lock held is one step here. Threads are woken by
 //! nothing but what another thread or the device does: the longest time a thread parks (`LONGEST_PARK`) is a net below all
 //! this, and the model does without.
 

@@ -8,11 +8,11 @@ use std::ptr;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use super::call::Call;
-use super::shared::{Deadline, Shared};
-use super::slot::{CancelReason, Kind, OperationInfo, Outcome, SlotId, WakeUp};
+use super::driver::wait::Led;
+use super::driver::{Deadline, Shared};
+use super::engine::backlog::Call;
+use super::engine::slot::{CancelReason, Kind, OperationInfo, Outcome, SlotId, WakeUp};
 use super::tag::{Space, Tag};
-use super::wait::Led;
 use super::{Endpoint, Source};
 use crate::error::{Error, Result};
 use crate::ffi::{Posted, Segment};
@@ -219,7 +219,7 @@ impl<'a> BorrowTracker<'a> {
                 followed = true;
             } else {
                 core.led = true;
-                let any = |core: &mut super::core::Core| {
+                let any = |core: &mut super::engine::Engine| {
                     flights.iter().any(|flight| core.slots.get(flight.id).is_over())
                         || shared.liveness.epoch() != news
                 };

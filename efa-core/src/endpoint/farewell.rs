@@ -3,11 +3,11 @@
 use std::thread;
 use std::time::{Duration, Instant};
 
-use super::call::Call;
-use super::core::Due;
+use super::engine::Due;
+use super::engine::backlog::Call;
+use super::engine::slot::{Kind, OperationInfo};
 use super::op::{Op, State};
 use super::open::Endpoint;
-use super::slot::{Kind, OperationInfo};
 use super::tag::{Space, Tag};
 use crate::ffi::Segment;
 use crate::memory::Held;

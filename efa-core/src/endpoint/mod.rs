@@ -1,39 +1,24 @@
 //! One open endpoint: how it is opened, how operations are kept, how we wait.
 //!
-//! One mutex covers posting and polling (`core`); what an operation needs to be remembered is in a slot (`slot`);
-//! whoever waits polls (`wait`), and a thread sees to it that somebody does (`progress`).
+//! `engine` is what an endpoint remembers and decides: the operations under way, and the calls that have no room yet. `driver`
+//! decides which thread runs it: the lock in front of it, waiting, the progress thread, and the clock.
 
-mod activity;
 mod borrow_tracker;
-pub(crate) mod call;
-mod clock;
-mod closing;
 mod config;
-mod connections;
-pub(crate) mod core;
-mod failure;
+pub(crate) mod driver;
+pub(crate) mod engine;
+mod error;
 mod farewell;
-mod fence;
 mod keys;
-mod lock;
-#[cfg(test)]
-mod lock_tests;
-mod numbers;
 mod op;
 mod open;
 mod peer_address;
-mod primitives;
-mod progress;
 mod scope;
-pub(crate) mod shared;
-pub(crate) mod slot;
 pub(crate) mod tag;
-mod wait;
-mod watchdog;
 
 pub(crate) use borrow_tracker::{BorrowTracker, Place, WorkspaceState};
 pub use config::EndpointConfig;
-use failure::{NO_MESSAGE, TRUNCATED};
+use error::{NO_MESSAGE, TRUNCATED};
 pub(crate) use farewell::Progress;
 pub(crate) use op::State;
 pub use op::{Completion, Op};

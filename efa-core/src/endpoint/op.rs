@@ -9,8 +9,8 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
-use super::shared::{Deadline, FirstFailure, Locked, Shared};
-use super::slot::{CancelReason, Kind, Outcome, SlotId, Stage, WakeUp};
+use super::driver::{Deadline, FirstFailure, Locked, Shared};
+use super::engine::slot::{CancelReason, Kind, Outcome, SlotId, Stage, WakeUp};
 use super::tag::Tag;
 use crate::error::{Code, Error, Explanation, Result};
 use crate::memory::Held;

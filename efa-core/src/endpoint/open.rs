@@ -6,14 +6,14 @@ use std::sync::atomic::Ordering;
 use std::thread::{self, JoinHandle};
 use std::time::Instant;
 
-use super::clock::Clock;
 use super::config::EndpointConfig;
-use super::connections;
-use super::core::{Core, Numbered};
+use super::driver::clock::Clock;
+use super::driver::connections;
+use super::driver::{FirstFailure, Shared};
+use super::driver::{progress, watchdog};
+use super::engine::{Engine, Numbered};
 use super::peer_address::{self, PeerAddress};
-use super::shared::{FirstFailure, Shared};
 use super::tag::MAX_RANKS;
-use super::{progress, watchdog};
 use crate::admission::{Admission, Facts, Fingerprint};
 use crate::bootstrap::Liveness;
 use crate::error::{Error, Explanation, Peer, Result};
@@ -121,7 +121,7 @@ impl Unconnected {
             // for one of those, and those that the provider has for messages behind it.
             room[1] = usize::MAX;
         }
-        let mut core = Core::new(self.handle, self.queue, room, peer_addresses.len(), liveness.clone());
+        let mut core = Engine::new(self.handle, self.queue, room, peer_addresses.len(), liveness.clone());
         core.forgets_endpoint = self.config.provider == Provider::Shm && !fabric::shm_is_patched();
         let peers: Vec<Peer> = peer_addresses.into_iter().map(|peer_address| peer_address.peer).collect();
         let names = self.limits.numbers_messages().then(|| peers.iter().map(Peer::to_string).collect());

@@ -5,9 +5,9 @@ use std::mem::ManuallyDrop;
 use std::ptr;
 use std::sync::{Mutex, PoisonError};
 
+use super::driver::{Deadline, Shared};
+use super::engine::slot::{SlotId, WakeUp};
 use super::op::{Completion, State};
-use super::shared::{Deadline, Shared};
-use super::slot::{SlotId, WakeUp};
 use super::tag::Space;
 use super::{Endpoint, Source, Tag, TagMatch};
 use crate::error::Result;

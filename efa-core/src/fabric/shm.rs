@@ -17,7 +17,7 @@ use crate::ffi;
 ///
 /// One that does not is kept in check by other means: it moves all data through shared memory (`fabric::offer`), so that
 /// only this process's own calls touch its memory; an endpoint that is closed is never called again, but not closed in
-/// libfabric either (`endpoint::closing`), which would unmap what others use and answer messages at wrong places; and
+/// libfabric either (`endpoint::driver`), which would unmap what others use and answer messages at wrong places; and
 /// regions stay registered for as long, since transfers under way look into their registration.
 pub(crate) fn is_patched() -> bool {
     const NEEDED: [&str; 5] = [

@@ -1,8 +1,8 @@
 //! Remote atomics.
 
 use crate::endpoint::Endpoint;
-use crate::endpoint::call::Call;
-use crate::endpoint::slot::{Kind, Operands, OperationInfo};
+use crate::endpoint::engine::backlog::Call;
+use crate::endpoint::engine::slot::{Kind, Operands, OperationInfo};
 use crate::error::{Error, Result};
 use crate::ffi::{AtomicCall, AtomicWidth, RemotePlace};
 use crate::memory::RemoteRegion;
@@ -119,7 +119,7 @@ impl Endpoint {
         Ok(T::from_bits(result))
     }
 
-    fn check_atomics(&self, core: &crate::endpoint::core::Core, call: Call) -> Result<()> {
+    fn check_atomics(&self, core: &crate::endpoint::engine::Engine, call: Call) -> Result<()> {
         let Call::Atomic { call, width, .. } = call else { return Ok(()) };
         let able = self.shared.limits.atomics
             && core.endpoint().is_none_or(|endpoint| endpoint.can_do_atomic(call, width));

@@ -1,6 +1,6 @@
 //! Waiting for what peers' writes leave behind.
 
-use crate::endpoint::slot::{Kind, OperationInfo};
+use crate::endpoint::engine::slot::{Kind, OperationInfo};
 use crate::endpoint::{Endpoint, Op, State};
 use crate::error::Result;
 use crate::memory::Held;

@@ -16,7 +16,7 @@ pub use atomic::AtomicInteger;
 
 use std::ptr;
 
-use crate::endpoint::shared::Shared;
+use crate::endpoint::driver::Shared;
 use crate::error::{Error, Result};
 use crate::ffi::Segment;
 use crate::memory::{Buf, BufMut};

@@ -1,6 +1,6 @@
 //! Looking for a message without receiving it.
 
-use crate::endpoint::slot::{Kind, OperationInfo};
+use crate::endpoint::engine::slot::{Kind, OperationInfo};
 use crate::endpoint::tag::Space;
 use crate::endpoint::{Completion, Endpoint, Source, TagMatch};
 use crate::error::Result;

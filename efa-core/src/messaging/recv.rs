@@ -3,8 +3,8 @@
 use bytemuck::Pod;
 
 use super::{check_segments, segment, segment_mut};
-use crate::endpoint::call::Call;
-use crate::endpoint::slot::{Kind, OperationInfo, SlotId};
+use crate::endpoint::engine::backlog::Call;
+use crate::endpoint::engine::slot::{Kind, OperationInfo, SlotId};
 use crate::endpoint::tag::Space;
 use crate::endpoint::{Completion, Endpoint, Op, Source, State, TagMatch};
 use crate::error::Result;

@@ -3,9 +3,9 @@
 use bytemuck::Pod;
 
 use super::{check_segments, segment};
-use crate::endpoint::call::Call;
-use crate::endpoint::shared::Locked;
-use crate::endpoint::slot::{Kind, OperationInfo, SlotId};
+use crate::endpoint::driver::Locked;
+use crate::endpoint::engine::backlog::Call;
+use crate::endpoint::engine::slot::{Kind, OperationInfo, SlotId};
 use crate::endpoint::tag::Space;
 use crate::endpoint::{Completion, Endpoint, Op, State, Tag};
 use crate::error::{Error, Result};

@@ -3,8 +3,8 @@
 use bytemuck::Pod;
 
 use super::segment;
-use crate::endpoint::call::Call;
-use crate::endpoint::slot::{Kind, OperationInfo, SlotId};
+use crate::endpoint::engine::backlog::Call;
+use crate::endpoint::engine::slot::{Kind, OperationInfo, SlotId};
 use crate::endpoint::{Endpoint, Op};
 use crate::error::Result;
 use crate::fabric::Provider;

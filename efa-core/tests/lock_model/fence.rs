@@ -1,4 +1,4 @@
-//! The fence that one thread executes for all, in the shape of the library's `endpoint/fence.rs`.
+//! The fence that one thread executes for all, in the shape of the library's `endpoint/driver/fence.rs`.
 
 use loom::sync::atomic::{Ordering, fence};
 

@@ -10,7 +10,7 @@ use loom::thread;
 mod fence;
 mod primitives;
 
-#[path = "../../src/endpoint/lock.rs"]
+#[path = "../../src/endpoint/driver/lock.rs"]
 #[expect(dead_code, reason = "the model uses a part of it")]
 mod lock;
 

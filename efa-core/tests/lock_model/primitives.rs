@@ -1,4 +1,4 @@
-//! loom's primitives, in the shape of the library's `endpoint/primitives.rs`.
+//! loom's primitives, in the shape of the library's `endpoint/driver/primitives.rs`.
 
 use std::cell::Cell;
 use std::time::Duration;

@@ -45,7 +45,7 @@ pub(crate) enum Call {
 impl Call {
     /// What the device does with our own memory. What is only read may be read-only.
     #[inline]
-    pub(super) fn local_access(self) -> AccessFlags {
+    pub(in crate::endpoint) fn local_access(self) -> AccessFlags {
         match self {
             Self::Receive { .. } | Self::Read { .. } => AccessFlags::LOCAL_WRITE,
             _ => AccessFlags::LOCAL_READ,
@@ -53,7 +53,7 @@ impl Call {
     }
 
     #[inline]
-    pub(super) fn work_queue(self) -> WorkQueue {
+    pub(in crate::endpoint) fn work_queue(self) -> WorkQueue {
         match self {
             Self::Receive { .. } | Self::Peek { .. } => WorkQueue::Receive,
             _ => WorkQueue::Transmit,
@@ -63,14 +63,14 @@ impl Call {
 
 /// Receives wait for room in another queue than everything else does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum WorkQueue {
+pub(in crate::endpoint) enum WorkQueue {
     Transmit = 0,
     Receive = 1,
 }
 
 impl WorkQueue {
     #[inline]
-    pub(super) fn of(kind: Kind) -> Self {
+    pub(in crate::endpoint) fn of(kind: Kind) -> Self {
         match kind {
             Kind::Receive | Kind::Probe | Kind::Immediates | Kind::Group => Self::Receive,
             Kind::Send | Kind::Read | Kind::Write | Kind::Atomic => Self::Transmit,
@@ -79,7 +79,7 @@ impl WorkQueue {
 }
 
 /// A call that the provider has no room for yet.
-pub(super) struct Deferred {
+pub(in crate::endpoint) struct Deferred {
     pub id: SlotId,
     pub call: Call,
     pub memory: Memory,
@@ -90,7 +90,7 @@ pub(super) struct Deferred {
 
 /// Calls that wait for room, in the order in which they were made.
 #[derive(Default)]
-pub(super) struct Backlog {
+pub(in crate::endpoint) struct Backlog {
     /// In the order of their turns.
     calls: VecDeque<Deferred>,
     last_turn: u64,
@@ -98,7 +98,7 @@ pub(super) struct Backlog {
 
 impl Backlog {
     /// Puts a call at the end, and returns its turn.
-    pub(super) fn push(&mut self, id: SlotId, call: Call, memory: Memory) -> u64 {
+    pub(in crate::endpoint) fn push(&mut self, id: SlotId, call: Call, memory: Memory) -> u64 {
         self.last_turn += 1;
         let turn = self.last_turn;
         self.calls.push_back(Deferred { id, call, memory, turn, is_withdrawn: false });
@@ -106,7 +106,7 @@ impl Backlog {
     }
 
     /// Takes the call whose turn it is.
-    pub(super) fn pop(&mut self) -> Option<Deferred> {
+    pub(in crate::endpoint) fn pop(&mut self) -> Option<Deferred> {
         loop {
             let next = self.calls.pop_front()?;
             if !next.is_withdrawn {
@@ -116,12 +116,12 @@ impl Backlog {
     }
 
     /// Puts back what was just taken.
-    pub(super) fn unpop(&mut self, call: Deferred) {
+    pub(in crate::endpoint) fn unpop(&mut self, call: Deferred) {
         self.calls.push_front(call);
     }
 
     /// Takes a call out of the line, in a time that hardly grows with the line. Returns `false` if it is not there.
-    pub(super) fn withdraw(&mut self, turn: u64, id: SlotId) -> bool {
+    pub(in crate::endpoint) fn withdraw(&mut self, turn: u64, id: SlotId) -> bool {
         let Ok(place) = self.calls.binary_search_by_key(&turn, |call| call.turn) else { return false };
         let call = &mut self.calls[place];
         if call.id != id || call.is_withdrawn {
@@ -138,46 +138,46 @@ impl Backlog {
     }
 
     /// Takes all calls, to put some back with [`Backlog::restore`].
-    pub(super) fn take(&mut self) -> VecDeque<Deferred> {
+    pub(in crate::endpoint) fn take(&mut self) -> VecDeque<Deferred> {
         let mut calls = std::mem::take(&mut self.calls);
         calls.retain(|call| !call.is_withdrawn);
         calls
     }
 
     /// Puts calls back, in their order.
-    pub(super) fn restore(&mut self, calls: VecDeque<Deferred>) {
+    pub(in crate::endpoint) fn restore(&mut self, calls: VecDeque<Deferred>) {
         debug_assert!(self.calls.is_empty() && calls.iter().is_sorted_by_key(|call| call.turn));
         self.calls = calls;
     }
 
-    pub(super) fn iter(&self) -> impl Iterator<Item = &Deferred> {
+    pub(in crate::endpoint) fn iter(&self) -> impl Iterator<Item = &Deferred> {
         self.calls.iter().filter(|call| !call.is_withdrawn)
     }
 
     #[inline]
-    pub(super) fn is_empty(&self) -> bool {
+    pub(in crate::endpoint) fn is_empty(&self) -> bool {
         self.calls.is_empty()
     }
 
-    pub(super) fn clear(&mut self) {
+    pub(in crate::endpoint) fn clear(&mut self) {
         self.calls.clear();
     }
 }
 
-pub(super) enum Memory {
+pub(in crate::endpoint) enum Memory {
     One(Segment),
     Many(Box<[Segment]>),
 }
 
 impl Memory {
-    pub(super) fn of(segments: &[Segment]) -> Self {
+    pub(in crate::endpoint) fn of(segments: &[Segment]) -> Self {
         match segments {
             [one] => Self::One(*one),
             many => Self::Many(many.into()),
         }
     }
 
-    pub(super) fn segments(&self) -> &[Segment] {
+    pub(in crate::endpoint) fn segments(&self) -> &[Segment] {
         match self {
             Self::One(segment) => std::slice::from_ref(segment),
             Self::Many(segments) => segments,

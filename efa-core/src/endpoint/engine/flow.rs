@@ -1,16 +1,16 @@
 //! Calls that wait for room in the provider, and taking operations back.
 
-use super::Core;
-use crate::endpoint::call::{Call, Deferred, Memory, WorkQueue};
-use crate::endpoint::slot::{CancelReason, Kind, OperationInfo, SlotId};
+use super::Engine;
+use super::backlog::{Call, Deferred, Memory, WorkQueue};
+use super::slot::{CancelReason, Kind, OperationInfo, SlotId};
 use crate::error::Code;
 use crate::ffi::{Posted, Segment};
 
-impl Core {
+impl Engine {
     /// Puts a call into its backlog, unless it can be posted after all.
     ///
     /// # Safety
-    /// As [`Core::start`].
+    /// As [`Engine::start`].
     #[cold]
     pub(super) unsafe fn defer(&mut self, id: SlotId, peer: Option<u32>, call: &Call, memory: &[Segment]) {
         let work_queue = call.work_queue();
@@ -44,7 +44,7 @@ impl Core {
     /// Tries once more what was deferred.
     ///
     /// # Safety
-    /// As [`Core::start`].
+    /// As [`Engine::start`].
     #[cold]
     unsafe fn attempt_again(&mut self, deferred: &Deferred) -> Posted {
         let Deferred { id, call, memory, .. } = deferred;

@@ -7,14 +7,14 @@
 use std::time::Duration;
 
 use super::clock::Clock;
-use super::core::Core;
-use super::shared::{FirstFailure, Shared};
+use super::{FirstFailure, Shared};
 use crate::bootstrap::JobSecret;
+use crate::endpoint::engine::Engine;
 use crate::fabric::Provider;
 use crate::ffi;
 
 /// Whether this libfabric's tcp provider asks for proofs and reports broken connections.
-pub(super) fn is_patched() -> bool {
+pub(in crate::endpoint) fn is_patched() -> bool {
     ["tcp-connection-loss", "tcp-connection-secret", "tcp-refused-access"].into_iter().all(ffi::has_patch)
 }
 
@@ -25,7 +25,7 @@ const PATIENCE: u32 = 50;
 const GRACE: u32 = 20;
 
 /// By when a broken connection has closed the endpoint, or its peer is known to be gone, on a busy machine.
-pub(super) const EXPLAINED: Duration = Duration::from_secs(5);
+pub(in crate::endpoint) const EXPLAINED: Duration = Duration::from_secs(5);
 
 /// How long a proof is, in bytes.
 const PROOF_BYTES: usize = 16;
@@ -41,13 +41,13 @@ fn proof(secret: &JobSecret, from: usize, to: usize) -> [u8; PROOF_BYTES] {
 }
 
 /// The proofs that rank `me` shows and expects, by the other's rank: the layout of `struct xnet_proofs`.
-pub(super) fn proofs(secret: &JobSecret, me: usize, ranks: usize) -> Vec<u8> {
+pub(in crate::endpoint) fn proofs(secret: &JobSecret, me: usize, ranks: usize) -> Vec<u8> {
     (0..ranks).flat_map(|rank| [proof(secret, me, rank), proof(secret, rank, me)]).flatten().collect()
 }
 
 /// The connections that broke, and when.
 #[derive(Default)]
-pub(super) struct Connections {
+pub(in crate::endpoint) struct Connections {
     broken: Vec<Broken>,
 }
 
@@ -60,7 +60,7 @@ struct Broken {
 
 impl Connections {
     /// Whether no connection broke, but for those of ranks that are gone.
-    pub(super) fn is_empty(&self) -> bool {
+    pub(in crate::endpoint) fn is_empty(&self) -> bool {
         self.broken.is_empty()
     }
 
@@ -68,7 +68,12 @@ impl Connections {
     /// closed, if one did.
     ///
     /// What was on its way is gone, and nobody can tell which messages that were: the job can't go on.
-    pub(super) fn look(&mut self, shared: &Shared, core: &mut Core, now: u32) -> Option<String> {
+    pub(in crate::endpoint) fn look(
+        &mut self,
+        shared: &Shared,
+        core: &mut Engine,
+        now: u32,
+    ) -> Option<String> {
         if shared.config.provider != Provider::Tcp {
             return None;
         }

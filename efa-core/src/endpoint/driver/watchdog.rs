@@ -11,8 +11,8 @@ use std::sync::atomic::Ordering;
 use std::thread;
 use std::time::Duration;
 
+use super::Shared;
 use super::activity::Activity;
-use super::shared::Shared;
 use crate::fabric::{Owner, Provider};
 
 const LOOK_EVERY: Duration = Duration::from_millis(250);
@@ -21,7 +21,7 @@ const LOOK_EVERY: Duration = Duration::from_millis(250);
 const LOOKS: u32 = 20;
 
 /// Whether an endpoint needs a watchdog: one that shares memory with other processes.
-pub(super) fn is_needed(shared: &Shared) -> bool {
+pub(in crate::endpoint) fn is_needed(shared: &Shared) -> bool {
     let ours = shared.owners.get(shared.me).copied().flatten();
     shared.config.provider == Provider::Shm
         && shared.owners.iter().any(|owner| owner.is_some() && *owner != ours)
@@ -31,7 +31,7 @@ pub(super) fn is_needed(shared: &Shared) -> bool {
 ///
 /// The lock is held and nobody polls: whoever holds the lock is inside one call. Were the lock given back in between, the
 /// progress thread would get it and poll, at least every 50 ms.
-pub(super) fn run(shared: &Shared, activity: &Arc<Activity>) {
+pub(in crate::endpoint) fn run(shared: &Shared, activity: &Arc<Activity>) {
     let mut seen = activity.polls();
     let mut stuck = 0;
     while !shared.stop.load(Ordering::Acquire) {

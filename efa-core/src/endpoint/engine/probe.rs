@@ -1,12 +1,12 @@
 //! Asking whether a message is there.
 
-use super::{Core, WorkQueue};
+use super::backlog::{Backlog, Call};
+use super::slot::{OperationInfo, Outcome, SlotId, WakeUp};
+use super::{Engine, WorkQueue};
 use crate::endpoint::NO_MESSAGE;
-use crate::endpoint::call::{Backlog, Call};
-use crate::endpoint::slot::{OperationInfo, Outcome, SlotId, WakeUp};
 use crate::ffi::Posted;
 
-impl Core {
+impl Engine {
     /// Asks the provider whether a message is there, and returns the answer without waiting: `None` if there is no
     /// such message, or if the provider can't tell now.
     ///

@@ -7,9 +7,9 @@
 //! region. The control connection tells who has died, a moment later. So a failure that a peer's death may explain is
 //! kept back for a short time.
 
-use super::Core;
-use crate::endpoint::failure::is_doubtful;
-use crate::endpoint::slot::{Outcome, SlotId};
+use super::Engine;
+use super::slot::{Outcome, SlotId};
+use crate::endpoint::error::is_doubtful;
 use crate::ffi::CompletionError;
 
 /// In `waiting`: the rank is gone.
@@ -24,7 +24,7 @@ pub(super) struct Doubtful {
     since: u32,
 }
 
-impl Core {
+impl Engine {
     /// Whether a call to the rank can be posted at once, as far as is known here.
     #[inline(always)]
     pub(super) fn is_free(&mut self, rank: usize) -> bool {

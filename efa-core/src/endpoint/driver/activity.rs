@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 /// Written under the endpoint's lock, read by the progress thread without it: taking the lock every few milliseconds
 /// from a thread that polls would cost that thread several turns of the scheduler each time.
 #[derive(Default)]
-pub(super) struct Activity {
+pub(in crate::endpoint) struct Activity {
     polls: AtomicU64,
     tasks: AtomicUsize,
 }
@@ -13,33 +13,33 @@ pub(super) struct Activity {
 impl Activity {
     /// Notes a poll.
     #[inline]
-    pub(super) fn polled(&self) {
+    pub(in crate::endpoint) fn polled(&self) {
         // One writer at a time, so no locked instruction is needed.
         self.polls.store(self.polls.load(Ordering::Relaxed).wrapping_add(1), Ordering::Relaxed);
     }
 
     /// How often the queue was polled.
-    pub(super) fn polls(&self) -> u64 {
+    pub(in crate::endpoint) fn polls(&self) -> u64 {
         self.polls.load(Ordering::Relaxed)
     }
 
     /// Whether others have polled since there were `seen` polls, and no task waits that they might leave alone.
-    pub(super) fn is_enough_since(&self, seen: u64) -> bool {
+    pub(in crate::endpoint) fn is_enough_since(&self, seen: u64) -> bool {
         self.polls() != seen && self.tasks() == 0
     }
 
     /// Notes that a task waits for its operation.
-    pub(super) fn task_waits(&self) {
+    pub(in crate::endpoint) fn task_waits(&self) {
         self.tasks.fetch_add(1, Ordering::Relaxed);
     }
 
     /// Notes that a task waits no longer.
-    pub(super) fn task_left(&self) {
+    pub(in crate::endpoint) fn task_left(&self) {
         self.tasks.fetch_sub(1, Ordering::Relaxed);
     }
 
     /// How many tasks wait.
-    pub(super) fn tasks(&self) -> usize {
+    pub(in crate::endpoint) fn tasks(&self) -> usize {
         self.tasks.load(Ordering::Relaxed)
     }
 }

@@ -1,11 +1,14 @@
-//! What the endpoint's lock protects: posting, polling, and the operations under way.
+//! What the endpoint's lock protects: posting, polling, and the operations under way. Takes no lock and waits for nothing.
 
+pub(crate) mod backlog;
+mod closing;
+mod flow;
 mod group;
 mod numbered;
+mod numbers;
 mod peers;
 mod probe;
-mod queue;
-mod quiesce;
+pub(crate) mod slot;
 
 use std::any::Any;
 use std::collections::HashMap;
@@ -16,10 +19,10 @@ use std::thread::Thread;
 
 use log::Level;
 
-use super::activity::Activity;
-use super::call::{Backlog, Call, WorkQueue};
-use super::progress::Watch;
-use super::slot::{Kind, Outcome, SlotId, Slots, Stage, WakeUp};
+use self::backlog::{Backlog, Call, WorkQueue};
+use self::slot::{Kind, Outcome, SlotId, Slots, Stage, WakeUp};
+use super::driver::activity::Activity;
+use super::driver::progress::Watch;
 use super::{NO_MESSAGE, TRUNCATED};
 use crate::bootstrap::Liveness;
 use crate::error::Code;
@@ -36,7 +39,7 @@ struct Expectation {
     count: u64,
 }
 
-pub(crate) struct Core {
+pub(crate) struct Engine {
     // The order of these three is the order in which they close. After the queue is gone, so are all contexts.
     endpoint: Option<EndpointHandle>,
     queue: Arc<CompletionQueue>,
@@ -63,12 +66,12 @@ pub(crate) struct Core {
     pub wake_ups: Vec<WakeUp>,
     /// Fabric addresses of peers whose connection the provider reported as lost, until somebody takes them.
     lost_peers: Vec<u64>,
-    /// The provider may still hold a receive that failed: see `quiesce`.
+    /// The provider may still hold a receive that failed: see `closing`.
     spoiled: bool,
     /// Code of others, run by the endpoint, that panicked: the progress thread closes the endpoint for it.
-    pub(super) panicked: Option<String>,
+    pub(in crate::endpoint) panicked: Option<String>,
     /// Ends what takes too long.
-    pub(super) watch: Watch,
+    pub(in crate::endpoint) watch: Watch,
     /// Registrations of regions that are closed, when they have to last as long as the endpoint.
     kept: Vec<Registered>,
     /// Closing the endpoint does harm: it is left to itself instead, see `fabric::shm`.
@@ -80,14 +83,14 @@ pub(crate) struct Core {
     /// Threads that wait for their operation, or for the lead.
     pub followers: Vec<SlotId>,
     /// Tells the progress thread whether it is needed.
-    pub(super) activity: Arc<Activity>,
+    pub(in crate::endpoint) activity: Arc<Activity>,
 }
 
 // SAFETY: the raw pointers in here are addresses of operations' memory, which the operations' owners keep valid
 // wherever they are; the handles may be used from any thread that holds the lock.
-unsafe impl Send for Core {}
+unsafe impl Send for Engine {}
 
-impl Core {
+impl Engine {
     pub(crate) fn new(
         endpoint: EndpointHandle,
         queue: Arc<CompletionQueue>,
@@ -174,7 +177,7 @@ impl Core {
     }
 
     /// # Safety
-    /// As [`Core::start`].
+    /// As [`Engine::start`].
     #[inline(always)]
     unsafe fn attempt(&mut self, id: SlotId, call: Call, memory: &[Segment]) -> Posted {
         let work_queue = call.work_queue() as usize;
@@ -340,7 +343,7 @@ impl Core {
                 record.special().failed = true;
             }
             self.in_flight[WorkQueue::of(record.info.kind) as usize] -= 1;
-            // Withdrawn because the endpoint is closing: see `quiesce`.
+            // Withdrawn because the endpoint is closing: see `closing`.
             let is_cancelled = error.code == Code(libc::ECANCELED);
             self.spoiled |= record.info.kind == Kind::Receive && !is_cancelled && error.code != TRUNCATED;
             if self.numbered.is_some() && !self.meet_failure(id, &error) {
@@ -520,12 +523,12 @@ impl Core {
     }
 
     /// Returns the fabric addresses of peers whose connection was lost since the last call.
-    pub(super) fn take_lost_peers(&mut self) -> Vec<u64> {
+    pub(in crate::endpoint) fn take_lost_peers(&mut self) -> Vec<u64> {
         std::mem::take(&mut self.lost_peers)
     }
 
     /// Whether connections broke of which it is not known yet whether their peers are gone.
-    pub(super) fn has_broken_connections(&self) -> bool {
+    pub(in crate::endpoint) fn has_broken_connections(&self) -> bool {
         !self.lost_peers.is_empty() || self.watch.has_broken_connections()
     }
 

@@ -9,9 +9,9 @@ use std::sync::atomic::Ordering;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use super::core::Core;
-use super::shared::{Deadline, Locked, Shared};
-use super::slot::{SlotId, WakeUp};
+use super::{Deadline, Locked, Shared};
+use crate::endpoint::engine::Engine;
+use crate::endpoint::engine::slot::{SlotId, WakeUp};
 
 /// Polls between two looks at the clock and at who else wants the lock.
 const POLLS_PER_ROUND: usize = 16;
@@ -117,12 +117,12 @@ impl Shared {
 
     /// Polls for everybody until `done` says so.
     #[inline]
-    pub(super) fn lead<'a>(
+    pub(in crate::endpoint) fn lead<'a>(
         &'a self,
         mut core: Locked<'a>,
         deadline: Deadline,
         patience: &mut Option<Patience>,
-        mut done: impl FnMut(&mut Core) -> bool,
+        mut done: impl FnMut(&mut Engine) -> bool,
     ) -> (Locked<'a>, Led) {
         loop {
             for _ in 0..POLLS_PER_ROUND {
@@ -214,7 +214,7 @@ impl Shared {
     }
 
     /// Sleeps until there may be something to poll for.
-    pub(super) fn sleep(&self, core: Locked<'_>, nap: &mut Duration, deadline: Deadline) {
+    pub(in crate::endpoint) fn sleep(&self, core: Locked<'_>, nap: &mut Duration, deadline: Deadline) {
         let left =
             deadline.0.map_or(LONGEST_SLEEP, |deadline| deadline.saturating_duration_since(Instant::now()));
         match core.queue().wait_fd() {
@@ -248,7 +248,7 @@ impl Shared {
     }
 
     /// Parks while another thread leads, for those who wait for more than this operation.
-    pub(super) fn wait_briefly<'a>(&'a self, core: Locked<'a>, id: SlotId) -> Locked<'a> {
+    pub(in crate::endpoint) fn wait_briefly<'a>(&'a self, core: Locked<'a>, id: SlotId) -> Locked<'a> {
         self.follow(core, id, Deadline(Some(Instant::now() + LONGEST_NAP)))
     }
 
@@ -268,7 +268,7 @@ impl Shared {
 
     /// Lets somebody else poll, now that the leader leaves.
     #[inline]
-    pub(super) fn hand_over(&self, core: &mut Core) {
+    pub(in crate::endpoint) fn hand_over(&self, core: &mut Engine) {
         // Followers whose operation is over have been told already, and leave without leading.
         for place in (0..core.followers.len()).rev() {
             let next = core.followers[place];
@@ -287,7 +287,7 @@ impl Shared {
 
 /// How leading ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Led {
+pub(in crate::endpoint) enum Led {
     /// What was waited for has come.
     Done,
     /// The deadline passed first.
@@ -310,7 +310,7 @@ impl Drop for Unwinding {
 }
 
 /// How far a waiter has got from spinning to sleeping.
-pub(super) struct Patience {
+pub(in crate::endpoint) struct Patience {
     /// Since the first look at the clock.
     since: Option<Instant>,
     turns: u32,

@@ -18,12 +18,13 @@ use log::Level;
 
 use super::clock::Clock;
 use super::connections::Connections;
-use super::core::Core;
-use super::shared::{Deadline, Shared};
-use super::slot::{CancelReason, Kind};
+use super::fence;
 use super::wait::Led;
-use super::{failure, fence};
+use super::{Deadline, Shared};
 use crate::bootstrap::Status;
+use crate::endpoint::engine::Engine;
+use crate::endpoint::engine::slot::{CancelReason, Kind};
+use crate::endpoint::error;
 use crate::ffi::{EndpointHandle, log_later, log_now};
 
 /// The first and the longest nap of an idle thread without a descriptor to sleep on. The longest bounds how late a
@@ -46,7 +47,7 @@ const MOST_POLLS: usize = 1 << 16;
 const FAREWELL: u32 = 200;
 
 /// Runs until the endpoint is closed.
-pub(super) fn run(shared: &Arc<Shared>) {
+pub(in crate::endpoint) fn run(shared: &Arc<Shared>) {
     // Here nobody waits for it.
     fence::prepare();
     while !shared.stop.load(Ordering::Acquire) {
@@ -65,7 +66,7 @@ pub(super) fn run(shared: &Arc<Shared>) {
 }
 
 /// The words of a panic.
-pub(super) fn describe_panic(payload: &(dyn Any + Send)) -> &str {
+pub(in crate::endpoint) fn describe_panic(payload: &(dyn Any + Send)) -> &str {
     let text = payload.downcast_ref::<&str>().copied();
     text.or_else(|| payload.downcast_ref::<String>().map(String::as_str)).unwrap_or("no message")
 }
@@ -101,7 +102,7 @@ fn take_turns(shared: &Shared) {
             // Nobody leads and tasks wait: lead for them, until the next look at the clock is due.
             core.led = true;
             let turn = std::time::Instant::now() + Clock::TICK;
-            let stop = |core: &mut Core| core.activity.tasks() == 0 || shared.stop.load(Ordering::Relaxed);
+            let stop = |core: &mut Engine| core.activity.tasks() == 0 || shared.stop.load(Ordering::Relaxed);
             let (mut core, led) = shared.lead(core, Deadline(Some(turn)), &mut patience, stop);
             if led != Led::Lost {
                 core.led = false;
@@ -126,14 +127,14 @@ fn take_turns(shared: &Shared) {
 }
 
 impl Shared {
-    fn hand_over_to_threads(&self, core: &mut Core) {
+    fn hand_over_to_threads(&self, core: &mut Engine) {
         if !core.followers.is_empty() {
             self.hand_over(core);
         }
     }
 
     /// Looks through the operations under way, if it is time for that; returns when that was done last.
-    fn look(&self, core: &mut Core) -> u32 {
+    fn look(&self, core: &mut Engine) -> u32 {
         // Read under the lock: an operation must not have started later than what we take for now.
         let now = self.clock.advance();
         if now.wrapping_sub(core.watch.looked) >= WATCH_EVERY {
@@ -148,7 +149,7 @@ impl Shared {
     /// Looks through the operations under way in place of the progress thread, if that is held up: by a waker, a
     /// buffer's drop or a logger that does not return.
     #[cold]
-    pub(super) fn stand_in(&self, core: &mut Core) {
+    pub(in crate::endpoint) fn stand_in(&self, core: &mut Engine) {
         if self.clock.is_held_up() {
             self.look(core);
         }
@@ -157,7 +158,7 @@ impl Shared {
 
 /// Ends operations whose time is over, whose peer is gone, or whose job has been called off.
 #[derive(Default)]
-pub(super) struct Watch {
+pub(in crate::endpoint) struct Watch {
     /// The tick of the last look.
     looked: u32,
     /// Operations were being ended at the last look.
@@ -171,16 +172,16 @@ pub(super) struct Watch {
 
 impl Watch {
     /// The tick of the last look.
-    pub(super) fn looked(&self) -> u32 {
+    pub(in crate::endpoint) fn looked(&self) -> u32 {
         self.looked
     }
 
     /// Whether there are connections that broke, but for those of ranks that are gone.
-    pub(super) fn has_broken_connections(&self) -> bool {
+    pub(in crate::endpoint) fn has_broken_connections(&self) -> bool {
         !self.connections.is_empty()
     }
 
-    fn look(&mut self, shared: &Shared, core: &mut Core, now: u32) {
+    fn look(&mut self, shared: &Shared, core: &mut Engine, now: u32) {
         let epoch = shared.liveness.epoch();
         if self.epoch != Some(epoch) {
             self.epoch = Some(epoch);
@@ -201,7 +202,7 @@ impl Watch {
                 log_later(Level::Warn, text.into());
                 continue;
             }
-            let why = failure::device_failure(code, device_status);
+            let why = error::device_failure(code, device_status);
             return shared.close_by_force(core, format!("the provider's own traffic failed: {why}"));
         }
         // What has arrived already counts, whoever is gone by now.

@@ -1,5 +1,18 @@
 //! What an endpoint, its operations and its progress thread share.
 
+pub(super) mod activity;
+pub(super) mod clock;
+mod closing;
+pub(super) mod connections;
+mod fence;
+mod lock;
+#[cfg(test)]
+mod lock_tests;
+mod primitives;
+pub(super) mod progress;
+pub(super) mod wait;
+pub(super) mod watchdog;
+
 use std::any::Any;
 use std::cell::Cell;
 use std::mem::ManuallyDrop;
@@ -11,14 +24,14 @@ use std::sync::{Arc, OnceLock};
 use std::thread::{self, Thread};
 use std::time::Instant;
 
-use super::call::Call;
-use super::clock::Clock;
+use self::clock::Clock;
+use self::lock::{Guard, Lock};
+use self::progress::describe_panic;
 use super::config::EndpointConfig;
-use super::core::Core;
+use super::engine::Engine;
+use super::engine::backlog::Call;
+use super::engine::slot::{CallMemory, Kind, Operands, OperationInfo, Outcome, SlotId, WakeUp};
 use super::keys::Keys;
-use super::lock::{Guard, Lock};
-use super::progress::describe_panic;
-use super::slot::{CallMemory, Kind, Operands, OperationInfo, Outcome, SlotId, WakeUp};
 use super::tag::TagFormat;
 use crate::bootstrap::Liveness;
 use crate::error::{Code, Error, Peer, Result};
@@ -36,7 +49,7 @@ pub(crate) struct FirstFailure {
 
 /// Everything about an endpoint that more than one thread uses.
 pub(crate) struct Shared {
-    core: Lock<Core>,
+    core: Lock<Engine>,
     pub domain: Arc<Domain>,
     pub config: EndpointConfig,
     pub limits: Limits,
@@ -63,7 +76,7 @@ pub(crate) struct Shared {
 impl Shared {
     #[expect(clippy::too_many_arguments)]
     pub(super) fn new(
-        core: Core,
+        core: Engine,
         domain: Arc<Domain>,
         config: EndpointConfig,
         limits: Limits,
@@ -139,7 +152,7 @@ impl Shared {
     /// Starts an operation and returns its slot, where it is noted how the operation ends, even at once.
     ///
     /// # Safety
-    /// As [`Core::start`].
+    /// As [`Engine::start`].
     #[inline]
     pub(crate) unsafe fn start(&self, info: OperationInfo, call: Call, memory: &mut [Segment]) -> SlotId {
         let mut core = self.lock();
@@ -150,11 +163,11 @@ impl Shared {
     /// [`Shared::start`] for whoever has the lock already.
     ///
     /// # Safety
-    /// As [`Core::start`].
+    /// As [`Engine::start`].
     #[inline(always)]
     pub(crate) unsafe fn start_locked(
         &self,
-        core: &mut Core,
+        core: &mut Engine,
         info: OperationInfo,
         call: Call,
         memory: &mut [Segment],
@@ -178,7 +191,7 @@ impl Shared {
     /// Starts an atomic operation, whose operands are kept in its slot.
     pub(crate) fn start_atomic(
         &self,
-        core: &mut Core,
+        core: &mut Engine,
         info: OperationInfo,
         call: Call,
         operands: Operands,
@@ -193,11 +206,11 @@ impl Shared {
     /// Registers what is not registered for the time of one operation.
     ///
     /// # Safety
-    /// As [`Core::start`].
+    /// As [`Engine::start`].
     #[cold]
     unsafe fn register_for_call(
         &self,
-        core: &mut Core,
+        core: &mut Engine,
         id: SlotId,
         access: AccessFlags,
         memory: &mut [Segment],
@@ -310,20 +323,20 @@ impl Registrar for Shared {
 }
 
 /// The core, locked. Notices that came up meanwhile are delivered when the lock has been released.
-pub(crate) struct Locked<'a>(ManuallyDrop<Guard<'a, Core>>);
+pub(crate) struct Locked<'a>(ManuallyDrop<Guard<'a, Engine>>);
 
 impl Deref for Locked<'_> {
-    type Target = Core;
+    type Target = Engine;
 
     #[inline]
-    fn deref(&self) -> &Core {
+    fn deref(&self) -> &Engine {
         &self.0
     }
 }
 
 impl DerefMut for Locked<'_> {
     #[inline]
-    fn deref_mut(&mut self) -> &mut Core {
+    fn deref_mut(&mut self) -> &mut Engine {
         &mut self.0
     }
 }
@@ -360,7 +373,7 @@ thread_local! {
 const DEEPEST: u32 = 16;
 
 #[cold]
-fn deliver(mut guard: Guard<'_, Core>) {
+fn deliver(mut guard: Guard<'_, Engine>) {
     let lock = guard.lock();
     let depth = DELIVERIES.get();
     if depth >= DEEPEST {
@@ -383,7 +396,7 @@ fn deliver(mut guard: Guard<'_, Core>) {
     DELIVERIES.set(depth);
 }
 
-fn deliver_all(lock: &Lock<Core>, wake_ups: &mut Vec<WakeUp>) {
+fn deliver_all(lock: &Lock<Engine>, wake_ups: &mut Vec<WakeUp>) {
     let mut panicked = None;
     for wake_up in wake_ups.drain(..) {
         // Wakers and buffers are others' code. A panic in one must not end a wait for memory that is in use.

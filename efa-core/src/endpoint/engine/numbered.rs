@@ -1,16 +1,16 @@
-//! Messages with numbers: see `endpoint::numbers`.
+//! Messages with numbers: see `engine::numbers`.
 //!
 //! An endpoint that numbers its messages takes other ways than the fast ones, so that those that don't pay nothing for it:
 //! each rank is marked as one that calls have to wait for, and the work queue of receives as full. So every call of a message
-//! comes here by [`Core::defer`].
+//! comes here by [`Engine::defer`].
 
 use std::time::Duration;
 
-use super::{Core, WorkQueue};
+use super::backlog::Call;
+use super::numbers::{Missing, Numbers};
+use super::slot::{Kind, SlotId};
+use super::{Engine, WorkQueue};
 use crate::endpoint::TRUNCATED;
-use crate::endpoint::call::Call;
-use crate::endpoint::numbers::{Missing, Numbers};
-use crate::endpoint::slot::{Kind, SlotId};
 use crate::endpoint::tag::TagFormat;
 use crate::error::Code;
 use crate::ffi::{CompletionError, Entry, Posted, Segment};
@@ -29,7 +29,7 @@ pub(crate) enum Due {
     Overtaken { rank: usize, number: u64 },
 }
 
-impl Core {
+impl Engine {
     /// Lets all messages carry numbers from now on.
     pub(crate) fn number_messages(&mut self, numbered: Numbered) {
         self.waiting.fill(NUMBERED);
@@ -47,10 +47,10 @@ impl Core {
         self.waiting[rank as usize] == NUMBERED
     }
 
-    /// [`Core::attempt`] on an endpoint that numbers its messages.
+    /// [`Engine::attempt`] on an endpoint that numbers its messages.
     ///
     /// # Safety
-    /// As [`Core::start`].
+    /// As [`Engine::start`].
     pub(super) unsafe fn attempt_numbered(&mut self, id: SlotId, call: Call, memory: &[Segment]) -> Posted {
         let record = self.slots.get(id);
         let (turn, peer) = (record.turn, record.info.peer);
@@ -92,7 +92,7 @@ impl Core {
         self.end_receive(id, data)
     }
 
-    /// [`Core::meet_number`] for an operation that failed.
+    /// [`Engine::meet_number`] for an operation that failed.
     ///
     /// What was posted to the provider fails there when its connection breaks, and for no other reason, unless a message
     /// was too long. The provider makes another connection, but what was on its way over the old one is lost.

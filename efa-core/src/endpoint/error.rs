@@ -1,7 +1,7 @@
 //! Turns a failed operation into an error that names the peer and says what to do.
 
-use super::shared::Shared;
-use super::slot::{CancelReason, Kind, OperationInfo, Outcome};
+use super::driver::Shared;
+use super::engine::slot::{CancelReason, Kind, OperationInfo, Outcome};
 use crate::admission::CLOSED_EFA_PATH;
 use crate::bootstrap::{CalledOff, Status};
 use crate::error::{Code, Error, Explanation};

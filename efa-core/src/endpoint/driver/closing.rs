@@ -3,8 +3,8 @@
 use std::thread;
 use std::time::{Duration, Instant};
 
-use super::core::Core;
-use super::shared::Shared;
+use super::Shared;
+use crate::endpoint::engine::Engine;
 use crate::fabric::{self, Owner, Provider};
 
 /// How long sends, reads and writes that are under way may take to end by themselves.
@@ -14,7 +14,7 @@ const SETTLE: Duration = Duration::from_millis(50);
 
 impl Shared {
     /// Closes the endpoint because the program wants it, when what is under way has ended or had its time.
-    pub(super) fn close(&self, why: &str) {
+    pub(in crate::endpoint) fn close(&self, why: &str) {
         let until = Instant::now() + LINGER;
         loop {
             let mut core = self.lock();
@@ -35,7 +35,7 @@ impl Shared {
     }
 
     /// Whether the process of a rank is known to have ended: being silent or stopped is not enough.
-    pub(super) fn has_ended(&self, rank: usize) -> bool {
+    pub(in crate::endpoint) fn has_ended(&self, rank: usize) -> bool {
         self.owners.get(rank).copied().flatten().is_some_and(Owner::is_gone)
     }
 
@@ -56,7 +56,7 @@ impl Shared {
     ///
     /// With shared memory it may be the peer that moves the data: a patched libfabric tells the peer that the endpoint
     /// is closed, and takes from it nothing that it may write; with another one no peer can reach our memory at all.
-    pub(super) fn close_by_force(&self, core: &mut Core, why: String) {
+    pub(in crate::endpoint) fn close_by_force(&self, core: &mut Engine, why: String) {
         if core.forgets_endpoint && core.is_open() {
             self.remove_name();
         }

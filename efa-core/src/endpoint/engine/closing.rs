@@ -7,14 +7,14 @@
 
 use std::time::Instant;
 
-use super::{Core, WorkQueue};
-use crate::endpoint::slot::Kind;
+use super::slot::Kind;
+use super::{Engine, WorkQueue};
 use crate::ffi::{Polled, Posted};
 
 /// More messages than can have come unasked: each holds a buffer of the provider's.
 const MOST_UNEXPECTED: usize = 1 << 20;
 
-impl Core {
+impl Engine {
     /// Takes back the receives that no message has reached. They end as closed, and nothing new is posted.
     pub(crate) fn withdraw(&mut self, why: &str) {
         if self.closed.is_some() {

@@ -1,9 +1,9 @@
 //! Groups: a slot that is over when all operations of a scope are.
 
-use super::Core;
-use crate::endpoint::slot::{CancelReason, Kind, OperationInfo, Outcome, SlotId, WakeUp};
+use super::Engine;
+use super::slot::{CancelReason, Kind, OperationInfo, Outcome, SlotId, WakeUp};
 
-impl Core {
+impl Engine {
     /// Opens a group. It is over when it has been sealed, and of every operation that names it in its [`OperationInfo`] either
     /// the result was taken or the end has come.
     pub(crate) fn open_group(&mut self, now: u32) -> SlotId {
