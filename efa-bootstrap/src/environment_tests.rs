@@ -1,5 +1,7 @@
 //! What each launcher's variables are taken to mean.
 
+use std::os::unix::fs::PermissionsExt;
+
 use super::*;
 
 /// The job that these variables describe.
@@ -93,6 +95,7 @@ fn the_key_may_lie_in_a_file() {
     let path = folder.path().join("key");
     let name = path.to_str().unwrap();
     std::fs::write(&path, "5a".repeat(32) + "\n").unwrap();
+    std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600)).unwrap();
     let found = job(&with(EFA, "EFA_JOB_KEY_FILE", name)).unwrap();
     assert_eq!(found.key.unwrap().to_hex(), "5a".repeat(32));
 

@@ -1,8 +1,11 @@
 //! The job key: 32 random bytes that every member of a job holds and nobody else.
 
 use std::fmt;
+use std::fs::{self, Metadata};
+use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
+use nix::sys::statvfs::{FsFlags, statvfs};
 use sha2::{Digest, Sha256};
 use zeroize::Zeroizing;
 
@@ -11,6 +14,9 @@ use efa_error::input::read_bounded;
 
 /// How long a job key is, in bytes.
 pub(super) const KEY_BYTES: usize = 32;
+
+/// The rights of a file that let others than its owner read or write it.
+const RIGHTS_OF_OTHERS: u32 = 0o066;
 
 /// The secret that the members of a job share; the control connections are encrypted and authenticated with it.
 ///
@@ -61,10 +67,15 @@ impl JobKey {
 
     /// Reads a key from a file that holds 64 hexadecimal digits.
     ///
+    /// A file that others than its owner may read or write is refused, as ssh refuses such a key. If this process can't
+    /// change that, because the file belongs to another user (a secret that root has mounted) or its file system is mounted
+    /// read-only, the key is used and a warning is logged.
+    ///
     /// # Errors
-    /// [`Error::System`] if the file can't be read, [`Error::Setting`] if it holds anything else or is a pipe that nobody
-    /// writes to.
+    /// [`Error::System`] if the file can't be read, [`Error::Setting`] if it holds anything else, is open to others, or is a
+    /// pipe that nobody writes to.
     pub fn from_file(path: &Path) -> Result<Self> {
+        check_rights(path)?;
         /// Room for the digits and for generous white space; what is longer is no key.
         const LONGEST: usize = 4096;
         let bytes = Zeroizing::new(read_bounded(path, LONGEST)?);
@@ -88,6 +99,32 @@ impl JobKey {
     }
 }
 
+/// Refuses a file that others than its owner may read or write, or warns of it.
+fn check_rights(path: &Path) -> Result<()> {
+    let file = fs::metadata(path).map_err(|error| Error::file(error, path))?;
+    // Whoever else reads a pipe takes its bytes away from us.
+    if !file.is_file() || file.mode() & RIGHTS_OF_OTHERS == 0 {
+        return Ok(());
+    }
+    let why = format!("its mode {:04o} lets other users read or change the key", file.mode() & 0o7777);
+    if can_change(path, &file) {
+        return Err(Error::setting(
+            format!("cannot use the job key in {}", path.display()),
+            why,
+            format!("make a new key, since this one may be known, and protect it: chmod 600 {}", path.display()),
+        ));
+    }
+    log::warn!("the job key in {0} is not secret: {why}; its owner mends that by: chmod 600 {0}", path.display());
+    Ok(())
+}
+
+/// Returns whether this process could change the rights of the file.
+fn can_change(path: &Path, file: &Metadata) -> bool {
+    let is_own = file.uid() == nix::unistd::geteuid().as_raw();
+    let is_read_only = || statvfs(path).is_ok_and(|mount| mount.flags().contains(FsFlags::ST_RDONLY));
+    is_own && !is_read_only()
+}
+
 impl fmt::Debug for JobKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("JobKey(secret)")
@@ -106,6 +143,8 @@ pub(super) fn pre_shared_key(key: &JobKey) -> Zeroizing<[u8; 32]> {
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::fs::PermissionsExt;
+
     use super::*;
 
     #[test]
@@ -129,6 +168,41 @@ mod tests {
             assert!(matches!(error, Error::Setting(_)), "{error}");
             assert!(error.to_string().contains("EFA_JOB_KEY"), "{error}");
             assert!(digits.is_empty() || !error.to_string().contains(digits), "{error}");
+        }
+    }
+
+    #[test]
+    fn a_key_file_that_others_may_read_or_write_is_refused_with_the_command_that_mends_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("key");
+        fs::write(&path, "ab".repeat(32)).unwrap();
+        let read = |mode| {
+            fs::set_permissions(&path, fs::Permissions::from_mode(mode)).unwrap();
+            JobKey::from_file(&path)
+        };
+        for mode in [0o600, 0o400, 0o700] {
+            read(mode).unwrap();
+        }
+        for mode in [0o644, 0o640, 0o604, 0o660, 0o602, 0o444] {
+            let error = read(mode).unwrap_err();
+            assert!(matches!(error, Error::Setting(_)), "{error:?}");
+            let text = error.to_string();
+            let has_command = text.contains(&format!("chmod 600 {}", path.display()));
+            assert!(has_command && text.contains(&format!("{mode:04o}")), "{text}");
+            assert!(!text.contains("abab"), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_key_file_of_another_user_is_used_though_others_may_read_it() {
+        const NOBODY: u32 = 65_534;
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("key");
+        fs::write(&path, "ab".repeat(32)).unwrap();
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o644)).unwrap();
+        match std::os::unix::fs::chown(&path, Some(NOBODY), None) {
+            Ok(()) => drop(JobKey::from_file(&path).unwrap()),
+            Err(_) => println!("NOT TESTED: only root can give a file away"),
         }
     }
 
