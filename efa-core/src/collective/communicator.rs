@@ -55,6 +55,8 @@ struct State {
     number: u64,
     /// A digest of them, in which ranks differ that did not call the same.
     history: u64,
+    /// The last of them that succeeded.
+    latest: Option<(Call, Elements)>,
     /// A collective failed: ranks may be at different points now.
     failed: bool,
 }
@@ -111,6 +113,7 @@ impl Communicator {
             scratch,
             number: 0,
             history: 0,
+            latest: None,
             failed: false,
         };
         Ok(Self {
@@ -340,6 +343,7 @@ impl Communicator {
             reduce::finish_average(elements.dtype, output, self.size())?;
         }
         state.number += 1;
+        state.latest = Some((call, elements));
         let op = if reduces { 1 + elements.op as u64 } else { 0 };
         state.history = remember(state.history, &call, op << 8 | elements.dtype as u64);
         state.failed = false;
@@ -373,7 +377,7 @@ impl Communicator {
         let failed = state.as_ref().map_or(true, |state| state.failed);
         let state = state.unwrap_or_else(PoisonError::into_inner);
         // Those who called something else are at another barrier, and are told so.
-        let label = format!("leaving the job after {} collectives, {:016x}", state.number, state.history);
+        let label = format!("leaving the job after {}", describe_calls(state));
         let closed = endpoint.closed_by_itself();
         let first = endpoint.first_failure().filter(|_| failed || closed.is_some() || exit == Exit::Dropped);
         let mut together = false;
@@ -413,6 +417,23 @@ impl Communicator {
         }
         Err(error)
     }
+}
+
+/// Says in words what was called, in which ranks differ that did not call the same. The checksum differs, too, if only a
+/// collective before the last was another one.
+fn describe_calls(state: &State) -> String {
+    let Some((call, Elements { dtype, op })) = state.latest else { return "no collective".into() };
+    let Call { collective, elements, root, .. } = call;
+    let last = match collective {
+        Collective::Barrier => collective.to_string(),
+        Collective::Broadcast => format!("{collective} of {elements} {dtype} from rank {root}"),
+        Collective::AllReduce | Collective::ReduceScatter => {
+            format!("{collective} of {elements} {dtype} with {op}")
+        }
+        Collective::AllGather => format!("{collective} of {elements} {dtype}"),
+    };
+    let State { number, history, .. } = state;
+    format!("collective number {number}, {last} (checksum of all calls so far: {history:016x})")
 }
 
 /// Says which collective an error is of, and for how long that has been under way.

@@ -121,7 +121,34 @@ impl Endpoint {
 
 #[cfg(test)]
 mod tests {
+    use super::super::core::Numbered;
     use super::*;
+    use crate::EndpointConfig;
+    use crate::admission::{self, Policy, SecurityGroups};
+
+    #[test]
+    fn sends_that_wait_for_room_count_as_sent() {
+        const COUNT: u64 = 100;
+        // Too long to be injected, as no message is on a tcp that loses some.
+        const LEN: usize = 64;
+        let member = crate::this_member(0, Some([127, 0, 0, 1].into())).unwrap();
+        let report = admission::evaluate(&[member], &SecurityGroups::none(), &Policy::strict());
+        let mut config = EndpointConfig::default().source([127, 0, 0, 1].into());
+        config.depth = 2;
+        let endpoint = Endpoint::alone(&report.admit().unwrap(), config).unwrap();
+        let shared = &endpoint.shared;
+        let numbered = Numbered::new(0, shared.tags, shared.addresses.clone(), vec!["rank 0".into()]);
+        shared.lock().number_messages(numbered);
+        let sends: Vec<_> = (0..COUNT).map(|number| endpoint.send(0, 1u32, vec![number; LEN])).collect();
+        assert_eq!(endpoint.sent_messages(), Some(vec![COUNT]));
+        for due in 0..COUNT {
+            let mut got = [0u64; LEN];
+            endpoint.recv_blocking(0, 1u32, &mut got).unwrap();
+            assert_eq!(got, [due; LEN]);
+        }
+        assert!(sends.into_iter().all(|send| send.wait().0.is_ok()));
+        assert_eq!(endpoint.sent_messages(), Some(vec![COUNT]));
+    }
 
     #[test]
     fn time_for_which_the_process_was_stopped_is_no_time_without_messages() {

@@ -81,29 +81,36 @@ fn ranks_that_called_different_collectives_are_told_when_they_finish() {
     // On efa a send ends when somebody receives it, and of two roots neither does.
     let has_two_roots = common::provider() != efa_core::fabric::Provider::Efa;
     type Call = fn(&Communicator);
-    let calls: [(bool, Call); 4] = [
-        (false, |world| world.all_reduce_in_place(&mut [1.0f32; 4], ReduceOp::Sum).unwrap()),
-        (true, |world| {
+    // What is called, and what the error says of it at rank 0 and at rank 1, if it is wrong.
+    let calls: [(Option<[&str; 2]>, Call); 4] = [
+        (None, |world| world.all_reduce_in_place(&mut [1.0f32; 4], ReduceOp::Sum).unwrap()),
+        (Some(["all-reduce of 4 f32 with sum", "all-reduce of 4 f32 with max"]), |world| {
             let op = if world.rank() == 0 { ReduceOp::Sum } else { ReduceOp::Max };
             world.all_reduce_in_place(&mut [1.0f32; 4], op).unwrap();
         }),
-        (true, |world| match world.rank() {
-            0 => world.all_reduce_in_place(&mut [1.0f32; 4], ReduceOp::Sum).unwrap(),
-            _ => world.all_reduce_in_place(&mut [1i32; 4], ReduceOp::Sum).unwrap(),
+        (Some(["all-reduce of 4 f32 with sum", "all-reduce of 4 i32 with sum"]), |world| {
+            match world.rank() {
+                0 => world.all_reduce_in_place(&mut [1.0f32; 4], ReduceOp::Sum).unwrap(),
+                _ => world.all_reduce_in_place(&mut [1i32; 4], ReduceOp::Sum).unwrap(),
+            }
         }),
-        (true, |world| world.broadcast(&mut [1.0f32; 4], world.rank()).unwrap()),
+        (Some(["broadcast of 4 f32 from rank 0", "broadcast of 4 f32 from rank 1"]), |world| {
+            world.broadcast(&mut [1.0f32; 4], world.rank()).unwrap();
+        }),
     ];
-    for (is_wrong, call) in calls.into_iter().take(if has_two_roots { 4 } else { 3 }) {
+    for (wrong, call) in calls.into_iter().take(if has_two_roots { 4 } else { 3 }) {
         job::run(2, |world| {
             world.barrier().unwrap();
             call(&world);
-            match world.finish() {
-                Err(error) if is_wrong => {
+            match (world.finish(), wrong) {
+                (Err(error), Some(words)) => {
                     let is_told = matches!(error, Error::Rendezvous(_) | Error::Aborted { .. });
                     assert!(is_told, "{error:?}");
-                    assert!(error.to_string().contains("do not make the same calls"), "{error}");
+                    let text = error.to_string();
+                    assert!(text.contains("do not make the same calls"), "{text}");
+                    assert!(words.iter().all(|words| text.contains(words)), "{text}");
                 }
-                ended => assert!(ended.is_ok() && !is_wrong, "{ended:?}"),
+                (ended, wrong) => assert!(ended.is_ok() && wrong.is_none(), "{ended:?}"),
             }
         });
     }

@@ -135,9 +135,16 @@ impl Engine {
         false
     }
 
-    /// How many messages went to each rank, if they carry numbers.
-    pub(crate) fn sent_messages(&self) -> Option<Vec<u64>> {
-        self.numbered.as_ref().map(|numbered| numbered.numbers.counts())
+    /// How many messages went to each rank, or will once there is room for them, if they carry numbers.
+    pub(crate) fn sent_messages(&mut self) -> Option<Vec<u64>> {
+        let mut counts = self.numbered.as_ref().map(|numbered| numbered.numbers.counts())?;
+        let waiting = self.deferred[WorkQueue::Transmit as usize].iter();
+        for deferred in waiting.filter(|deferred| matches!(deferred.call, Call::Send { .. })) {
+            if let Some(rank) = self.slots.get(deferred.id).info.peer {
+                counts[rank as usize] += 1;
+            }
+        }
+        Some(counts)
     }
 
     /// Whether the messages have come that each rank has sent to this one.
