@@ -27,7 +27,7 @@ const BACKOFF: (Duration, Duration) = (Duration::from_millis(5), Duration::from_
 /// The longest pause after a connection was accepted and then closed: rank 0 is there, and makes room for the newest.
 const TURNED_AWAY: Duration = Duration::from_millis(50);
 
-/// How long nobody listens before a rank 0 that was there already is taken for gone. The rank 0 of a job before this one
+/// How long nobody listens before a rank 0 that was there already, or whose process has ended, is taken for gone. The rank 0 of a job before this one
 /// may close its port just when we knock.
 const GONE_AFTER: Duration = Duration::from_secs(2);
 
@@ -95,10 +95,17 @@ pub(super) fn dial(
             }
             Err(Miss::Unreachable(why)) => last_error = why,
             Err(Miss::Refused(why)) => {
-                let now = clock.now();
-                let since = *gone_since.get_or_insert(now);
-                if was_there && now - since >= GONE_AFTER {
-                    return Err(gone(rendezvous, why));
+                let has_ended = rendezvous.root.is_some_and(|process| process.has_ended());
+                if was_there || has_ended {
+                    let now = clock.now();
+                    let since = *gone_since.get_or_insert(now);
+                    if now - since >= GONE_AFTER {
+                        return Err(if was_there {
+                            gone(rendezvous, &why)
+                        } else {
+                            never_came(rendezvous, &why)
+                        });
+                    }
                 }
                 last_error = why;
             }
@@ -200,8 +207,19 @@ fn ask_rank_0(
     }
 }
 
-fn gone(rendezvous: &Rendezvous, why: String) -> Error {
-    let root = Peer { rank: 0, host: String::new(), address: rendezvous.to_string() };
+/// Rank 0 at a rendezvous, as long as nothing else is known of it.
+fn root_at(rendezvous: &Rendezvous) -> Peer {
+    Peer { rank: 0, host: String::new(), address: rendezvous.to_string() }
+}
+
+fn never_came(rendezvous: &Rendezvous, why: &str) -> Error {
+    let root = root_at(rendezvous);
+    let what = format!("{root} ended before it joined the job");
+    Fault::peer_lost(root, what, format!("its process has ended, and nobody listens: {why}")).into_error()
+}
+
+fn gone(rendezvous: &Rendezvous, why: &str) -> Error {
+    let root = root_at(rendezvous);
     let what = format!("{root} went away before all members of the job had arrived");
     Fault::peer_lost(
         root,

@@ -179,6 +179,9 @@ fn rendezvous(vars: &Variables, launch: &LaunchInfo) -> Result<Option<Rendezvous
             .parse()
             .map_err(|error: Error| bad_value("EFA_RENDEZVOUS", &text, &error.explanation().why))?;
         given.reserved = vars.flag("EFA_RENDEZVOUS_RESERVED")?;
+        if let Some(text) = vars.text("EFA_ROOT_PROCESS") {
+            given.root = Some(text.parse().map_err(|why: &str| bad_value("EFA_ROOT_PROCESS", &text, why))?);
+        }
         return Ok(Some(given));
     }
     let one_host = launch.local_size == launch.size;

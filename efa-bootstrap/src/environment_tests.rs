@@ -116,6 +116,7 @@ fn efa_variables_that_make_no_sense_are_refused_by_name() {
         ("EFA_LOCAL_RANK", "2"),
         ("EFA_RENDEZVOUS", "node-a"),
         ("EFA_RENDEZVOUS_RESERVED", "yes"),
+        ("EFA_ROOT_PROCESS", "4711"),
         ("EFA_JOB_KEY", "abc"),
     ] {
         refused(&with(EFA, name, value), name);

@@ -279,9 +279,10 @@ fn fuzz_environments_are_a_job_that_fits_together_or_an_error_with_a_name() {
             ("SLURM_STEP_ID", "0"),
         ],
     ];
-    const MORE: [(&str, &str); 4] = [
+    const MORE: [(&str, &str); 5] = [
         ("EFA_RENDEZVOUS", "[2001:db8::1]:4711"),
         ("EFA_RENDEZVOUS_RESERVED", "1"),
+        ("EFA_ROOT_PROCESS", "4711 81234 4026531836"),
         ("EFA_JOB_KEY", "00112233445566778899aabbccddeeff00112233445566778899aabbccddeeff"),
         ("EFA_JOB_ID", "job"),
     ];

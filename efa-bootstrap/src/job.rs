@@ -7,6 +7,7 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use super::key::JobKey;
+use super::root_process::RootProcess;
 use super::{Control, ControlConfig};
 use super::{ancestors, environment};
 use crate::{Error, Result};
@@ -55,12 +56,14 @@ pub struct Rendezvous {
     /// True when the launcher holds the port for rank 0 (see [`LaunchEnv`](super::LaunchEnv)), which then
     /// shares it instead of demanding it for itself.
     pub reserved: bool,
+    /// The process of rank 0, if the launcher named it: when that has ended without listening, nobody waits for it.
+    pub root: Option<RootProcess>,
 }
 
 impl Rendezvous {
     /// The address `host:port`, not held by a launcher.
     pub fn new(host: impl Into<String>, port: u16) -> Self {
-        Self { host: host.into(), port, reserved: false }
+        Self { host: host.into(), port, reserved: false, root: None }
     }
 
     /// The host as an IP address, if it is written as one.

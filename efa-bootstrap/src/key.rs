@@ -111,10 +111,16 @@ fn check_rights(path: &Path) -> Result<()> {
         return Err(Error::setting(
             format!("cannot use the job key in {}", path.display()),
             why,
-            format!("make a new key, since this one may be known, and protect it: chmod 600 {}", path.display()),
+            format!(
+                "make a new key, since this one may be known, and protect it: chmod 600 {}",
+                path.display()
+            ),
         ));
     }
-    log::warn!("the job key in {0} is not secret: {why}; its owner mends that by: chmod 600 {0}", path.display());
+    log::warn!(
+        "the job key in {0} is not secret: {why}; its owner mends that by: chmod 600 {0}",
+        path.display()
+    );
     Ok(())
 }
 

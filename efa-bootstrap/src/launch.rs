@@ -5,6 +5,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 use socket2::{Domain, Socket, Type};
 
 use super::key::JobKey;
+use super::root_process::RootProcess;
 use crate::{Error, Result};
 
 /// The environment of a job on this machine: a reserved port on the loopback interface and a fresh job key.
@@ -34,6 +35,7 @@ pub struct LaunchEnv {
     id: String,
     key: JobKey,
     address: SocketAddr,
+    root: Option<RootProcess>,
     _port: Socket,
 }
 
@@ -57,12 +59,12 @@ impl LaunchEnv {
         })?;
         // Ports come round again, so the launcher's process id alone or the port alone would not do.
         let id = format!("efa-{}-{}", std::process::id(), address.port());
-        Ok(Self { size, id, key, address, _port: port })
+        Ok(Self { size, id, key, address, root: None, _port: port })
     }
 
     /// The variables to set for one rank, in addition to what it inherits.
     pub fn variables(&self, rank: usize) -> Vec<(&'static str, String)> {
-        vec![
+        let mut variables = vec![
             ("EFA_RANK", rank.to_string()),
             ("EFA_WORLD_SIZE", self.size.to_string()),
             ("EFA_LOCAL_RANK", rank.to_string()),
@@ -71,12 +73,23 @@ impl LaunchEnv {
             ("EFA_RENDEZVOUS_RESERVED", "1".to_owned()),
             ("EFA_JOB_KEY", self.key.to_hex()),
             ("EFA_JOB_ID", self.id.clone()),
-        ]
+        ];
+        if let Some(root) = self.root.filter(|_| rank != 0) {
+            variables.push(("EFA_ROOT_PROCESS", root.to_string()));
+        }
+        variables
     }
 
-    /// The variables that a rank must not inherit, because they would contradict those set.
+    /// Names the process that was started as rank 0. The variables of the other ranks tell of it from now on, so that
+    /// they don't wait for a rank 0 whose process ends before it joins the job.
+    pub fn set_root_process(&mut self, pid: u32) {
+        self.root = RootProcess::of(pid);
+    }
+
+    /// The variables that a rank must not inherit, because they would contradict those set. Remove these before the
+    /// variables of a rank are set.
     pub fn removed_variables() -> &'static [&'static str] {
-        &["EFA_JOB_KEY_FILE"]
+        &["EFA_JOB_KEY_FILE", "EFA_ROOT_PROCESS"]
     }
 
     /// The job's id.

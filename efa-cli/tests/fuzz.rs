@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 const PATIENCE: Duration = Duration::from_secs(120);
 
 /// Variables and values that make sense by themselves. None makes the command wait long.
-const VARIABLES: [(&str, &[&str]); 18] = [
+const VARIABLES: [(&str, &[&str]); 19] = [
     ("EFA_PROVIDER", &["auto", "tcp", "shm", "efa", "sockets"]),
     ("EFA_POLICY", &["strict", "same-zone", "tcp-across-subnets,mutual-groups"]),
     ("EFA_TIMEOUT", &["300", "0.5"]),
@@ -19,6 +19,7 @@ const VARIABLES: [(&str, &[&str]); 18] = [
     ("EFA_LOCAL_WORLD_SIZE", &["1", "2"]),
     ("EFA_RENDEZVOUS", &["127.0.0.1:1", "[::1]:1", "localhost:1"]),
     ("EFA_RENDEZVOUS_RESERVED", &["0", "1"]),
+    ("EFA_ROOT_PROCESS", &["4711 81234 4026531836", "1 1 1"]),
     ("EFA_JOB_KEY", &["00112233445566778899aabbccddeeff00112233445566778899aabbccddeeff"]),
     ("EFA_JOB_KEY_FILE", &["/dev/null", "/nonexistent/key", "/proc/self/cmdline"]),
     ("EFA_JOB_ID", &["job", "efa-1-2"]),

@@ -41,6 +41,19 @@ fn set<const N: usize>(lines: [&str; N]) -> BTreeSet<String> {
     lines.map(str::to_owned).into()
 }
 
+#[test]
+fn a_rank_0_that_succeeds_without_joining_the_job_is_not_waited_for() {
+    let script = format!("[ $EFA_RANK = 0 ] || exec {} bench barrier", env!("CARGO_BIN_EXE_efa"));
+    let begun = Instant::now();
+    // The others give up after a minute by themselves.
+    let output =
+        efa_run(&["-n", "3"], &script).env_remove("EFA_ARRIVAL_TIMEOUT").output().expect("efa starts");
+    assert!(begun.elapsed() < PATIENCE, "{:?}", begun.elapsed());
+    assert!(!output.status.success());
+    let said = text(&output.stderr);
+    assert!(said.contains("rank 0") && said.contains("ended before it joined the job"), "{said}");
+}
+
 /// Waits until no process of that number is left.
 fn wait_until_gone(process: i32) {
     let pid = Pid::from_raw(process).expect("a process number is not 0");

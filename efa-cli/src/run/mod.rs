@@ -94,7 +94,7 @@ pub(crate) fn run(args: &RunArgs) -> Result<ExitCode, Failure> {
 /// Starts the ranks, waits for all of them, and gives the status that the job ended with.
 pub(crate) fn launch(launch: &Launch) -> Result<ExitCode, Failure> {
     // It keeps the rendezvous port reserved as long as it lives.
-    let environment = LaunchEnv::new(launch.ranks)?;
+    let mut environment = LaunchEnv::new(launch.ranks)?;
     let (tell, events) = channel();
     let signals = tell.clone();
     // Before the first rank, so that the end of none is missed.
@@ -110,7 +110,7 @@ pub(crate) fn launch(launch: &Launch) -> Result<ExitCode, Failure> {
         stdout: Arc::new(Sink::new(io::stdout())),
         stderr: Arc::new(Sink::new(io::stderr())),
     };
-    let started = job.start(launch, &environment, &tell);
+    let started = job.start(launch, &mut environment, &tell);
     if started.is_err() {
         // The error is reported below; that the others are ended is no further failure.
         job.verdict = Some(EXIT_FAILED);
@@ -148,7 +148,7 @@ impl Job {
     fn start(
         &mut self,
         launch: &Launch,
-        environment: &LaunchEnv,
+        environment: &mut LaunchEnv,
         tell: &Sender<Event>,
     ) -> Result<(), Failure> {
         let emulation = launch.emulation.variables(environment.job_id())?;
@@ -169,6 +169,9 @@ impl Job {
             let mut process = RankProcess::start(rank, launch.program, &variables, stdin, output)
                 .map_err(|error| cannot_start(error, rank, &launch.program[0]))?;
             self.guard.watch(process.group);
+            if rank == 0 {
+                environment.set_root_process(process.pipes().id());
+            }
             let carried = self.carry_output(&mut process, launch, tell);
             if pump {
                 pump_stdin(&mut process);

@@ -60,10 +60,10 @@ impl RankProcess {
     ) -> io::Result<Self> {
         let mut command = Command::new(&program[0]);
         command.args(&program[1..]).process_group(0).stdin(stdin).stdout(output()).stderr(output());
-        command.envs(variables.iter().map(|(name, value)| (name, value)));
         for name in LaunchEnv::removed_variables() {
             command.env_remove(name);
         }
+        command.envs(variables.iter().map(|(name, value)| (name, value)));
         let child = command.spawn()?;
         let group = Pid::from_child(&child);
         Ok(Self { rank, group, status: None, child, life: Life::Running })

@@ -2,6 +2,7 @@
 
 use std::io::{Read, Write};
 use std::net::{Ipv6Addr, TcpListener, TcpStream};
+use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use efa_core::Error;
@@ -69,6 +70,30 @@ fn a_rank_0_that_was_there_and_is_gone_is_not_waited_for() {
     assert!(matches!(&error, Error::PeerLost { peer, .. } if peer.rank == 0), "{error:?}");
     assert!(text.contains("rank 0") && text.contains("went away before"), "{text}");
     assert!(begun.elapsed() < DEADLINE / 2, "{:?}", begun.elapsed());
+}
+
+#[test]
+fn a_rank_0_whose_process_ends_before_it_joins_is_not_waited_for() {
+    let mut launch = LaunchEnv::new(2).unwrap();
+    let mut zero = Command::new("cat").stdin(Stdio::piped()).spawn().unwrap();
+    launch.set_root_process(zero.id());
+    let variables = launch.variables(1);
+    let job =
+        Job::from_vars(&|name| variables.iter().find(|(n, _)| *n == name).map(|(_, v)| v.clone())).unwrap();
+    let error = std::thread::scope(|scope| {
+        let rank = scope.spawn(|| job.connect(&ControlConfig::default(), DEADLINE));
+        // As long as its process is there, rank 0 may still come.
+        std::thread::sleep(Duration::from_secs(3));
+        assert!(!rank.is_finished());
+        drop(zero.stdin.take());
+        zero.wait().unwrap();
+        let begun = Instant::now();
+        let error = rank.join().unwrap().map(drop).unwrap_err();
+        assert!(begun.elapsed() < DEADLINE / 2, "{:?}", begun.elapsed());
+        error
+    });
+    assert!(matches!(&error, Error::PeerLost { peer, .. } if peer.rank == 0), "{error:?}");
+    assert!(error.to_string().contains("ended before it joined"), "{error}");
 }
 
 #[test]
