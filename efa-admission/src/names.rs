@@ -25,6 +25,12 @@ impl MemberName {
     pub fn of(facts: &Facts) -> Self {
         Self { rank: facts.member.rank, instance_id: facts.member.instance_id.clone() }
     }
+
+    /// Names members in a few words, however many they are: `ranks 0-2, 7 (i-0a, i-0b, ...)`. The members are in the
+    /// order of their ranks.
+    pub fn list(members: &[Self]) -> String {
+        shortened(members)
+    }
 }
 
 impl fmt::Display for MemberName {

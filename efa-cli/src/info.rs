@@ -4,10 +4,9 @@ use std::io;
 use std::process::ExitCode;
 
 use clap::Args;
-use efa_core::admission::source;
 use efa_core::admission::{Policy, Report};
-use efa_core::fabric::{self, Library, Offer, Provider};
-use efa_core::{Error, Result, this_member};
+use efa_core::fabric::{self, Library, Offer, ProviderChoice};
+use efa_core::{Error, JobReport, Result};
 use serde::Serialize;
 
 use crate::bytes::Bytes;
@@ -38,18 +37,21 @@ pub(crate) struct InfoArgs {
 struct Info {
     libfabric: Library,
     devices: Vec<Offer>,
-    /// Absent where the facts could not be had.
+    /// What carries the data of a job on this host; null where that can't be told.
+    job: Option<JobReport>,
+    /// Null where the facts could not be had.
     admission: Option<Report>,
 }
 
 /// Prints what is here.
 pub(crate) fn info(args: &InfoArgs) -> Result<ExitCode, Failure> {
     let devices = fabric::offers()?;
-    let (admission, unknown) = match judge(devices.iter().any(|device| device.provider == Provider::Efa)) {
+    let (job, unknown) = match report() {
         Ok(report) => (Some(report), None),
         Err(error) => (None, Some(error)),
     };
-    let info = Info { libfabric: fabric::library()?, devices, admission };
+    let admission = job.as_ref().map(|job| job.admission.clone());
+    let info = Info { libfabric: fabric::library()?, devices, job, admission };
     if args.json {
         stdout::print_json(&info)?;
     } else {
@@ -58,11 +60,9 @@ pub(crate) fn info(args: &InfoArgs) -> Result<ExitCode, Failure> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// Judges this host alone, and for efa if it has one.
-fn judge(has_efa: bool) -> Result<Report> {
-    let members = [this_member(0, None)?];
-    let lookup = source::look_up(&members, None)?;
-    Ok(lookup.evaluate(&members, &Policy::strict().requires_efa(has_efa)))
+/// What carries the data of a job on this host, and whether the host is admitted.
+fn report() -> Result<JobReport> {
+    JobReport::of_this_host(ProviderChoice::from_env()?, &Policy::from_env()?)
 }
 
 fn text(info: &Info, unknown: Option<&Error>, coloured: bool) -> String {
@@ -73,8 +73,10 @@ fn text(info: &Info, unknown: Option<&Error>, coloured: bool) -> String {
     text.push('\n');
     text += &table(&info.devices);
     text.push('\n');
-    match (&info.admission, unknown) {
-        (Some(report), _) => text += &format!("this host alone: {}", report.to_table(coloured)),
+    match (&info.job, unknown) {
+        (Some(job), _) => {
+            text += &format!("a job here: {job}\n\nthis host alone: {}", job.admission.to_table(coloured));
+        }
         (None, Some(error)) => text += &format!("this host alone: unknown, {error}\n"),
         (None, None) => {}
     }

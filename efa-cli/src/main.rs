@@ -18,12 +18,16 @@ use std::process::ExitCode;
 
 use clap::{CommandFactory, Parser};
 use cli::{Cli, Command};
+use failure::Failure;
 
 fn main() -> ExitCode {
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
         Err(error) => return failure::usage(&error, &Cli::command()),
     };
+    if let Err(error) = efa_core::log_from_env() {
+        return Failure::from(error).report();
+    }
     let outcome = match cli.command {
         Command::Info(args) => info::info(&args),
         Command::Doctor(args) => doctor::doctor(&args),

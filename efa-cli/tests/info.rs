@@ -18,7 +18,8 @@ fn it_lists_the_library_the_devices_and_the_verdict() {
         String::from_utf8_lossy(&output.stderr)
     );
     assert!(text.starts_with("libfabric "), "{text}");
-    for word in ["provider", "tcp", "shm", "max message", "this host alone:"] {
+    let job = "a job here: shm carries the data of 1 rank on 1 host: all ranks share memory; libfabric ";
+    for word in ["provider", "tcp", "shm", "max message", job, "this host alone:"] {
         assert!(text.contains(word), "{word} is missing in {text}");
     }
 }
@@ -36,6 +37,8 @@ fn json_is_one_object_with_the_same() {
     let devices = info["devices"].as_array().expect("a list");
     let tcp = devices.iter().find(|device| device["provider"] == "tcp").expect("tcp is everywhere");
     assert!(tcp["limits"]["max_message_size"].as_u64().expect("a number") > 0);
+    assert_eq!(info["job"]["provider"], "shm", "{text}");
+    assert_eq!(info["job"]["libfabric"][0]["path"], info["libfabric"]["path"], "{text}");
     assert!(info.get("admission").is_some());
 }
 

@@ -85,6 +85,7 @@ fn reported(variables: &[(&str, &str)]) -> String {
         .args(["--ignored", "--exact", "--nocapture", "report"])
         .env_remove("EFA_LIBFABRIC")
         .env_remove("EFA_EMULATOR_JOB")
+        .env_remove("FI_PROVIDER")
         .envs(variables.iter().copied())
         .output()
         .expect("this program starts again");
@@ -216,6 +217,23 @@ fn on_a_host_with_an_efa_the_systems_library_is_used_if_it_can_be() {
         let text = searched(&folder);
         assert!(text.starts_with("built-in ") && text.contains("reason: OthersUnfit\n"), "{text}");
         assert!(text.contains(&format!("skipped libfabric.so.1: {why}")), "{text}");
+    }
+}
+
+#[test]
+fn a_list_of_providers_without_efa_is_named_as_the_reason_why_a_library_is_passed_over() {
+    if Path::new("/opt/amazon/efa").exists() {
+        return;
+    }
+    let without_efa = stub("2,1", "tcp");
+    let path = without_efa.path().to_string_lossy().into_owned();
+    for (list, why) in [
+        ("shm,tcp", "FI_PROVIDER=shm,tcp leaves its efa provider out"),
+        ("^efa", "FI_PROVIDER=^efa leaves its efa provider out"),
+        ("tcp,efa", "it has no efa provider"),
+    ] {
+        let text = reported(&[("LD_LIBRARY_PATH", &path), ("FI_PROVIDER", list), WITH_EFA]);
+        assert!(text.contains(&format!("skipped libfabric.so.1: {why}")), "{list}: {text}");
     }
 }
 

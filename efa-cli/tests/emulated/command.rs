@@ -85,3 +85,35 @@ fn a_folder_that_cannot_be_used_is_told_and_nobody_hangs() {
         assert!(outcome.all.contains(word), "'{word}' is missing in {}", outcome.all);
     }
 }
+
+#[test]
+fn auto_without_the_efa_that_is_there_says_what_left_it_out() {
+    let output = efa()
+        .args(["run", "-n", "2", "--emulate-efa", "--", env!("CARGO_BIN_EXE_efa"), "bench", "barrier"])
+        .args(["--iterations", "1"])
+        .envs([("FI_PROVIDER", "shm,tcp"), ("EFA_LOG", "info")])
+        .output()
+        .expect("efa starts");
+    let text = text(&output);
+    assert!(output.status.success(), "{text}");
+    for part in ["shm carries the data of 2 ranks", "libfabric offers none with FI_PROVIDER=shm,tcp"] {
+        assert!(text.contains(part), "'{part}' is missing in {text}");
+    }
+}
+
+#[test]
+fn the_report_says_that_the_efa_is_emulated_and_which_others_are_not_used() {
+    let output = efa()
+        .args(["run", "-n", "2", "--emulate-efa", "--devices", "4", "--provider", "efa", "--"])
+        .args([env!("CARGO_BIN_EXE_efa"), "bench", "barrier", "--iterations", "1"])
+        .env("EFA_LOG", "info")
+        .output()
+        .expect("efa starts");
+    let text = text(&output);
+    assert!(output.status.success(), "{text}");
+    for part in
+        ["efa (emulated) carries the data of 2 ranks", "not taken: 3 of 4 EFAs (a rank uses one device"]
+    {
+        assert!(text.contains(part), "'{part}' is missing in {text}");
+    }
+}

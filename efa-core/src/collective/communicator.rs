@@ -10,10 +10,10 @@ use std::time::Duration;
 use super::execute::{Buffers, Elements, ExecutorState, Prepared, run};
 use super::select::{choose, plan, plan_in_order};
 use super::{Algorithm, BufferMode, Call, Collective, Options, ReduceOp, reduce};
-use crate::admission::Report;
 use crate::bootstrap::Control;
 use crate::endpoint::{Endpoint, Progress};
 use crate::error::{Error, Result};
+use crate::init::JobReport;
 use crate::memory::RegisteredBuf;
 use crate::tensor::{DType, Element, TensorViewMut};
 
@@ -40,7 +40,7 @@ pub struct Communicator {
     endpoint: Option<Endpoint>,
     control: Option<Control>,
     options: Options,
-    report: Report,
+    report: JobReport,
     /// How long the ranks wait for one another at the end.
     patience: Duration,
 }
@@ -102,7 +102,7 @@ impl Communicator {
     pub(crate) fn new(
         endpoint: Endpoint,
         control: Control,
-        report: Report,
+        report: JobReport,
         patience: Option<Duration>,
     ) -> Result<Self> {
         let scratch = endpoint.allocate(1)?;
@@ -147,8 +147,18 @@ impl Communicator {
         self.control.as_ref().expect("present until the communicator is dropped")
     }
 
-    /// What admission said about this job.
-    pub fn report(&self) -> &Report {
+    /// Returns what carries the job's data, and why, and what admission said about the job.
+    ///
+    /// ```no_run
+    /// # fn main() -> efa_core::Result<()> {
+    /// let world = efa_core::init()?;
+    /// if world.rank() == 0 {
+    ///     println!("{}", world.report());
+    /// }
+    /// # world.finish()
+    /// # }
+    /// ```
+    pub fn report(&self) -> &JobReport {
         &self.report
     }
 
@@ -355,7 +365,7 @@ impl Communicator {
         if let Some(prepared) = schedules.get(&key) {
             return Ok(prepared.clone());
         }
-        let schedule = match self.report.ring_order() {
+        let schedule = match self.report.admission.ring_order() {
             Some(order) => plan_in_order(&key.call, key.element_bytes, &key.options, order)?,
             None => plan(&key.call, key.element_bytes, &key.options)?,
         };

@@ -261,6 +261,11 @@ impl Endpoint {
         self.shared.config.provider
     }
 
+    /// Returns the name of the device that the endpoint is on: libfabric's domain name, as `efa info` lists it.
+    pub fn device(&self) -> String {
+        self.shared.domain.info().domain()
+    }
+
     /// What the provider can do at most.
     pub fn limits(&self) -> &Limits {
         &self.shared.limits

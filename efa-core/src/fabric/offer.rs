@@ -233,21 +233,15 @@ fn missing(library: &Library, provider: Provider, device: Option<&str>, source: 
         (None, None) if provider == Provider::Efa && is_emulated() => {
             format!(
                 "there is no emulated device: {} lacks the efa provider, or the emulator failed{}",
-                in_brief(library),
+                library.in_brief(),
                 others(library)
             )
         }
         (None, None) if provider == Provider::Efa => {
-            format!("there is no EFA here, or {} lacks the provider{}", in_brief(library), others(library))
+            format!("there is no EFA here, or {} lacks the provider{}", library.in_brief(), others(library))
         }
         (None, None) => "it has nothing to offer on this machine".into(),
     }
-}
-
-/// The library as a part of a sentence.
-fn in_brief(library: &Library) -> String {
-    let place = if library.is_built_in() { &library.origin } else { &library.path };
-    format!("libfabric {} ({place})", library.version)
 }
 
 /// The libraries that were looked for before this one, as the end of a sentence.

@@ -105,7 +105,7 @@ impl FromStr for ProviderChoice {
 /// The libfabric that a process uses.
 ///
 /// `Display` gives it as `1.22, built-in (/usr/local/bin/efa): this host has no EFA`, or with the path of a shared library.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Library {
     /// Its version, such as `1.22`.
     pub version: String,
@@ -125,6 +125,12 @@ impl Library {
     pub fn is_built_in(&self) -> bool {
         self.origin == "built-in"
     }
+
+    /// The library as a part of a sentence, without the reason.
+    pub(crate) fn in_brief(&self) -> String {
+        let place = if self.is_built_in() { &self.origin } else { &self.path };
+        format!("libfabric {} ({place})", self.version)
+    }
 }
 
 impl fmt::Display for Library {
@@ -138,7 +144,7 @@ impl fmt::Display for Library {
 }
 
 /// A libfabric that was looked for and not chosen.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SkippedLibrary {
     /// The path or the name that was looked for.
     pub library: String,

@@ -5,9 +5,9 @@ use std::net::IpAddr;
 use serde::{Deserialize, Serialize};
 
 use crate::admission::{Facts, source};
-use crate::bootstrap::Control;
 use crate::error::{Error, Result};
-use crate::fabric::{self, Provider, ProviderChoice};
+use crate::fabric::{self, Library, Provider, ProviderChoice};
+use crate::input;
 
 /// What a member says about itself.
 #[derive(Debug, Serialize, Deserialize)]
@@ -15,15 +15,50 @@ pub(super) struct Introduction {
     pub(super) facts: Facts,
     /// Equal for two members that share memory.
     pub(super) host: String,
-    /// Whether it has an EFA that libfabric can use.
-    pub(super) efa: bool,
+    /// The libfabric that it uses.
+    pub(super) libfabric: Library,
+    /// Why it has no EFA that libfabric can use; `None` if it has one.
+    pub(super) no_efa: Option<String>,
 }
 
 impl Introduction {
-    pub(super) fn of_this_process(control: &Control) -> Result<Self> {
-        let facts = this_member(control.rank(), Some(control.local_address()))?;
-        let efa = facts.host.as_ref().is_some_and(|host| host.efa_devices > 0);
-        Ok(Self { facts, host: host_identity(), efa })
+    /// Looks at this process; the arguments are those of [`this_member`].
+    pub(super) fn of_this_process(rank: usize, address: Option<IpAddr>) -> Result<Self> {
+        let libfabric = fabric::library()?;
+        log::debug!("libfabric {libfabric}");
+        let mut facts = source::of_this_machine(rank, address)?;
+        let no_efa = facts.host.as_mut().and_then(|host| {
+            let attached = host.efa_devices;
+            host.efa_devices = fabric::device_count(Provider::Efa);
+            host.providers = fabric::available().into_iter().map(str::to_owned).collect();
+            if fabric::is_emulated() {
+                // It locks no memory.
+                host.memlock_bytes = None;
+            }
+            (host.efa_devices == 0).then(|| why_no_efa(attached, &libfabric))
+        });
+        Ok(Self { facts, host: host_identity(), libfabric, no_efa })
+    }
+
+    /// Returns `true` if it has an EFA that libfabric can use.
+    pub(super) fn has_efa(&self) -> bool {
+        self.facts.host.as_ref().is_some_and(|host| host.efa_devices > 0)
+    }
+}
+
+/// Why libfabric offers no EFA where the system has so many.
+fn why_no_efa(attached: usize, libfabric: &Library) -> String {
+    let filter = input::variable("FI_PROVIDER").filter(|_| attached > 0 || fabric::is_emulated());
+    match filter {
+        Some(list) => format!("libfabric offers none with FI_PROVIDER={list}"),
+        None if fabric::is_emulated() => {
+            format!("{} offers no emulated one", libfabric.in_brief())
+        }
+        None if attached > 0 => {
+            let efas = if attached == 1 { "the EFA".into() } else { format!("any of the {attached} EFAs") };
+            format!("{} does not offer {efas} of the host", libfabric.in_brief())
+        }
+        None => "the host has none".into(),
     }
 }
 
@@ -34,17 +69,7 @@ impl Introduction {
 /// # Errors
 /// As those of [`source::of_this_machine`] and [`fabric::library`].
 pub fn this_member(rank: usize, address: Option<IpAddr>) -> Result<Facts> {
-    log::info!("libfabric {}", fabric::library()?);
-    let mut facts = source::of_this_machine(rank, address)?;
-    if let Some(host) = &mut facts.host {
-        host.efa_devices = fabric::device_count(Provider::Efa);
-        host.providers = fabric::available().into_iter().map(str::to_owned).collect();
-        if fabric::is_emulated() {
-            // It locks no memory.
-            host.memlock_bytes = None;
-        }
-    }
-    Ok(facts)
+    Ok(Introduction::of_this_process(rank, address)?.facts)
 }
 
 /// Understands what a rank has sent.
@@ -62,7 +87,7 @@ pub(super) fn parse<T: for<'a> Deserialize<'a>>(rank: usize, wire: &[u8]) -> Res
 pub(super) fn choose_provider(choice: ProviderChoice, members: &[Introduction]) -> Provider {
     match choice {
         ProviderChoice::Only(provider) => provider,
-        ProviderChoice::Auto if members.iter().all(|member| member.efa) => Provider::Efa,
+        ProviderChoice::Auto if members.iter().all(Introduction::has_efa) => Provider::Efa,
         ProviderChoice::Auto if members.iter().all(|member| member.host == members[0].host) => Provider::Shm,
         ProviderChoice::Auto => Provider::Tcp,
     }
@@ -79,25 +104,36 @@ fn host_identity() -> String {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
 
-    fn member(host: &str, efa: bool) -> Introduction {
-        let facts = source::host::facts(0, Some([127, 0, 0, 1].into())).unwrap();
-        Introduction { facts, host: host.into(), efa }
+    /// A member on a host, with so many EFAs.
+    pub(in crate::init) fn member(rank: usize, host: &str, efas: usize) -> Introduction {
+        let mut facts = source::host::facts(rank, Some([127, 0, 0, 1].into())).unwrap();
+        facts.member.instance_id = host.into();
+        facts.host.as_mut().unwrap().efa_devices = efas;
+        let libfabric = Library {
+            version: "1.22".into(),
+            origin: "built-in".into(),
+            path: "/program".into(),
+            reason: "this host has no EFA".into(),
+            skipped: Vec::new(),
+        };
+        let no_efa = (efas == 0).then(|| why_no_efa(0, &libfabric));
+        Introduction { facts, host: host.into(), libfabric, no_efa }
     }
 
     #[test]
     fn auto_takes_efa_only_where_every_rank_has_one() {
         let auto = ProviderChoice::Auto;
-        assert_eq!(choose_provider(auto, &[member("a", true), member("b", true)]), Provider::Efa);
-        assert_eq!(choose_provider(auto, &[member("a", true), member("b", false)]), Provider::Tcp);
-        assert_eq!(choose_provider(auto, &[member("a", true), member("a", false)]), Provider::Shm);
+        assert_eq!(choose_provider(auto, &[member(0, "a", 1), member(1, "b", 1)]), Provider::Efa);
+        assert_eq!(choose_provider(auto, &[member(0, "a", 1), member(1, "b", 0)]), Provider::Tcp);
+        assert_eq!(choose_provider(auto, &[member(0, "a", 1), member(1, "a", 0)]), Provider::Shm);
     }
 
     #[test]
     fn a_provider_asked_for_by_name_is_never_replaced() {
         let tcp = ProviderChoice::Only(Provider::Tcp);
-        assert_eq!(choose_provider(tcp, &[member("a", true), member("a", true)]), Provider::Tcp);
+        assert_eq!(choose_provider(tcp, &[member(0, "a", 1), member(1, "a", 1)]), Provider::Tcp);
     }
 }

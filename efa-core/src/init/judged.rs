@@ -2,6 +2,7 @@
 
 use super::Init;
 use super::introduction::{Introduction, parse};
+use super::job_report::JobReport;
 use super::path;
 use crate::admission::{Facts, Report};
 use crate::bootstrap::Control;
@@ -76,9 +77,21 @@ impl Judged {
     /// As [`init`](super::init).
     pub fn join(self) -> Result<Communicator> {
         match self.connect() {
-            Ok(endpoint) => Communicator::new(endpoint, self.control, self.report, self.init.leave),
+            Ok(endpoint) => {
+                let report = self.job_report(endpoint.device());
+                if self.control.rank() == 0 {
+                    log::info!("{report}");
+                } else {
+                    log::debug!("{report}");
+                }
+                Communicator::new(endpoint, self.control, report, self.init.leave)
+            }
             Err(error) => Err(self.give_up(error)),
         }
+    }
+
+    fn job_report(&self, device: String) -> JobReport {
+        JobReport::new(self.init.provider, self.provider, device, &self.members, self.report.clone())
     }
 
     fn connect(&self) -> Result<Endpoint> {

@@ -1,6 +1,7 @@
 //! From the environment to a communicator: [`init`].
 
 mod introduction;
+mod job_report;
 mod judged;
 mod path;
 mod run;
@@ -17,8 +18,10 @@ use crate::error::Error;
 use crate::error::Result;
 use crate::fabric::{self, Provider, ProviderChoice};
 use crate::input;
+use crate::logging::{self, log_from_env};
 pub use introduction::this_member;
 use introduction::{Introduction, choose_provider, parse};
+pub use job_report::{JobReport, LibraryOfRanks, NotTaken};
 pub use judged::Judged;
 pub use run::run;
 
@@ -76,14 +79,18 @@ pub struct Init {
 }
 
 impl Init {
-    /// The defaults, and what the environment says.
+    /// The defaults, and what the environment says. With `EFA_LOG` in the environment, the library's messages go to
+    /// standard error from here on: see [`log_from_env`].
     ///
     /// # Errors
     /// [`Error::Setting`] for a variable that makes no sense.
     pub fn from_env() -> Result<Self> {
+        log_from_env()?;
         let arrival = input::seconds("EFA_ARRIVAL_TIMEOUT", Duration::from_secs(60), 0.1..=86_400.0)?;
+        let job = Job::from_env()?;
+        logging::prefix_rank(job.rank);
         Ok(Self {
-            job: Job::from_env()?,
+            job,
             provider: ProviderChoice::from_env()?,
             policy: Policy::from_env()?,
             security_groups: input::variable("EFA_SECURITY_GROUPS").map(PathBuf::from),
@@ -122,8 +129,8 @@ impl Init {
     fn assess(&self, control: &Control) -> Result<(Vec<Introduction>, Provider, Report)> {
         let wanted = format!("provider {}, {} policy", self.provider, self.policy);
         control.agree("what was asked for", &wanted, self.arrival)?;
-        let mine = Introduction::of_this_process(control)?;
-        if !mine.efa && fabric::is_emulated() && self.provider == ProviderChoice::Only(Provider::Efa) {
+        let mine = Introduction::of_this_process(control.rank(), Some(control.local_address()))?;
+        if !mine.has_efa() && fabric::is_emulated() && self.provider == ProviderChoice::Only(Provider::Efa) {
             // The judges would speak of drivers; what is missing here is a part of the software.
             fabric::find(Provider::Efa, None, None)?;
         }
@@ -157,10 +164,15 @@ impl Init {
         };
         // The endpoint's peer address has a digest of the facts that were judged, hence of these.
         lookup.complete(members.iter_mut().map(|member| &mut member.facts));
-        let policy = match provider {
-            Provider::Efa => self.policy.clone().requires_efa(true),
-            Provider::Tcp | Provider::Sockets | Provider::Shm => self.policy.clone().uses_tcp(true),
-        };
-        Ok(lookup.evaluate(&facts, &policy).with_provider(provider.to_string()))
+        Ok(evaluate(&lookup, &facts, &self.policy, provider))
     }
+}
+
+/// Judges a job that uses this provider.
+fn evaluate(lookup: &Lookup, members: &[Facts], policy: &Policy, provider: Provider) -> Report {
+    let policy = match provider {
+        Provider::Efa => policy.clone().requires_efa(true),
+        Provider::Tcp | Provider::Sockets | Provider::Shm => policy.clone().uses_tcp(true),
+    };
+    lookup.evaluate(members, &policy).with_provider(provider.to_string())
 }

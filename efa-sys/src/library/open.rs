@@ -1,5 +1,6 @@
 //! Opens one library and finds out whether it can be used.
 
+use std::env;
 use std::ffi::{CStr, OsStr};
 use std::mem::ManuallyDrop;
 use std::path::Path;
@@ -42,7 +43,10 @@ pub(super) fn open(candidate: &Candidate, needs_efa: bool) -> Result<Opened, Unf
         return Err(other(format!("it is version {newest}, and {oldest} is the oldest that works")));
     }
     if needs_efa && !has_efa(&entries) {
-        return Err(Unfit::NoEfa("it has no efa provider that finds a device here".into()));
+        return Err(Unfit::NoEfa(match env::var("FI_PROVIDER") {
+            Ok(list) if leaves_out_efa(&list) => format!("FI_PROVIDER={list} leaves its efa provider out"),
+            _ => "it has no efa provider that finds a device here".into(),
+        }));
     }
     Ok(Opened { place, version, entries })
 }
@@ -106,10 +110,33 @@ fn has_efa(entries: &Entries) -> bool {
     found
 }
 
+/// Returns `true` if this value of `FI_PROVIDER`, a list of the providers to use or after `^` of those not to use, leaves
+/// out the efa provider, see `fi_getinfo(3)`.
+fn leaves_out_efa(list: &str) -> bool {
+    let (names, excluded) = list.strip_prefix('^').map_or((list, false), |names| (names, true));
+    let names_efa = names.split(',').any(|name| name.trim().eq_ignore_ascii_case("efa"));
+    !names.trim().is_empty() && names_efa == excluded
+}
+
 fn other(why: impl Into<String>) -> Unfit {
     Unfit::Other(why.into())
 }
 
 fn printed(version: u32) -> String {
     format!("{}.{}", fi_major(version), fi_minor(version))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_list_of_providers_leaves_efa_out_or_not() {
+        for list in ["tcp", "shm,tcp", "^efa", "^shm,efa", "EFAX", "tcp;ofi_rxm"] {
+            assert!(leaves_out_efa(list), "{list}");
+        }
+        for list in ["", "efa", "tcp,efa", "tcp, EFA", "^tcp", "^"] {
+            assert!(!leaves_out_efa(list), "{list}");
+        }
+    }
 }
