@@ -121,7 +121,7 @@ impl Endpoint {
 
 #[cfg(test)]
 mod tests {
-    use super::super::core::Numbered;
+    use super::super::engine::Numbered;
     use super::*;
     use crate::EndpointConfig;
     use crate::admission::{self, Policy, SecurityGroups};
