@@ -91,6 +91,7 @@ fn cargo_build() -> Result<Vec<Value>> {
     let mut command = cargo();
     command.args(["build", "--release", "-p", "efa-cli", "--bin", "efa", "-p", "efa-benches"]);
     command.args(["--bin", "instructions", "--message-format=json-render-diagnostics"]);
+    command.args(["--features", "efa-cli/libfabric"]);
     same_libfabric(&mut command);
     messages_of(&mut command, "build our programs")
 }

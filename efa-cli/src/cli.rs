@@ -2,10 +2,11 @@
 
 use clap::{Parser, Subcommand};
 
-use crate::bench::BenchArgs;
+#[cfg(not(feature = "libfabric"))]
+use crate::absent::AbsentArgs;
 use crate::doctor::DoctorArgs;
-use crate::info::InfoArgs;
-use crate::run::RunArgs;
+#[cfg(feature = "libfabric")]
+use crate::{bench::BenchArgs, info::InfoArgs, run::RunArgs};
 
 #[derive(Debug, Parser)]
 #[command(
@@ -32,14 +33,27 @@ pub(crate) struct Cli {
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
     /// Show the libfabric in use, its devices and limits, and whether this host would be admitted
+    #[cfg(feature = "libfabric")]
     Info(InfoArgs),
+    /// Show the libfabric in use, its devices and limits (not in this build)
+    #[cfg(not(feature = "libfabric"))]
+    Info(AbsentArgs),
     /// Judge this host, the job it is started in, or one that files describe, and check what it needs
     Doctor(DoctorArgs),
     /// Start N ranks of a program on this machine
+    #[cfg(feature = "libfabric")]
     Run(RunArgs),
+    /// Start N ranks of a program on this machine (not in this build)
+    #[cfg(not(feature = "libfabric"))]
+    Run(AbsentArgs),
     /// Measure latency, bandwidth and collectives between ranks
+    #[cfg(feature = "libfabric")]
     Bench(BenchArgs),
+    /// Measure latency, bandwidth and collectives between ranks (not in this build)
+    #[cfg(not(feature = "libfabric"))]
+    Bench(AbsentArgs),
     /// Ends the ranks when the launcher dies; started by `efa run`, never by hand
+    #[cfg(feature = "libfabric")]
     #[command(name = "__guard", hide = true)]
     Guard,
 }
@@ -61,6 +75,7 @@ mod tests {
         assert!(help.lines().all(|line| line.len() <= 110), "{help}");
     }
 
+    #[cfg(feature = "libfabric")]
     #[test]
     fn fuzz_command_lines_are_refused_with_a_usage_or_understood() {
         let lines = [

@@ -4,7 +4,7 @@ use std::io::{self, Write};
 use std::process::ExitCode;
 
 use clap::error::{ContextKind, ContextValue, ErrorKind};
-use efa_core::{Error, Explanation, printable};
+use efa_error::{Error, Explanation, printable};
 
 use crate::terminal::wants_colour;
 

@@ -1,15 +1,29 @@
-//! The `efa` command: judges a host, launches ranks, measures the fabric.
+//! The `efa` command: judges a host or a job, launches ranks, measures the fabric.
+//!
+//! A module that a build without the feature `libfabric` has too names `efa_admission`, `efa_bootstrap` and `efa_error`.
+//! The others name `efa_core`, which re-exports the three.
 
 #![forbid(unsafe_code)]
+#![cfg_attr(
+    not(feature = "libfabric"),
+    allow(dead_code, reason = "some helpers serve commands that are not built")
+)]
 
+#[cfg(not(feature = "libfabric"))]
+mod absent;
+#[cfg(feature = "libfabric")]
 mod bench;
+#[cfg(feature = "libfabric")]
 mod bytes;
 mod cli;
 mod doctor;
+#[cfg(feature = "libfabric")]
 mod emulation;
 mod failure;
+#[cfg(feature = "libfabric")]
 mod info;
 mod palette;
+#[cfg(feature = "libfabric")]
 mod run;
 mod stdout;
 mod terminal;
@@ -25,15 +39,27 @@ fn main() -> ExitCode {
         Ok(cli) => cli,
         Err(error) => return failure::usage(&error, &Cli::command()),
     };
-    if let Err(error) = efa_core::log_from_env() {
-        return Failure::from(error).report();
-    }
-    let outcome = match cli.command {
+    run_command(cli.command).unwrap_or_else(|failure| failure.report())
+}
+
+#[cfg(feature = "libfabric")]
+fn run_command(command: Command) -> Result<ExitCode, Failure> {
+    efa_core::log_from_env()?;
+    match command {
         Command::Info(args) => info::info(&args),
         Command::Doctor(args) => doctor::doctor(&args),
         Command::Run(args) => run::run(&args),
         Command::Bench(args) => bench::bench(&args),
         Command::Guard => run::guard::main(),
-    };
-    outcome.unwrap_or_else(|failure| failure.report())
+    }
+}
+
+#[cfg(not(feature = "libfabric"))]
+fn run_command(command: Command) -> Result<ExitCode, Failure> {
+    match command {
+        Command::Doctor(args) => doctor::doctor(&args),
+        Command::Info(_) => Err(absent::absent("run efa info")),
+        Command::Run(_) => Err(absent::absent("run efa run")),
+        Command::Bench(_) => Err(absent::absent("run efa bench")),
+    }
 }

@@ -2,7 +2,7 @@
 
 use std::io::{self, Write};
 
-use efa_core::Error;
+use efa_error::Error;
 use serde::Serialize;
 
 /// Writes `text` to standard output. A reader that has gone has seen what it wanted.

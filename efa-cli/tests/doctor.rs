@@ -176,6 +176,7 @@ fn tcp_needs_no_rule_for_the_group_itself() {
     assert_eq!(files.doctor(&["--provider", "tcp"]).status.code(), Some(0));
 }
 
+#[cfg(feature = "libfabric")]
 #[test]
 fn rules_that_count_for_nothing_are_a_usage_error() {
     let files = Files::new(&json!([]), &groups(true));
@@ -292,6 +293,7 @@ fn a_path_that_no_picture_can_go_to_is_refused_first() {
     assert!(output.status.code() == Some(2) && !picture.exists());
 }
 
+#[cfg(feature = "libfabric")]
 #[test]
 fn a_members_file_stands_in_for_metadata_in_a_running_job() {
     let host = fs::read_to_string("/proc/sys/kernel/hostname").expect("a host name");
@@ -401,6 +403,7 @@ fn a_watch_says_what_has_changed_and_when() {
     watch.wait().expect("it ends");
 }
 
+#[cfg(feature = "libfabric")]
 #[test]
 fn this_host_is_judged_without_files() {
     let output =

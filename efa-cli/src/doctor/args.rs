@@ -4,8 +4,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::Args;
-use efa_core::admission::Policy;
-use efa_core::fabric::ProviderChoice;
+use efa_admission::{Policy, ProviderChoice};
 
 /// The options of `efa doctor`.
 #[derive(Debug, Args)]

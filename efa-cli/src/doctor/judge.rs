@@ -2,10 +2,9 @@
 
 use std::path::Path;
 
-use efa_core::Error;
-use efa_core::admission::source::{self, file};
-use efa_core::admission::{Facts, Lookup, Policy, Report};
-use efa_core::fabric::{Provider, ProviderChoice};
+use efa_admission::source::{self, file};
+use efa_admission::{Facts, Lookup, Policy, Provider, ProviderChoice, Report};
+use efa_error::Error;
 
 use super::args::DoctorArgs;
 use super::template;

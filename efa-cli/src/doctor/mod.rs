@@ -2,8 +2,11 @@
 //!
 //! `judge` reaches the verdict and `print` shows it. `live` looks at the hosts and tries the pairs of a running job.
 
+#[cfg(not(feature = "libfabric"))]
+mod absent;
 mod args;
 mod judge;
+#[cfg(feature = "libfabric")]
 mod live;
 mod picture;
 mod pipeline;
@@ -15,10 +18,12 @@ mod xml;
 use std::path::Path;
 use std::process::ExitCode;
 
-use efa_core::Error;
-use efa_core::bootstrap::{Job, Launcher};
+use efa_bootstrap::{Job, Launcher};
+use efa_error::Error;
 
 use crate::failure::Failure;
+#[cfg(not(feature = "libfabric"))]
+use absent as live;
 pub(crate) use args::DoctorArgs;
 use picture::Target;
 

@@ -8,8 +8,8 @@ use std::fs::{self, File, OpenOptions};
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
-use efa_core::Error;
-use efa_core::admission::{Facts, Report, SecurityGroups};
+use efa_admission::{Facts, Report, SecurityGroups};
+use efa_error::Error;
 
 use crate::failure::{EXIT_USAGE, Failure};
 

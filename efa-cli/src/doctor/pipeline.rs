@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use efa_core::admission::{Finding, Report, Severity};
+use efa_admission::{Finding, Report, Severity};
 use serde_json::{Value, json};
 
 use super::args::ReportFormat;

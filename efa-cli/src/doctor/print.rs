@@ -3,7 +3,7 @@
 use std::io;
 use std::process::ExitCode;
 
-use efa_core::admission::Report;
+use efa_admission::Report;
 use serde::Serialize;
 
 use super::args::DoctorArgs;

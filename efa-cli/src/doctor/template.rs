@@ -1,8 +1,8 @@
 //! `--for N`: a job of N instances that are all like one.
 
-use efa_core::Error;
-use efa_core::admission::Facts;
-use efa_core::admission::source::file::Described;
+use efa_admission::Facts;
+use efa_admission::source::file::Described;
+use efa_error::Error;
 
 use crate::failure::Failure;
 

@@ -4,8 +4,8 @@ use std::process::ExitCode;
 use std::thread;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use efa_core::admission::{Finding, Report, Severity};
-use efa_core::printable;
+use efa_admission::{Finding, Report, Severity};
+use efa_error::printable;
 
 use crate::failure::Failure;
 use crate::stdout;

@@ -1,6 +1,6 @@
 //! Text in XML, for pictures and JUnit reports.
 
-use efa_core::printable;
+use efa_error::printable;
 
 /// Returns the text for use in XML, without control characters.
 pub(super) fn escaped(text: &str) -> String {

@@ -1,13 +1,14 @@
 //! What the machine offers: libfabric, its providers, their devices and limits.
 
+mod library;
 mod offer;
-mod provider;
 mod shm;
 mod signals;
 
+pub use efa_admission::{Provider, ProviderChoice};
+pub use library::{Library, SkippedLibrary};
 pub use offer::{Limits, Offer, library, offers};
 pub(crate) use offer::{available, device_count, find, is_emulated};
-pub use provider::{Library, Provider, ProviderChoice, SkippedLibrary};
 pub use shm::remove_stale_files;
 pub(crate) use shm::{Owner, is_patched as shm_is_patched};
 pub(crate) use shm::{check_file_limit, endpoint_name, has_name, remove_name};

@@ -2,9 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use efa_core::admission::{
-    Facts, FindingCode, InterfaceFacts, InterfaceKind, Report, SecurityGroups, Severity,
-};
+use efa_admission::{Facts, FindingCode, InterfaceFacts, InterfaceKind, Report, SecurityGroups, Severity};
 
 use super::svg::{Area, Canvas, Style};
 use crate::palette::{

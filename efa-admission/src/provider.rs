@@ -1,12 +1,10 @@
-//! The providers we use, by name.
+//! The providers of libfabric that a job may use, by name. Which of them are here is `efa_core::fabric`'s to find out.
 
 use std::fmt;
 use std::str::FromStr;
 
+use efa_error::{Error, Result, input};
 use serde::{Deserialize, Serialize};
-
-use crate::error::{Error, Result};
-use crate::input;
 
 /// Which part of libfabric carries the traffic.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -23,10 +21,10 @@ pub enum Provider {
 }
 
 impl Provider {
-    /// All of them, the fastest first.
+    /// All providers, the fastest first.
     pub const ALL: [Provider; 4] = [Provider::Efa, Provider::Shm, Provider::Tcp, Provider::Sockets];
 
-    /// Its name in libfabric, the same that `--provider` takes.
+    /// Returns its name in libfabric, which is also what `--provider` takes.
     pub fn name(self) -> &'static str {
         match self {
             Self::Efa => "efa",
@@ -36,8 +34,8 @@ impl Provider {
         }
     }
 
-    /// Whether its endpoints have an IP address to be bound to.
-    pub(crate) fn uses_ip(self) -> bool {
+    /// Returns `true` if its endpoints are bound to an IP address.
+    pub fn uses_ip(self) -> bool {
         matches!(self, Self::Tcp | Self::Sockets)
     }
 }
@@ -73,7 +71,7 @@ pub enum ProviderChoice {
 }
 
 impl ProviderChoice {
-    /// The choice in the environment variable `EFA_PROVIDER`, or [`ProviderChoice::Auto`].
+    /// Returns the choice in the environment variable `EFA_PROVIDER`, or [`ProviderChoice::Auto`] without it.
     ///
     /// # Errors
     /// [`Error::Setting`] when the variable names no provider.
@@ -99,61 +97,5 @@ impl FromStr for ProviderChoice {
             "auto" => Ok(Self::Auto),
             name => name.parse().map(Self::Only),
         }
-    }
-}
-
-/// The libfabric that a process uses.
-///
-/// `Display` gives it as `1.22, built-in (/usr/local/bin/efa): this host has no EFA`, or with the path of a shared library.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Library {
-    /// Its version, such as `1.22`.
-    pub version: String,
-    /// Where it comes from: `built-in`; `/opt/amazon/efa`; `system`; `loaded`, if the process had loaded it before it was
-    /// needed here; or `EFA_LIBFABRIC`, if that variable names it.
-    pub origin: String,
-    /// The file that holds its code: a shared library, or the program that it is built into.
-    pub path: String,
-    /// Why it was chosen.
-    pub reason: String,
-    /// The libraries that come earlier in the order and were not chosen.
-    pub skipped: Vec<SkippedLibrary>,
-}
-
-impl Library {
-    /// Returns `true` if the library is the built-in one, which has the patches in `efa-sys/patches`.
-    pub fn is_built_in(&self) -> bool {
-        self.origin == "built-in"
-    }
-
-    /// The library as a part of a sentence, without the reason.
-    pub(crate) fn in_brief(&self) -> String {
-        let place = if self.is_built_in() { &self.origin } else { &self.path };
-        format!("libfabric {} ({place})", self.version)
-    }
-}
-
-impl fmt::Display for Library {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { version, origin, path, reason, .. } = self;
-        match self.is_built_in() {
-            true => write!(f, "{version}, {origin} ({path}): {reason}"),
-            false => write!(f, "{version}, {path}: {reason}"),
-        }
-    }
-}
-
-/// A libfabric that was looked for and not chosen.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct SkippedLibrary {
-    /// The path or the name that was looked for.
-    pub library: String,
-    /// Why it was not chosen.
-    pub reason: String,
-}
-
-impl fmt::Display for SkippedLibrary {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}: {}", self.library, self.reason)
     }
 }
