@@ -12,7 +12,7 @@ use super::fault::{Fault, seconds};
 use super::gather::deadline_after;
 use super::inbox::Inbox;
 use super::job::{Job, Rendezvous};
-use super::message::{Greeting, Health, Message, PROTOCOL_VERSION};
+use super::message::{Health, Message};
 use super::running::RunningTime;
 use super::secure_connection::{ConnectionError, SecureConnection};
 use super::worker::{Clock, Command, Commands, Worker};
@@ -27,22 +27,10 @@ pub(super) fn start(
     limit: Duration,
 ) -> Result<(Worker, Instant)> {
     let mut clock = RunningTime::start();
-    let Dialled { poll, mut secure, address } = dial(job, rendezvous, config, &mut clock, limit)?;
+    let Dialled { poll, secure, address, early } = dial(job, rendezvous, config, &mut clock, limit)?;
     let patience = clock.left(limit);
     let failed =
         |error| Error::system(error, "cannot set up the control connection", "raise the limit of open files");
-    let local = secure.stream.local_addr().map_err(failed)?.ip().to_canonical();
-    let greeting = Greeting {
-        protocol: PROTOCOL_VERSION,
-        rank: job.rank as u64,
-        size: job.size as u64,
-        job_id: job.id.clone(),
-        host: job.host.clone(),
-        address: local,
-        library: env!("CARGO_PKG_VERSION").to_owned(),
-        patience,
-    };
-    secure.send(Arc::new(Message::Greeting(greeting).encode()));
     let (mut worker, commands) = Commands::new(&poll).map_err(failed)?;
     let client = Client {
         poll,
@@ -51,6 +39,7 @@ pub(super) fn start(
         config: config.clone(),
         inbox: Arc::clone(inbox),
         root: Peer { rank: 0, host: String::new(), address: address.to_string() },
+        early,
         clock: Clock::new(config, Instant::now()),
         last_loop: Instant::now(),
         silent: false,
@@ -69,6 +58,8 @@ struct Client {
     inbox: Arc<Inbox>,
     /// Rank 0 as messages name it before it has told its host.
     root: Peer,
+    /// What has come with the answer to the greeting.
+    early: Vec<Vec<u8>>,
     clock: Clock,
     last_loop: Instant,
     /// Whether rank 0 is reported silent.
@@ -80,8 +71,8 @@ struct Client {
 impl Client {
     fn run(mut self) {
         let mut events = Events::with_capacity(8);
-        // The greeting waits, and nothing announces that there is room for it.
-        if let Err(error) = self.secure.flush() {
+        // What has come already is not announced again.
+        if let Err(error) = self.exchange() {
             return self.lost(&error);
         }
         loop {
@@ -102,7 +93,7 @@ impl Client {
 
     /// Reads, does what is asked, and writes.
     fn exchange(&mut self) -> Result<(), ConnectionError> {
-        let mut messages = Vec::new();
+        let mut messages = std::mem::take(&mut self.early);
         let outcome = self.secure.receive(&mut messages, usize::MAX);
         for message in messages {
             if !Message::decode(&message).is_ok_and(|message| self.inbox.handle(message)) {

@@ -119,32 +119,43 @@ impl Coordinator {
 
     /// A member that proved to hold the key has come `from` there to our address `to`, and says who it is.
     ///
-    /// Returns its rank, or why it can't join. Whoever holds the key and doesn't fit means that the job was started
-    /// wrongly, so nobody is made to wait for the deadline; only a stray member of another job is merely sent away.
+    /// Returns its rank, or what to answer. Whoever holds the key and doesn't fit while members arrive means that the job
+    /// was started wrongly, so nobody is made to wait for the deadline; a stray member of another job is merely sent away.
+    /// Whoever comes later most likely belongs to the next program that the same launcher runs: it is to come again.
     pub(super) fn greet(
         &mut self,
         greeting: &Greeting,
         from: SocketAddr,
         to: IpAddr,
         now: Instant,
-    ) -> Result<usize, Box<Fault>> {
+    ) -> Result<usize, Box<Message>> {
         if greeting.protocol == PROTOCOL_VERSION && self.is_of_another_job(greeting) {
-            return Err(Box::new(Fault::rendezvous(
+            return Err(Box::new(Message::Refused(Fault::rendezvous(
                 format!("rank {} cannot join the job '{}'", greeting.rank, self.job_id),
                 format!("it belongs to the job '{}'", greeting.job_id),
                 "give each job a rendezvous of its own with EFA_RENDEZVOUS",
-            )));
+            ))));
         }
-        if let Phase::Failed(fault) = &self.phase {
-            self.arrived += 1;
-            return Err(Box::new(fault.clone()));
-        }
-        if let Some(fault) = self.mismatch(greeting, from) {
-            if matches!(self.phase, Phase::Arriving { .. }) {
+        let mismatch = self.mismatch(greeting, from);
+        match (&self.phase, mismatch) {
+            (Phase::Failed(fault), _) if self.has_arrived(greeting) => {
+                return Err(Box::new(Message::Later { fault: Some(fault.clone()) }));
+            }
+            (Phase::Failed(fault), _) => {
+                self.arrived += 1;
+                return Err(Box::new(Message::Refused(fault.clone())));
+            }
+            (Phase::Running, Some(fault)) if greeting.protocol == PROTOCOL_VERSION => {
+                let has_ended = self.has_arrived(greeting) && !self.is_present(greeting.rank as usize);
+                return Err(Box::new(Message::Later { fault: Some(fault).filter(|_| !has_ended) }));
+            }
+            (Phase::Arriving { .. }, Some(fault)) => {
                 self.arrived += 1;
                 self.fail_arrival(fault.clone());
+                return Err(Box::new(Message::Refused(fault)));
             }
-            return Err(Box::new(fault));
+            (Phase::Running, Some(fault)) => return Err(Box::new(Message::Refused(fault))),
+            (_, None) => {}
         }
         let rank = greeting.rank as usize;
         if let Phase::Arriving { deadline, .. } = &mut self.phase {
@@ -159,6 +170,7 @@ impl Coordinator {
         if self.own_address.is_none_or(|known| known.is_loopback()) {
             self.own_address = Some(to.to_canonical());
         }
+        self.outputs.push(Output::Send(rank, Message::Admitted));
         self.arrived += 1;
         if self.arrived == self.members.len() {
             self.begin();
@@ -168,6 +180,12 @@ impl Coordinator {
 
     fn is_of_another_job(&self, greeting: &Greeting) -> bool {
         !greeting.job_id.is_empty() && !self.job_id.is_empty() && greeting.job_id != self.job_id
+    }
+
+    /// Whether the rank that this greeting is from has come before: a rank of a job greets once.
+    fn has_arrived(&self, greeting: &Greeting) -> bool {
+        let rank = usize::try_from(greeting.rank).ok().filter(|_| greeting.protocol == PROTOCOL_VERSION);
+        rank.and_then(|rank| self.members.get(rank)).is_some_and(|member| member.arrived)
     }
 
     /// Why a member can't be part of this job, if so.

@@ -36,13 +36,22 @@ fn from(rank: usize) -> SocketAddr {
 
 const ROOT: IpAddr = IpAddr::V4(Ipv4Addr::new(10, 0, 0, 100));
 
+/// The refusal of a member that can't join.
+fn refused(coordinator: &mut Coordinator, greeting: &Greeting, rank: usize, now: Instant) -> Fault {
+    match *coordinator.greet(greeting, from(rank), ROOT, now).unwrap_err() {
+        Message::Refused(fault) => fault,
+        other => panic!("{other:?}"),
+    }
+}
+
 /// A coordinator whose members have all arrived, its outputs taken.
 fn running(size: usize, now: Instant) -> Coordinator {
     let mut coordinator = coordinator(size, now);
     for rank in 1..size {
         assert_eq!(coordinator.greet(&greeting(rank, size), from(rank), ROOT, now), Ok(rank));
+        assert!(coordinator.outputs.contains(&Output::Send(rank, Message::Admitted)));
     }
-    assert!(matches!(&coordinator.outputs[..], [Output::SendAll(Message::Welcome { .. })]));
+    assert!(matches!(coordinator.outputs.last(), Some(Output::SendAll(Message::Welcome { .. }))));
     coordinator.outputs.clear();
     coordinator
 }
@@ -68,7 +77,7 @@ fn members_on_the_loopback_interface_are_reached_at_rank_0s_address() {
     near.address = IpAddr::from([127, 0, 1, 1]);
     coordinator.greet(&near, from(1), IpAddr::from([127, 0, 1, 1]), now).unwrap();
     coordinator.greet(&greeting(2, 3), from(2), ROOT, now).unwrap();
-    let [Output::SendAll(Message::Welcome { peers, .. })] = &coordinator.outputs[..] else {
+    let Some(Output::SendAll(Message::Welcome { peers, .. })) = coordinator.outputs.last() else {
         panic!("{:?}", coordinator.outputs)
     };
     let addresses: Vec<&str> = peers.iter().map(|peer| peer.address.as_str()).collect();
@@ -85,10 +94,10 @@ fn other_versions_are_named() {
         (Greeting { rank: u64::MAX, ..greeting(1, 2) }, "counted from 0"),
     ] {
         let mut coordinator = coordinator(2, now);
-        let fault = coordinator.greet(&greeting, from(1), ROOT, now).unwrap_err();
+        let fault = refused(&mut coordinator, &greeting, 1, now);
         assert!(fault.text.why.contains(says), "{fault:?}");
         assert!(coordinator.has_failed());
-        assert_eq!(coordinator.outputs, [Output::SendAll(Message::Refused(*fault))]);
+        assert_eq!(coordinator.outputs, [Output::SendAll(Message::Refused(fault))]);
     }
 }
 
@@ -97,8 +106,37 @@ fn latecomers_of_a_failed_arrival_hear_why_it_failed() {
     let now = Instant::now();
     let mut coordinator = coordinator(4, now);
     coordinator.greet(&greeting(1, 4), from(1), ROOT, now).unwrap();
-    let fault = coordinator.greet(&greeting(1, 4), from(2), ROOT, now).unwrap_err();
-    assert_eq!(coordinator.greet(&greeting(3, 4), from(3), ROOT, now), Err(fault));
+    let fault = refused(&mut coordinator, &greeting(1, 4), 2, now);
+    assert_eq!(refused(&mut coordinator, &greeting(3, 4), 3, now), fault);
+}
+
+#[test]
+fn a_rank_that_has_left_and_comes_again_belongs_to_the_next_program() {
+    let now = Instant::now();
+    let mut coordinator = running(3, now);
+    coordinator.message(1, Message::Leave, now);
+    let again = coordinator.greet(&greeting(1, 3), from(1), ROOT, now).unwrap_err();
+    assert_eq!(*again, Message::Later { fault: None });
+    // Of this one the news that it has left is still on its way, or somebody started it twice.
+    match *coordinator.greet(&greeting(2, 3), from(2), ROOT, now).unwrap_err() {
+        Message::Later { fault: Some(fault) } => {
+            assert!(fault.text.what.contains("two members say they are rank 2"), "{fault:?}");
+        }
+        other => panic!("{other:?}"),
+    }
+    assert!(!coordinator.has_failed());
+}
+
+#[test]
+fn a_rank_that_comes_again_after_a_failed_arrival_belongs_to_the_next_program() {
+    let now = Instant::now();
+    let mut coordinator = coordinator(3, now);
+    coordinator.greet(&greeting(1, 3), from(1), ROOT, now).unwrap();
+    coordinator.lost(1, "it was killed".into());
+    let again = coordinator.greet(&greeting(1, 3), from(1), ROOT, now).unwrap_err();
+    assert!(matches!(*again, Message::Later { .. }), "{again:?}");
+    refused(&mut coordinator, &greeting(2, 3), 2, now);
+    assert!(coordinator.all_came());
 }
 
 #[test]
@@ -107,7 +145,8 @@ fn a_member_lost_before_all_arrived_ends_the_job_with_its_name() {
     let mut coordinator = coordinator(3, now);
     coordinator.greet(&greeting(2, 3), from(2), ROOT, now).unwrap();
     coordinator.lost(2, "it was killed".into());
-    let [Output::SendAll(Message::Refused(fault)), Output::Disconnect(2)] = &coordinator.outputs[..] else {
+    let [_, Output::SendAll(Message::Refused(fault)), Output::Disconnect(2)] = &coordinator.outputs[..]
+    else {
         panic!("{:?}", coordinator.outputs)
     };
     assert!(fault.text.what.contains("rank 2 (node-2, 10.0.0.2:4000)"), "{fault:?}");

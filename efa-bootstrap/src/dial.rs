@@ -1,7 +1,13 @@
-//! How a rank other than 0 gets its authenticated connection to rank 0: it tries until the deadline.
+//! How a rank other than 0 gets its authenticated connection to rank 0, which counts it among those that have arrived: it
+//! tries until the deadline.
+//!
+//! A launcher may run one program after another (`srun sh -c 'first && second'`). A rank of the second may then meet the
+//! rank 0 of the first, whose other ranks still leave. That one sends it away, or closes the port just now. So nothing that
+//! happens to a connection before rank 0 has admitted the rank tells that rank 0 of this job is gone.
 
 use std::io;
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use mio::net::TcpStream;
@@ -13,6 +19,7 @@ use super::address::{require_loopback, resolve};
 use super::fault::{Fault, seconds};
 use super::job::{Job, Rendezvous};
 use super::key::{JobKey, pre_shared_key};
+use super::message::{Greeting, Message, PROTOCOL_VERSION};
 use super::running::RunningTime;
 use super::same_user::{Answer, ask_for_key};
 use super::secure_connection::{ConnectionError, SecureConnection};
@@ -27,30 +34,35 @@ const BACKOFF: (Duration, Duration) = (Duration::from_millis(5), Duration::from_
 /// The longest pause after a connection was accepted and then closed: rank 0 is there, and makes room for the newest.
 const TURNED_AWAY: Duration = Duration::from_millis(50);
 
-/// How long nobody listens before a rank 0 that was there already, or whose process has ended, is taken for gone. The rank 0 of a job before this one
-/// may close its port just when we knock.
+/// How long rank 0 may say that another process has our rank before that is believed. Where a process has just left the job,
+/// rank 0 may not have heard of it yet.
+const TAKEN_AFTER: Duration = Duration::from_secs(5);
+
+/// How long nobody listens before a rank 0 whose process has ended is taken for gone.
 const GONE_AFTER: Duration = Duration::from_secs(2);
 
 /// One attempt to connect takes no longer, so that a host that swallows packets doesn't use up the deadline.
 const ATTEMPT: Duration = Duration::from_secs(5);
 
-/// A connection to rank 0, which has proved to hold the same key.
+/// A connection to rank 0, which has proved to hold the same key and counts this rank among those that have arrived.
 pub(super) struct Dialled {
     pub(super) poll: Poll,
     pub(super) secure: SecureConnection,
     pub(super) address: SocketAddr,
+    /// The messages that have come with its answer.
+    pub(super) early: Vec<Vec<u8>>,
 }
 
 /// Why an attempt led to nothing.
 enum Miss {
-    /// No path leads there.
+    /// No path leads there, or nobody listens.
     Unreachable(String),
-    /// Nobody listens.
-    Refused(String),
     /// The connection was accepted and closed, or not answered.
     TurnedAway(String),
     /// What listens there is not rank 0 of this job.
     Wrong(SocketAddr, ConnectionError),
+    /// It is the rank 0 of a job that takes no more ranks; and what is wrong if it should be that of this job.
+    Later(Option<Fault>),
 }
 
 /// Connects to the rendezvous, again and again until the deadline: rank 0 may start later than we do, and it turns
@@ -66,12 +78,12 @@ pub(super) fn dial(
     let mut last_error = "no time was left to try".to_owned();
     let mut pause = BACKOFF.0;
     let mut was_there = false;
-    let mut gone_since = None;
+    let (mut taken_since, mut gone_since) = (None, None);
     loop {
         if clock.left(until).is_zero() {
             let waited = clock.now() - begun;
             let never = match was_there {
-                true => "rank 0 took connections and did not answer",
+                true => "rank 0 took connections and did not admit this rank",
                 false => "rank 0 was never reached",
             };
             return Err(Error::timeout(
@@ -93,26 +105,32 @@ pub(super) fn dial(
             Err(Miss::Wrong(address, _)) => {
                 last_error = format!("what listens at {address} does not hold the key of rank 0");
             }
-            Err(Miss::Unreachable(why)) => last_error = why,
-            Err(Miss::Refused(why)) => {
-                let has_ended = rendezvous.root.is_some_and(|process| process.has_ended());
-                if was_there || has_ended {
+            Err(Miss::Unreachable(why)) => {
+                if rendezvous.root.is_some_and(|process| process.has_ended()) {
                     let now = clock.now();
-                    let since = *gone_since.get_or_insert(now);
-                    if now - since >= GONE_AFTER {
-                        return Err(if was_there {
-                            gone(rendezvous, &why)
-                        } else {
-                            never_came(rendezvous, &why)
-                        });
+                    if now - *gone_since.get_or_insert(now) >= GONE_AFTER {
+                        return Err(never_came(rendezvous, &why));
                     }
                 }
                 last_error = why;
             }
             Err(Miss::TurnedAway(why)) => {
-                (was_there, gone_since) = (true, None);
+                was_there = true;
                 last_error = why;
                 pause = pause.min(TURNED_AWAY);
+            }
+            Err(Miss::Later(fault)) => {
+                was_there = true;
+                last_error = format!("rank 0 at {rendezvous} belongs to a job that has all its ranks");
+                pause = pause.min(TURNED_AWAY);
+                let now = clock.now();
+                match fault {
+                    None => taken_since = None,
+                    Some(fault) if now - *taken_since.get_or_insert(now) >= TAKEN_AFTER => {
+                        return Err(fault.into_error());
+                    }
+                    Some(fault) => last_error.push_str(&format!("; {}: {}", fault.text.what, fault.text.why)),
+                }
             }
         }
         // Ranks started together should not all knock together.
@@ -158,7 +176,7 @@ fn attempt(
             Ok((poll, stream)) => {
                 let limit = left(clock).min(config.handshake_limit);
                 match handshake(poll, stream, &psk, clock, limit) {
-                    Ok((poll, secure)) => return Ok(Ok(Dialled { poll, secure, address })),
+                    Ok((poll, secure)) => return introduce(poll, secure, address, job, clock, until),
                     Err(error @ (ConnectionError::WrongKey | ConnectionError::NotAMember)) => {
                         Miss::Wrong(address, error)
                     }
@@ -167,13 +185,10 @@ fn attempt(
                     )),
                 }
             }
-            Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => {
-                Miss::Refused(format!("{address}: {error}"))
-            }
             Err(error) => Miss::Unreachable(format!("{address}: {error}")),
         };
         // Of several addresses, the one where somebody answers says most.
-        let is_silent = matches!(next, Miss::Unreachable(_) | Miss::Refused(_));
+        let is_silent = matches!(next, Miss::Unreachable(_));
         if !(is_silent && matches!(miss, Miss::Wrong(..) | Miss::TurnedAway(_))) {
             miss = next;
         }
@@ -190,7 +205,6 @@ fn ask_rank_0(
 ) -> Result<Result<JobKey, Miss>> {
     match ask_for_key(rendezvous.port, clock, until)? {
         Answer::Key(key) => Ok(Ok(key)),
-        Answer::NotThere(why) => Ok(Err(Miss::Refused(why.to_owned()))),
         Answer::NotNow(why) => Ok(Err(Miss::Unreachable(why.to_owned()))),
         Answer::BringYours => Err(Error::rendezvous(
             format!("rank {} cannot join the job that meets at {rendezvous}", job.rank),
@@ -207,26 +221,10 @@ fn ask_rank_0(
     }
 }
 
-/// Rank 0 at a rendezvous, as long as nothing else is known of it.
-fn root_at(rendezvous: &Rendezvous) -> Peer {
-    Peer { rank: 0, host: String::new(), address: rendezvous.to_string() }
-}
-
 fn never_came(rendezvous: &Rendezvous, why: &str) -> Error {
-    let root = root_at(rendezvous);
+    let root = Peer { rank: 0, host: String::new(), address: rendezvous.to_string() };
     let what = format!("{root} ended before it joined the job");
     Fault::peer_lost(root, what, format!("its process has ended, and nobody listens: {why}")).into_error()
-}
-
-fn gone(rendezvous: &Rendezvous, why: &str) -> Error {
-    let root = root_at(rendezvous);
-    let what = format!("{root} went away before all members of the job had arrived");
-    Fault::peer_lost(
-        root,
-        what,
-        format!("it took a connection, and {} later nobody listens: {why}", seconds(GONE_AFTER)),
-    )
-    .into_error()
 }
 
 fn not_rank_0(job: &Job, address: SocketAddr, error: &ConnectionError) -> Error {
@@ -238,7 +236,7 @@ fn not_rank_0(job: &Job, address: SocketAddr, error: &ConnectionError) -> Error 
         ),
         other => Error::rendezvous(
             format!("what listens at {address} is not rank 0 of this job"),
-            format!("{other} during the handshake"),
+            format!("{other} during the handshake or after it"),
             "give each job a rendezvous of its own with EFA_RENDEZVOUS",
         ),
     }
@@ -304,3 +302,62 @@ fn handshake(
         }
     }
 }
+
+/// Says to rank 0 at `address` who this is, and waits until rank 0 has admitted the rank. The outer error is one that no
+/// further attempt mends.
+fn introduce(
+    mut poll: Poll,
+    mut secure: SecureConnection,
+    address: SocketAddr,
+    job: &Job,
+    clock: &mut RunningTime,
+    until: Duration,
+) -> Result<Result<Dialled, Miss>> {
+    let turned_away = |error: &dyn std::fmt::Display| {
+        Ok(Err(Miss::TurnedAway(format!("what listens at {address} did not answer the greeting: {error}"))))
+    };
+    let local = match secure.stream.local_addr() {
+        Ok(local) => local.ip().to_canonical(),
+        Err(error) => return turned_away(&error),
+    };
+    let greeting = Greeting {
+        protocol: PROTOCOL_VERSION,
+        rank: job.rank as u64,
+        size: job.size as u64,
+        job_id: job.id.clone(),
+        host: job.host.clone(),
+        address: local,
+        library: env!("CARGO_PKG_VERSION").to_owned(),
+        patience: clock.left(until),
+    };
+    secure.send(Arc::new(Message::Greeting(greeting).encode()));
+    let mut events = Events::with_capacity(8);
+    let mut messages = Vec::new();
+    loop {
+        let outcome = secure.flush().and_then(|()| secure.receive(&mut messages, usize::MAX));
+        if !messages.is_empty() {
+            let early = messages.split_off(1);
+            return match Message::decode(&messages[0]) {
+                Ok(Message::Admitted) => Ok(Ok(Dialled { poll, secure, address, early })),
+                Ok(Message::Refused(fault)) => Err(fault.into_error()),
+                Ok(Message::Later { fault }) => Ok(Err(Miss::Later(fault))),
+                _ => Err(not_rank_0(job, address, &ConnectionError::Nonsense)),
+            };
+        }
+        if let Err(error) = outcome {
+            return turned_away(&error);
+        }
+        let nap = clock.nap(until);
+        if nap.is_zero() {
+            return turned_away(&"the time was over");
+        }
+        match poll.poll(&mut events, Some(nap)) {
+            Err(error) if error.kind() != io::ErrorKind::Interrupted => return turned_away(&error),
+            _ => {}
+        }
+    }
+}
+
+#[cfg(test)]
+#[path = "dial_tests.rs"]
+mod tests;

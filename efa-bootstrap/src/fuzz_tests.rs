@@ -50,6 +50,8 @@ fn messages() -> Vec<Message> {
     let status = |health| Message::Status { rank: 1, health };
     vec![
         Message::Greeting(greeting(1)),
+        Message::Admitted,
+        Message::Later { fault: None },
         Message::Welcome { peers: (0..SIZE).map(peer).collect(), secret: JobSecret::from_bytes([7; 32]) },
         Message::Refused(fault.clone()),
         Message::Heartbeat,

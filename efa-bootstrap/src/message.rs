@@ -12,7 +12,7 @@ use crate::Explanation;
 use crate::Peer;
 
 /// The version of this protocol; it changes whenever the messages do.
-pub(super) const PROTOCOL_VERSION: u16 = 4;
+pub(super) const PROTOCOL_VERSION: u16 = 5;
 
 /// What a member says of itself when it arrives.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -69,6 +69,11 @@ pub(super) enum Health {
 pub(super) enum Message {
     /// To rank 0, first of all.
     Greeting(Greeting),
+    /// From rank 0, the answer to a greeting: the rank is counted among those that have arrived.
+    Admitted,
+    /// From rank 0, the answer to a greeting: this job takes no more ranks, so come again for the next one that meets here.
+    /// The fault is what is wrong should there be no next one; there is none where the rank has ended in this job.
+    Later { fault: Option<Fault> },
     /// From rank 0: all have arrived, these they are, and this is what they share.
     Welcome { peers: Vec<Peer>, secret: JobSecret },
     /// From rank 0: you, or the whole job, can't go on.
@@ -187,6 +192,12 @@ impl Message {
                 w.u32(ranks.len() as u32);
                 ranks.iter().for_each(|&rank| w.u32(rank));
             }
+            Self::Admitted => w.u8(12),
+            Self::Later { fault } => {
+                w.u8(13);
+                w.u8(u8::from(fault.is_some()));
+                fault.iter().for_each(|fault| w.fault(fault));
+            }
         }
         w.0
     }
@@ -261,6 +272,14 @@ impl Message {
             9 => Self::Leave,
             10 => Self::Dying { reason: r.text()? },
             11 => Self::Departed { ranks: r.list(Reader::u32)? },
+            12 => Self::Admitted,
+            13 => Self::Later {
+                fault: match r.u8()? {
+                    0 => None,
+                    1 => Some(r.fault()?),
+                    _ => return Err(Malformed),
+                },
+            },
             _ => return Err(Malformed),
         };
         if r.0.is_empty() { Ok(message) } else { Err(Malformed) }

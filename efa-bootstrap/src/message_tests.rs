@@ -70,6 +70,8 @@ fn message() -> impl Strategy<Value = Message> {
         (prop::collection::vec(peer(), 0..5), any::<[u8; 32]>())
             .prop_map(|(peers, bytes)| Message::Welcome { peers, secret: JobSecret::from_bytes(bytes) }),
         fault().prop_map(Message::Refused),
+        Just(Message::Admitted),
+        prop::option::of(fault()).prop_map(|fault| Message::Later { fault }),
         Just(Message::Heartbeat),
         contribute,
         parts,

@@ -135,9 +135,7 @@ pub(super) enum Answer {
     Key(JobKey),
     /// The job has a key that was not given to this rank.
     BringYours,
-    /// Rank 0 is not there; try again.
-    NotThere(&'static str),
-    /// Rank 0 is too busy at the moment; try again.
+    /// Rank 0 is not there, or too busy at the moment; try again.
     NotNow(&'static str),
     /// Another user listens there.
     Unauthenticated(Process),
@@ -152,7 +150,7 @@ pub(super) fn ask_for_key(port: u16, clock: &mut RunningTime, until: Duration) -
     let connected = match connect(port) {
         Ok(stream) => stream,
         Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => {
-            return Ok(Answer::NotThere("rank 0 of a job without a job key does not listen"));
+            return Ok(Answer::NotNow("rank 0 of a job without a job key does not listen"));
         }
         Err(error) if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted) => {
             return Ok(Answer::NotNow("rank 0 is busy with others that ask for the key"));
@@ -316,7 +314,7 @@ mod tests {
     #[test]
     fn nobody_is_asked_again_later_and_a_name_that_nobody_serves_does_not_hold_anyone_up() {
         let port = port();
-        assert!(matches!(ask_for_key(port, &mut RunningTime::start(), SOON), Ok(Answer::NotThere(_))));
+        assert!(matches!(ask_for_key(port, &mut RunningTime::start(), SOON), Ok(Answer::NotNow(_))));
         let _silent = listen(port).unwrap();
         let asked = ask_for_key(port, &mut RunningTime::start(), Duration::from_millis(50));
         assert!(matches!(asked, Ok(Answer::NotNow(_))), "{asked:?}");

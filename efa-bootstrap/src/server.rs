@@ -396,9 +396,14 @@ impl Server {
                         connection.party = Party::Member(rank);
                         self.token_of[rank] = Some(token);
                     }
-                    Err(fault) => {
-                        log::warn!("rendezvous: {} was refused: {}", connection.from, fault.text.why);
-                        connection.secure.send(Arc::new(Message::Refused(*fault).encode()));
+                    Err(answer) => {
+                        match &*answer {
+                            Message::Refused(fault) => {
+                                log::warn!("rendezvous: {} was refused: {}", connection.from, fault.text.why);
+                            }
+                            _ => log::info!("rendezvous: {} came for another job", connection.from),
+                        }
+                        connection.secure.send(Arc::new(answer.encode()));
                         connection.party = Party::Leaving { until: now + FAREWELL };
                     }
                 }

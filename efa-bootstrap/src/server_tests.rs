@@ -1,5 +1,6 @@
 //! Rank 0 against members that hold the key but do not keep to the protocol.
 
+use std::collections::VecDeque;
 use std::net::TcpStream;
 
 use super::super::fault::Fault;
@@ -38,8 +39,8 @@ fn greeting() -> Greeting {
     }
 }
 
-/// Rank 1, played by hand.
-struct Raw(SecureConnection);
+/// Rank 1, played by hand, with what has come and was not looked at.
+struct Raw(SecureConnection, VecDeque<Message>);
 
 impl Raw {
     fn connect(job: &Job) -> Self {
@@ -53,7 +54,8 @@ impl Raw {
         };
         stream.set_nonblocking(true).unwrap();
         let stream = mio::net::TcpStream::from_std(stream);
-        Self(SecureConnection::initiator(stream, &pre_shared_key(job.key.as_ref().unwrap()), begun).unwrap())
+        let psk = pre_shared_key(job.key.as_ref().unwrap());
+        Self(SecureConnection::initiator(stream, &psk, begun).unwrap(), VecDeque::new())
     }
 
     /// Sends bytes as a message, whether they are one or not.
@@ -71,8 +73,11 @@ impl Raw {
             for bytes in inbox.drain(..) {
                 match Message::decode(&bytes).unwrap() {
                     Message::Heartbeat => {}
-                    message => return Ok(message),
+                    message => self.1.push_back(message),
                 }
+            }
+            if let Some(message) = self.1.pop_front() {
+                return Ok(message);
             }
             outcome?;
             assert!(begun.elapsed() < LIMIT, "rank 0 does not answer");
@@ -104,7 +109,9 @@ fn met_with(config: &ControlConfig) -> (Control, Raw) {
     let (zero, one) = meet_with(config, |job| {
         let mut raw = Raw::connect(job);
         let answer = raw.send(Message::Greeting(greeting()).encode()).next_message().unwrap();
-        assert!(matches!(answer, Message::Welcome { .. }), "{answer:?}");
+        assert_eq!(answer, Message::Admitted);
+        let next = raw.next_message().unwrap();
+        assert!(matches!(next, Message::Welcome { .. }), "{next:?}");
         raw
     });
     (zero.unwrap(), one)

@@ -398,6 +398,23 @@ fn a_stopped_rank_is_named_before_it_counts_as_dead_and_no_other_is_blamed() {
     });
 }
 
+/// A rank that is done early meets the program before at the rendezvous, whose other ranks still leave.
+#[test]
+fn programs_in_a_row_under_one_launcher_do_not_mix() {
+    let bench = "\"$0\" bench all-reduce --sizes 8 --iterations 2 --warmup 0 --format json";
+    let script = format!("for program in 1 2 3 4; do {bench} || exit 1; done");
+    for provider in ["tcp", "shm"] {
+        let output = efa()
+            .args(["run", "-n", "5", "--provider", provider, "--", "sh", "-c", &script])
+            .arg(env!("CARGO_BIN_EXE_efa"))
+            .stdin(Stdio::null())
+            .output()
+            .expect("efa starts");
+        assert!(output.status.success(), "{}", everything(&output));
+        assert_eq!(String::from_utf8_lossy(&output.stdout).lines().count(), 4, "{}", everything(&output));
+    }
+}
+
 #[test]
 fn a_rank_0_that_is_killed_before_it_listens_is_not_waited_for() {
     let begun = Instant::now();
