@@ -4,6 +4,9 @@
 //! thread for each would cost gigabytes of stacks. `mio` tells which sockets are ready: its interface is safe, and it
 //! brings nothing else along.
 
+mod arrivals;
+mod ending;
+
 use std::collections::{BTreeSet, HashMap};
 use std::io;
 use std::net::SocketAddr;
@@ -26,7 +29,7 @@ use super::running::RunningTime;
 use super::same_user::KeyDesk;
 use super::secret::JobSecret;
 use super::secure_connection::{ConnectionError, SecureConnection};
-use super::worker::{Clock, Command, Commands, WAKER, Worker};
+use super::worker::{Clock, Commands, WAKER, Worker};
 use crate::{Error, Result};
 
 /// The listener's token.
@@ -34,14 +37,6 @@ const LISTENER: Token = Token(1);
 
 /// The token of where the key is handed out; connections have the numbers after it.
 const DESK: Token = Token(2);
-
-/// Connections that have not said who they are, beyond those that the job still expects, and once it expects none. The
-/// oldest make room for the newest: a rank says who it is at once, and one that was turned away comes again.
-const SPARE_STRANGERS: usize = 256;
-const SPARE_STRANGERS_LATER: usize = 32;
-
-/// How many connections are accepted before the others have their turn.
-const ACCEPTS_PER_TURN: usize = 64;
 
 /// How many bytes are read from a connection before the others have their turn: of an unauthenticated peer, of whoever holds the key
 /// but has not greeted, and of a rank.
@@ -51,9 +46,6 @@ const MEMBER_BYTES_PER_TURN: usize = 1 << 20;
 
 /// How long a connection that was told to go may take to read the reason.
 const FAREWELL: Duration = Duration::from_secs(1);
-
-/// How long those who come after the job has failed are still told why: longer than they pause between two attempts.
-const LATECOMERS: Duration = Duration::from_secs(2);
 
 /// Listens at the rendezvous and starts the background thread; also returns when all must have arrived, within `limit`.
 pub(super) fn start(
@@ -241,104 +233,6 @@ impl Server {
         }
     }
 
-    /// Accepts some of those who wait.
-    fn accept(&mut self) {
-        if !std::mem::take(&mut self.accepts_more) {
-            return;
-        }
-        for _ in 0..ACCEPTS_PER_TURN {
-            let Some(listener) = &self.listener else { return };
-            match listener.accept() {
-                Ok((stream, from)) => {
-                    if let Err(error) = self.accept_unauthenticated(stream, from) {
-                        log::warn!("rendezvous: cannot serve the connection from {from}: {error}");
-                    }
-                }
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => {}
-                // No descriptor is free, most likely. Without unauthenticated peers to take one from, the next tick tries again.
-                Err(error) => {
-                    self.coordinator.accept_error = Some(error.to_string());
-                    if !self.turn_oldest_away() {
-                        log::warn!("rendezvous: cannot accept a connection: {error}");
-                        return;
-                    }
-                }
-            }
-        }
-        self.accepts_more = true;
-    }
-
-    /// Answers some of those who ask for the key.
-    fn hand_out_keys(&mut self) {
-        if !std::mem::take(&mut self.serves_more) {
-            return;
-        }
-        for _ in 0..ACCEPTS_PER_TURN {
-            let Some(desk) = &self.desk else { return };
-            match desk.serve_one() {
-                Ok(None) => return,
-                Ok(Some(Ok(()))) => {}
-                Ok(Some(Err(process))) => {
-                    log::warn!("rendezvous: {process} asked for the key of the job and got none");
-                    self.coordinator.other_user = Some(process.to_string());
-                }
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) => {
-                    self.coordinator.accept_error = Some(error.to_string());
-                    if !self.turn_oldest_away() {
-                        log::warn!("rendezvous: cannot answer who asks for the key: {error}");
-                        return;
-                    }
-                }
-            }
-        }
-        self.serves_more = true;
-    }
-
-    fn accept_unauthenticated(
-        &mut self,
-        mut stream: mio::net::TcpStream,
-        from: SocketAddr,
-    ) -> io::Result<()> {
-        let room = match self.coordinator.is_arriving() {
-            true => self.token_of.len() + SPARE_STRANGERS,
-            false => SPARE_STRANGERS_LATER,
-        };
-        while self.unauthenticated.len() + self.ungreeted.len() >= room && self.turn_oldest_away() {}
-        let token = self.next_token;
-        self.next_token += 1;
-        stream.set_nodelay(true)?;
-        self.poll.registry().register(&mut stream, Token(token), Interest::READABLE | Interest::WRITABLE)?;
-        let now = Instant::now();
-        let secure = SecureConnection::responder(stream, &self.psk, now).map_err(io::Error::other)?;
-        let party = Party::Unauthenticated { until: deadline_after(now, self.config.handshake_limit) };
-        self.connections.insert(token, Connection { secure, party, from });
-        self.unauthenticated.insert(token);
-        // What it has sent already is not announced again.
-        self.serve(token);
-        Ok(())
-    }
-
-    /// Closes the connection that has gone without proving anything for the longest; false if there is none.
-    fn turn_oldest_away(&mut self) -> bool {
-        let Some(token) = self.unauthenticated.pop_first().or_else(|| self.ungreeted.pop_first()) else {
-            return false;
-        };
-        self.connections.remove(&token);
-        self.turned_away += 1;
-        true
-    }
-
-    /// Tells in one line, however many there were.
-    fn log_turned_away(&mut self) {
-        if self.turned_away > 0 {
-            let count = std::mem::take(&mut self.turned_away);
-            log::warn!("rendezvous: {count} connections that had not said who they are made room for others");
-        }
-    }
-
     /// Reads from a connection for one turn, and writes what could not be written before.
     fn serve(&mut self, token: usize) {
         let Some(connection) = self.connections.get_mut(&token) else { return };
@@ -517,90 +411,6 @@ impl Server {
             if let Some(Connection { party: Party::Unauthenticated { .. }, from, .. }) = self.remove(token) {
                 log::info!("rendezvous: {from} did not say who it is in time");
             }
-        }
-    }
-
-    fn take_commands(&mut self) {
-        // Rank 0 gives up as soon as it knows that the job has failed; the others are still to be told.
-        while !self.coordinator.has_failed()
-            && !matches!(self.ending, Some(Ending::Draining { .. }))
-            && let Some(command) = self.commands.next_command()
-        {
-            let now = Instant::now();
-            match command {
-                Command::Send(message) => self.coordinator.message(0, message, now),
-                Command::Stop { goodbye, patience } => {
-                    let limit = deadline_after(now, patience);
-                    // The rest is for the goodbye: whoever reads closes its end then.
-                    let until = deadline_after(now, patience.saturating_sub(FAREWELL.min(patience / 2)));
-                    self.ending = Some(match goodbye {
-                        Message::Leave => Ending::Lingering { until, limit },
-                        _ => Ending::Draining { until: limit },
-                    });
-                    self.coordinator.message(0, goodbye, now);
-                    (self.listener, self.desk) = (None, None);
-                }
-                Command::Flush(_) => {}
-            }
-            self.deliver();
-            if matches!(self.ending, Some(Ending::Lingering { .. })) {
-                break;
-            }
-        }
-        if self.commands.has_flushes() && self.is_flushed() {
-            self.commands.answer_flushes();
-        }
-    }
-
-    /// Whether everything has been handed to the system.
-    fn is_flushed(&self) -> bool {
-        self.connections.values().all(|connection| connection.secure.is_flushed())
-    }
-
-    /// Moves on to the end of the thread when it is time.
-    fn advance_ending(&mut self, now: Instant) {
-        match self.ending {
-            // The listener stays for those who come a moment later, so that they hear the same reason.
-            None if self.coordinator.has_failed() => {
-                self.ending = Some(Ending::Draining { until: now + LATECOMERS })
-            }
-            Some(Ending::Lingering { until, limit }) if self.coordinator.is_deserted() || now >= until => {
-                self.ending = Some(Ending::Draining { until: limit.min(now + FAREWELL) });
-            }
-            _ => {}
-        }
-        if let Some(Ending::Draining { until }) = self.ending {
-            if !self.coordinator.has_failed() {
-                self.connections
-                    .retain(|_, connection| !matches!(connection.party, Party::Unauthenticated { .. }));
-            }
-            for connection in self.connections.values_mut() {
-                if matches!(connection.party, Party::Member(_)) {
-                    connection.party = Party::Leaving { until };
-                }
-            }
-        }
-        // Whoever is to go learns that no more comes, reads what there is and closes its end, which ends the connection.
-        for connection in self.connections.values_mut() {
-            if matches!(connection.party, Party::Leaving { .. }) && connection.secure.is_flushed() {
-                connection.secure.close_sending();
-            }
-        }
-    }
-
-    fn next_deadline(&self) -> Option<Instant> {
-        let ending = self.ending.map(|(Ending::Lingering { until, .. } | Ending::Draining { until })| until);
-        self.coordinator.next_deadline().into_iter().chain(ending).min()
-    }
-
-    fn has_ended(&self) -> bool {
-        match self.ending {
-            Some(Ending::Draining { until }) => {
-                let all_told = self.connections.is_empty()
-                    && (!self.coordinator.has_failed() || self.coordinator.all_came());
-                all_told || Instant::now() >= until
-            }
-            _ => false,
         }
     }
 }
