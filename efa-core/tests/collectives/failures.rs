@@ -21,7 +21,7 @@ fn die(world: Communicator) {
 }
 
 /// libfabric's shm shares memory among the endpoints of one process: one that closes early takes it away from others
-/// that still have its messages. `efa-cli/tests/jobs.rs` does the same with processes.
+/// that still have its messages. `efa-cli/tests/jobs` does the same with processes.
 fn needs_processes() -> bool {
     provider() == Provider::Shm
 }
