@@ -55,11 +55,11 @@ pub(in crate::doctor) fn doctor(args: &DoctorArgs, target: Option<Target>) -> Re
     let members: Vec<Facts> = judged.members().cloned().collect();
     let drawn = target.map_or(Ok(()), |target| target.draw(&diagnosis.report, &members, None));
     let told = if rank == 0 { diagnosis.print(args) } else { Ok(diagnosis.status()) };
-    // A launcher may end the job once a rank has ended with a status other than 0, so nobody goes before it is told.
+    let exit = drawn.and(told).unwrap_or_else(Failure::report);
+    // A launcher may end the job once a rank has ended with a status other than 0, so nobody goes before all is told.
     judged.control().barrier("the report", STEP).map_err(|error| failure(error, rank))?;
     judged.leave();
-    drawn?;
-    told
+    Ok(exit)
 }
 
 fn examine(
