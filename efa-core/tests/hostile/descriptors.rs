@@ -1,15 +1,10 @@
 //! A program that runs out of file descriptors, and one that starts other programs.
 
-use std::process::Command;
-
 use efa_core::Endpoint;
-
 use efa_core::fabric::Provider;
 
+use super::again::{self, Again};
 use super::common::{admission, config, endpoints, is_patched, provider};
-
-/// Names the process that a test starts to run out of descriptors in, apart from the other tests.
-const CHILD: &str = "EFA_TEST_OUT_OF_DESCRIPTORS";
 
 /// Input, output and errors.
 const STANDARD: u64 = 3;
@@ -39,23 +34,12 @@ fn allow(limit: u64) {
     }
 }
 
-/// Runs one test of this program in a process of its own, which must pass.
-fn passes_alone(name: &str) {
-    let output = Command::new(std::env::current_exe().unwrap())
-        .args([name, "--exact", "--nocapture", "--test-threads=1"])
-        .env(CHILD, "1")
-        .output()
-        .unwrap();
-    let text = String::from_utf8_lossy(&output.stdout) + String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success() && text.contains("1 passed"), "{text}");
-}
-
 #[test]
 fn an_endpoint_that_cannot_be_opened_leaves_nothing_open() {
-    if std::env::var_os(CHILD).is_some() {
+    if again::given().is_some() {
         return run_out_of_descriptors();
     }
-    passes_alone("descriptors::an_endpoint_that_cannot_be_opened_leaves_nothing_open");
+    Again::start(an_endpoint_that_cannot_be_opened_leaves_nothing_open, "", &[]).passes();
 }
 
 fn run_out_of_descriptors() {
@@ -100,7 +84,7 @@ fn a_program_that_a_rank_starts_inherits_nothing_of_its_endpoint() {
     if provider() == Provider::Tcp && !is_patched("programs that a rank starts inherit its sockets") {
         return;
     }
-    if std::env::var_os(CHILD).is_some() {
+    if again::given().is_some() {
         let before = inherited_descriptors();
         let (open, _) = endpoints(2, config());
         let greeting = open[0].send(1, 1u32, vec![1u8; 8]);
@@ -108,5 +92,5 @@ fn a_program_that_a_rank_starts_inherits_nothing_of_its_endpoint() {
         greeting.wait().0.unwrap();
         return assert_eq!(inherited_descriptors(), before, "{:?}", open_descriptors());
     }
-    passes_alone("descriptors::a_program_that_a_rank_starts_inherits_nothing_of_its_endpoint");
+    Again::start(a_program_that_a_rank_starts_inherits_nothing_of_its_endpoint, "", &[]).passes();
 }

@@ -1,74 +1,18 @@
-//! A peer that is killed at the worst moment. Each rank is a process: this test program, started once more.
+//! A peer that is killed at the worst moment. Each rank is a process.
 
 use std::fs;
-use std::io::Write;
 use std::os::unix::process::ExitStatusExt;
-use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
-use std::sync::Arc;
+use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::thread;
-use std::time::{Duration, Instant};
 
-use efa_core::Endpoint;
-use efa_core::bootstrap::Liveness;
-use efa_core::endpoint::PeerAddress;
 use efa_core::fabric::Provider;
 
+use super::again::{self, Again};
 use super::common;
+use super::shm::process;
 
-/// Which rank this process is, and the folder where the ranks leave their addresses.
+/// Which rank a process is that the test starts.
 const RANK: &str = "EFA_TEST_RANK";
-const FOLDER: &str = "EFA_TEST_FOLDER";
-const SOON: Duration = Duration::from_secs(60);
-
-/// The rank that this process plays, if it is not the test itself.
-fn rank() -> Option<usize> {
-    std::env::var(RANK).ok().map(|rank| rank.parse().unwrap())
-}
-
-fn folder() -> PathBuf {
-    std::env::var_os(FOLDER).unwrap().into()
-}
-
-/// Starts this test once more as a rank.
-fn start(test: &str, rank: usize, folder: &Path) -> Child {
-    Command::new(std::env::current_exe().unwrap())
-        .args(["--exact", test, "--nocapture"])
-        .env(RANK, rank.to_string())
-        .env(FOLDER, folder)
-        .stdout(Stdio::null())
-        .stderr(Stdio::piped())
-        .spawn()
-        .unwrap()
-}
-
-fn wait_for(path: &Path) {
-    common::until(&path.display().to_string(), || path.exists());
-}
-
-/// Writes a file that is there with all its contents or not at all.
-fn leave(path: &Path, contents: &[u8]) {
-    let unfinished = path.with_extension("unfinished");
-    fs::File::create(&unfinished).unwrap().write_all(contents).unwrap();
-    fs::rename(&unfinished, path).unwrap();
-}
-
-/// An endpoint of this process that is connected to that of the other rank.
-fn connect(rank: usize) -> Endpoint {
-    let members = common::members(2);
-    let endpoint = Endpoint::open(&common::admit(&members), common::config()).unwrap();
-    let peer_address = serde_json::to_vec(&endpoint.peer_address(&members[rank])).unwrap();
-    leave(&folder().join(format!("card-{rank}")), &peer_address);
-    let peer_addresses: Vec<PeerAddress> = (0..2)
-        .map(|rank| {
-            let path = folder().join(format!("card-{rank}"));
-            wait_for(&path);
-            serde_json::from_slice(&fs::read(path).unwrap()).unwrap()
-        })
-        .collect();
-    endpoint.connect(rank, peer_addresses, Arc::new(Liveness::alone(2))).unwrap()
-}
 
 /// Takes the lock of this process's own region of libfabric's shm provider, as a call into libfabric does now and then,
 /// also in a peer's region. The provider can't tell who took it: unpatched it never can, and patched it can't where the
@@ -93,38 +37,32 @@ fn who_waits_for_a_lock_that_a_killed_peer_holds_is_ended_with_a_message() {
     if common::provider() != Provider::Shm {
         return;
     }
-    let test = "killed_peer::who_waits_for_a_lock_that_a_killed_peer_holds_is_ended_with_a_message";
-    match rank() {
-        Some(0) => {
-            let endpoint = connect(0);
-            wait_for(&folder().join("locked"));
+    let test = who_waits_for_a_lock_that_a_killed_peer_holds_is_ended_with_a_message;
+    let connect =
+        |folder: &Path, rank| process::connect(folder, 2, &[rank], &common::config()).0.swap_remove(0);
+    match (again::given(), std::env::var(RANK).as_deref()) {
+        (Some(folder), Ok("0")) => {
+            let endpoint = connect(&folder, 0);
+            process::hear(&folder, "locked");
             // The buffer for a message of this length is in the peer's region, under its lock.
             let result = endpoint.send_blocking(1, 1u32, &[1u8; 1000]);
             unreachable!("the lock was not held: {result:?}");
         }
-        Some(_) => {
-            let _endpoint = connect(1);
+        (Some(folder), _) => {
+            let _endpoint = connect(&folder, 1);
             take_lock_in_shared_memory();
-            leave(&folder().join("locked"), b"");
+            process::tell(&folder, "locked");
             // SAFETY: of this process.
             unsafe { libc::kill(libc::getpid(), libc::SIGKILL) };
         }
-        None => {
+        (None, _) => {
             let folder = tempfile::tempdir().unwrap();
-            let mut ranks = [0, 1].map(|rank| start(test, rank, folder.path()));
-            let begun = Instant::now();
-            while ranks[0].try_wait().unwrap().is_none() {
-                if begun.elapsed() > SOON {
-                    ranks.iter_mut().for_each(|rank| rank.kill().unwrap());
-                    panic!("rank 0 waits for a lock that nobody will release");
-                }
-                thread::sleep(Duration::from_millis(20));
-            }
-            let [zero, mut one] = ranks;
-            assert_eq!(one.wait().unwrap().signal(), Some(libc::SIGKILL));
-            let zero = zero.wait_with_output().unwrap();
-            let said = String::from_utf8_lossy(&zero.stderr);
-            assert_eq!(zero.status.signal(), Some(libc::SIGABRT), "{said}");
+            let [mut zero, mut one] =
+                ["0", "1"].map(|rank| Again::start(test, folder.path(), &[(RANK, rank)]));
+            let ended = zero.wait();
+            let said = zero.printed();
+            assert_eq!(one.wait().signal(), Some(libc::SIGKILL));
+            assert_eq!(ended.signal(), Some(libc::SIGABRT), "{said}");
             assert!(
                 said.contains("the process of rank 1") && said.contains("lock in shared memory"),
                 "{said}"

@@ -3,6 +3,7 @@
 //! Each module is one kind of attacker. Every test states what must hold, on the provider that `EFA_TEST_PROVIDER`
 //! names unless it is about one provider alone.
 
+mod again;
 #[path = "../common/mod.rs"]
 mod common;
 mod dead_peer;

@@ -3,7 +3,8 @@
 use efa_core::memory::Access;
 use efa_core::{Endpoint, Error};
 
-use super::process::{self, Rank};
+use super::again::{self, Again};
+use super::process;
 use super::{LONG, common, impatient, is_ours};
 
 #[test]
@@ -61,8 +62,7 @@ fn a_stopped_target_does_not_write_into_memory_that_was_given_back() {
     if !is_ours() {
         return;
     }
-    let test = "closing::a_stopped_target_does_not_write_into_memory_that_was_given_back";
-    if let Some(folder) = process::folder_of_child() {
+    if let Some(folder) = again::given() {
         let (endpoints, _) = process::connect(&folder, 2, &[1], &common::config());
         let region = endpoints[0].allocate::<u8>(LONG).unwrap();
         let region = region.expose(Access::Read).unwrap();
@@ -70,7 +70,8 @@ fn a_stopped_target_does_not_write_into_memory_that_was_given_back() {
         return process::hear(&folder, "done");
     }
     let folder = tempfile::tempdir().unwrap();
-    let mut target = Rank::start(test, folder.path(), &[]);
+    let mut target =
+        Again::start(a_stopped_target_does_not_write_into_memory_that_was_given_back, folder.path(), &[]);
     let (mut endpoints, _) = process::connect(folder.path(), 2, &[0], &impatient());
     let endpoint = endpoints.pop().unwrap();
     let region = common::learn(&endpoint, 1);
@@ -83,7 +84,7 @@ fn a_stopped_target_does_not_write_into_memory_that_was_given_back() {
     std::thread::sleep(std::time::Duration::from_millis(300));
     assert!(buffer == vec![2; LONG], "it changed after it was given back");
     process::tell(folder.path(), "done");
-    target.succeed();
+    target.passes();
 }
 
 #[test]
@@ -94,8 +95,7 @@ fn discarding_messages_changes_none_of_their_sender() {
     const COUNT: u32 = 100;
     // Of a length that goes through the provider's buffers.
     let message = |number: u32| common::pattern(1000, number as usize);
-    let test = "closing::discarding_messages_changes_none_of_their_sender";
-    if let Some(folder) = process::folder_of_child() {
+    if let Some(folder) = again::given() {
         let (mut endpoints, _) = process::connect(&folder, 3, &[0], &common::config());
         let endpoint: Endpoint = endpoints.pop().unwrap();
         common::meet(&endpoint);
@@ -112,7 +112,7 @@ fn discarding_messages_changes_none_of_their_sender() {
         return;
     }
     let folder = tempfile::tempdir().unwrap();
-    let mut sender = Rank::start(test, folder.path(), &[]);
+    let mut sender = Again::start(discarding_messages_changes_none_of_their_sender, folder.path(), &[]);
     let (mut endpoints, _) = process::connect(folder.path(), 3, &[1, 2], &common::config());
     let (other, closing) = (endpoints.pop().unwrap(), endpoints.pop().unwrap());
     std::thread::scope(|scope| {
@@ -129,5 +129,5 @@ fn discarding_messages_changes_none_of_their_sender() {
     drop(closing);
     process::tell(folder.path(), "closed");
     sender.proceed();
-    sender.succeed();
+    sender.passes();
 }

@@ -11,7 +11,8 @@ use std::time::Duration;
 use efa_core::bootstrap::Liveness;
 use efa_core::{Endpoint, Error};
 
-use super::process::{self, Rank};
+use super::again::{self, Again};
+use super::process;
 use super::{LONG, common, is_ours};
 
 /// Where the lock is in a region of the patched libfabric: `struct smr_region` of smr_util.h.
@@ -85,8 +86,7 @@ fn a_rank_that_is_killed_leaves_no_file() {
     {
         return;
     }
-    let test = "died::a_rank_that_is_killed_leaves_no_file";
-    if let Some(folder) = process::folder_of_child() {
+    if let Some(folder) = again::given() {
         let world = efa_core::init().unwrap();
         let mut data = vec![1.0f32; LONG];
         world.all_reduce_in_place(&mut data, efa_core::collective::ReduceOp::Sum).unwrap();
@@ -98,7 +98,7 @@ fn a_rank_that_is_killed_leaves_no_file() {
     let folder = tempfile::tempdir().unwrap();
     // Taken and given back: a port that is most likely free.
     let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
-    let ranks: Vec<Rank> = ["0", "1"]
+    let ranks: Vec<Again> = ["0", "1"]
         .into_iter()
         .map(|rank| {
             let variables = [
@@ -109,7 +109,7 @@ fn a_rank_that_is_killed_leaves_no_file() {
                 ("EFA_RENDEZVOUS", &port.to_string()),
                 ("EFA_PROVIDER", "shm"),
             ];
-            Rank::start(test, folder.path(), &variables)
+            Again::start(a_rank_that_is_killed_leaves_no_file, folder.path(), &variables)
         })
         .collect();
     for rank in 0..2 {
@@ -129,8 +129,7 @@ fn a_full_dev_shm_kills_nobody() {
     if !is_ours() || !common::is_patched("/dev/shm that fills up kills with SIGBUS") {
         return;
     }
-    let test = "died::a_full_dev_shm_kills_nobody";
-    if process::folder_of_child().is_some() {
+    if again::given().is_some() {
         let endpoint = Endpoint::alone(&common::admission(1), common::config()).unwrap();
         let mut rest = File::create("/dev/shm/rest").unwrap();
         while rest.write(&[1; 4096]).is_ok() {}
@@ -162,5 +161,6 @@ fn a_full_dev_shm_kills_nobody() {
     let folder = tempfile::tempdir().unwrap();
     let mut command = unshare(&mount);
     command.arg(std::env::current_exe().unwrap());
-    Rank::start_by(command, test, folder.path(), &[("FI_SHM_DISABLE_CMA", "1")]).succeed();
+    Again::start_by(command, a_full_dev_shm_kills_nobody, folder.path(), &[("FI_SHM_DISABLE_CMA", "1")])
+        .passes();
 }

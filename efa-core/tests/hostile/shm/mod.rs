@@ -6,7 +6,7 @@
 mod closing;
 mod died;
 mod planted;
-mod process;
+pub(crate) mod process;
 mod signals;
 mod transfers;
 mod unmapped;
@@ -16,7 +16,7 @@ use std::time::Duration;
 use efa_core::EndpointConfig;
 use efa_core::fabric::Provider;
 
-use super::common;
+use super::{again, common};
 
 /// A message that is copied out of its sender's memory, or goes in segments: many times what the provider buffers.
 const LONG: usize = 1 << 20;

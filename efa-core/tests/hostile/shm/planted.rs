@@ -3,14 +3,11 @@
 use std::fs::{self, OpenOptions};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
-use std::process::Command;
 
 use efa_core::Endpoint;
 
+use super::again::{self, Again};
 use super::{common, is_ours};
-
-/// Set in the process that opens an endpoint among planted files.
-const AMONG: &str = "EFA_HOSTILE_PLANTED";
 
 /// The path of an endpoint's file.
 fn file_of(address: &[u8]) -> PathBuf {
@@ -22,12 +19,9 @@ fn no_endpoint_uses_a_file_that_was_there_before_it() {
     if !is_ours() {
         return;
     }
-    if std::env::var_os(AMONG).is_none() {
+    if again::given().is_none() {
         // In a process of its own, which an empty file in the place of an endpoint's ends with SIGBUS.
-        let test = "shm::planted::no_endpoint_uses_a_file_that_was_there_before_it";
-        let mut process = Command::new(std::env::current_exe().unwrap());
-        let status = process.args([test, "--exact", "--nocapture"]).env(AMONG, "1").status().unwrap();
-        return assert!(status.success(), "{status}");
+        return Again::start(no_endpoint_uses_a_file_that_was_there_before_it, "", &[]).passes();
     }
     let members = common::members(1);
     let admission = common::admit(&members);

@@ -1,16 +1,12 @@
 //! Signals that arrive while an endpoint opens.
 
-use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
-use std::time::{Duration, Instant};
 
 use efa_core::Endpoint;
 
+use super::again::{self, Again};
 use super::{common, is_ours};
-
-/// Set in the process that opens endpoints under fire.
-const CHILD: &str = "EFA_TEST_SIGNALS";
 
 static HANDLED: AtomicU64 = AtomicU64::new(0);
 
@@ -23,29 +19,10 @@ fn a_signal_reaches_the_programs_handler_though_an_endpoint_is_being_opened() {
     if !is_ours() {
         return;
     }
-    if std::env::var_os(CHILD).is_some() {
+    if again::given().is_some() {
         return open_under_fire();
     }
-    let name = "shm::signals::a_signal_reaches_the_programs_handler_though_an_endpoint_is_being_opened";
-    let mut child = Command::new(std::env::current_exe().unwrap())
-        .args([name, "--exact", "--test-threads=1"])
-        .env(CHILD, "1")
-        .stdout(Stdio::null())
-        .spawn()
-        .unwrap();
-    let begun = Instant::now();
-    let status = loop {
-        if let Some(status) = child.try_wait().unwrap() {
-            break Some(status);
-        }
-        if begun.elapsed() > Duration::from_secs(60) {
-            child.kill().unwrap();
-            child.wait().unwrap();
-            break None;
-        }
-        thread::sleep(Duration::from_millis(10));
-    };
-    assert!(status.expect("it hangs").success());
+    Again::start(a_signal_reaches_the_programs_handler_though_an_endpoint_is_being_opened, "", &[]).passes();
 }
 
 /// Opens an endpoint, and sends SIGTERM to the thread that opens it while the provider makes the file of its region: a

@@ -5,21 +5,20 @@ use std::time::Duration;
 use efa_core::memory::Access;
 use efa_core::{Endpoint, Error};
 
-use super::process::{self, Rank};
+use super::again::{self, Again};
 use super::{LONG, common, is_ours};
 
 /// Has libfabric send long messages in segments, as it does where processes may not read one another's memory.
 const SEGMENTED: (&str, &str) = ("FI_SHM_DISABLE_CMA", "1");
 
 /// Runs `body` in this process, and in one that sends in segments.
-fn both_ways(test: &str, body: impl FnOnce()) {
+fn both_ways(test: impl Fn(), body: impl FnOnce()) {
     if !is_ours() {
         return;
     }
-    if process::folder_of_child().is_none() {
-        let folder = tempfile::tempdir().unwrap();
+    if again::given().is_none() {
         // Freed memory is overwritten, so that its use shows.
-        Rank::start(test, folder.path(), &[SEGMENTED, ("MALLOC_PERTURB_", "165")]).succeed();
+        Again::start(test, "", &[SEGMENTED, ("MALLOC_PERTURB_", "165")]).passes();
     }
     body();
 }
@@ -31,7 +30,7 @@ fn a_receive_that_is_too_small_is_truncated() {
     {
         return;
     }
-    both_ways("transfers::a_receive_that_is_too_small_is_truncated", || {
+    both_ways(a_receive_that_is_too_small_is_truncated, || {
         common::ranks(2, |endpoint| {
             let mut tag = 0u32;
             // In the command itself, in a buffer, in one batch of segments, in several.
@@ -81,7 +80,7 @@ fn a_remote_operation_on_a_closed_region_fails_at_once() {
     if is_ours() && !common::is_patched("on shm a closed region is still reached") {
         return;
     }
-    both_ways("transfers::a_remote_operation_on_a_closed_region_fails_at_once", || {
+    both_ways(a_remote_operation_on_a_closed_region_fails_at_once, || {
         common::ranks(2, |endpoint| {
             if endpoint.rank() == 0 {
                 let region = endpoint.allocate::<u64>(LONG / 8).unwrap().expose(Access::ReadWrite).unwrap();
@@ -113,7 +112,7 @@ fn a_remote_operation_on_a_closed_region_fails_at_once() {
 
 #[test]
 fn a_region_may_be_closed_during_a_segmented_transfer() {
-    both_ways("transfers::a_region_may_be_closed_during_a_segmented_transfer", || {
+    both_ways(a_region_may_be_closed_during_a_segmented_transfer, || {
         common::ranks(2, |endpoint| {
             for round in 0..20u64 {
                 if endpoint.rank() == 0 {

@@ -3,7 +3,8 @@
 use std::os::unix::process::ExitStatusExt;
 use std::panic::catch_unwind;
 
-use super::process::{self, Rank};
+use super::again::{self, Again};
+use super::process;
 use super::{common, impatient, is_ours};
 
 /// Room for an endpoint of one's own, and not for that of a peer: each takes 16 MiB.
@@ -25,7 +26,7 @@ fn a_peer_that_can_not_be_mapped_is_an_error() {
     if !is_ours() || !common::is_patched("a peer's region that could not be mapped is used all the same") {
         return;
     }
-    if let Some(folder) = process::folder_of_child() {
+    if let Some(folder) = again::given() {
         allow_more(ROOM);
         // It panics with the error, which is what is looked for here.
         std::panic::set_hook(Box::new(|_| {}));
@@ -33,8 +34,8 @@ fn a_peer_that_can_not_be_mapped_is_an_error() {
         return process::tell(&folder, if connected.is_ok() { "mapped" } else { "refused" });
     }
     let folder = tempfile::tempdir().unwrap();
-    let test = "unmapped::a_peer_that_can_not_be_mapped_is_an_error";
-    let mut other = Rank::start(test, folder.path(), &[("RUST_BACKTRACE", "0")]);
+    let mut other =
+        Again::start(a_peer_that_can_not_be_mapped_is_an_error, folder.path(), &[("RUST_BACKTRACE", "0")]);
     // It fails if the other is gone by then.
     let connected = catch_unwind(|| process::connect(folder.path(), 2, &[0], &impatient()));
     let status = other.wait();
