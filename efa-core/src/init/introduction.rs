@@ -106,6 +106,7 @@ fn host_identity() -> String {
 #[cfg(test)]
 pub(super) mod tests {
     use super::*;
+    use crate::admission::{self, Policy, SecurityGroups};
 
     /// A member on a host, with so many EFAs.
     pub(in crate::init) fn member(rank: usize, host: &str, efas: usize) -> Introduction {
@@ -121,6 +122,26 @@ pub(super) mod tests {
         };
         let no_efa = (efas == 0).then(|| why_no_efa(0, &libfabric));
         Introduction { facts, host: host.into(), libfabric, no_efa }
+    }
+
+    #[test]
+    fn fuzz_what_members_say_about_themselves_is_refused_with_their_rank_or_a_member() {
+        let plain = serde_json::to_value(member(1, "a", 1)).unwrap();
+        efa_fuzz::rounds("introductions", 1_000, |random| {
+            let json = random.mutate_json(&plain).to_string();
+            let wire = if random.below(3) == 0 { random.mutate(json.as_bytes()) } else { json.into_bytes() };
+            match parse::<Introduction>(7, &wire) {
+                Ok(other) => {
+                    let has_efa = other.has_efa();
+                    let members = [member(0, "a", 1), other];
+                    let chosen = choose_provider(ProviderChoice::Auto, &members);
+                    assert!(chosen != Provider::Efa || has_efa);
+                    let facts = members.map(|member| member.facts);
+                    let _ = admission::evaluate(&facts, &SecurityGroups::none(), &Policy::strict());
+                }
+                Err(error) => assert!(error.to_string().contains("rank 7"), "{error}"),
+            }
+        });
     }
 
     #[test]

@@ -227,6 +227,44 @@ mod tests {
     }
 
     #[test]
+    fn fuzz_plans_of_faults_are_read_or_refused_with_the_item() {
+        const ITEMS: [&str; 12] = [
+            "seed=7",
+            "reorder=0.25",
+            "delay=0.1,500",
+            "rnr=0.5,3",
+            "badkey=1e-3",
+            "unreachable=0>1",
+            "unresponsive=*>3",
+            "timeout=2000",
+            "kill=1@100",
+            "device-gone=0@100",
+            "device-gone=2/0@1",
+            "# a comment",
+        ];
+        efa_fuzz::rounds("plans of faults", 30_000, |random| {
+            let text: Vec<String> = (0..random.below(6))
+                .map(|_| {
+                    let item = *random.pick(&ITEMS);
+                    random.mutate_text(item)
+                })
+                .collect();
+            let text = text.join(*random.pick(&[";", "\n", " ; "]));
+            match Plan::parse(&text) {
+                Ok(plan) => {
+                    let shares = [plan.reorder, plan.delay.0, plan.not_ready.0, plan.bad_key];
+                    assert!(shares.iter().all(|share| (0.0..=1.0).contains(share)), "{text}");
+                    assert!(plan.kill.iter().all(|&(_, at)| at > 0), "{text}");
+                    let _ = plan.is_empty();
+                }
+                Err(error) => {
+                    assert!(text.contains(&error.item) && !error.problem.is_empty(), "{text}: {error}")
+                }
+            }
+        });
+    }
+
+    #[test]
     fn a_star_covers_any_rank() {
         let any_to_two = Pair { from: None, to: Some(2) };
         assert!(any_to_two.covers(0, 2) && any_to_two.covers(9, 2));

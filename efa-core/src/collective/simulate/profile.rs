@@ -171,7 +171,28 @@ impl Profile {
 
 #[cfg(test)]
 mod tests {
+    use super::super::{predict, schedules};
     use super::*;
+    use crate::collective::{Call, Collective, Options};
+
+    #[test]
+    fn fuzz_profiles_are_refused_or_good_for_a_prediction() {
+        let call = Call::new(Collective::AllReduce, 0, 4, 100);
+        let schedules = schedules(&call, 4, &Options::default()).unwrap();
+        let profiles: Vec<serde_json::Value> = NAMED
+            .iter()
+            .map(|(name, _)| serde_json::to_value(Profile::named(name).unwrap()).unwrap())
+            .collect();
+        efa_fuzz::rounds("profiles", 3_000, |random| {
+            let profile = random.pick(&profiles);
+            let json = random.mutate_json(profile).to_string();
+            let json = if random.below(3) == 0 { random.mutate_text(&json) } else { json };
+            match Profile::from_json(&json) {
+                Ok(profile) => drop(predict(&schedules, 4, &profile)),
+                Err(error) => assert!(matches!(error, Error::Setting(_)), "{error}"),
+            }
+        });
+    }
 
     #[test]
     fn every_named_profile_makes_sense_and_survives_json() {
