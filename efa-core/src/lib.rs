@@ -18,7 +18,7 @@
 //!         let mut from = [0usize];
 //!         let greeting = world.endpoint().send((rank + 1) % size, 7u32, vec![rank]);
 //!         world.endpoint().recv_blocking((rank + size - 1) % size, 7u32, &mut from)?;
-//!         greeting.wait().0?;
+//!         greeting.wait()?;
 //!         println!("rank {rank}: the average is {}, rank {} greets", gradient[0], from[0]);
 //!         Ok(())
 //!     })
@@ -56,7 +56,8 @@
 //!
 //! **Whoever uses memory owns it.** The device may touch a buffer until its operation is over. So an operation takes
 //! its buffer by value and gives it back with the result, good or bad: an [`Op`] is a future for any executor, and can
-//! be waited for without one. Dropped, it keeps the buffer until the device is done. Blocking calls and
+//! be waited for without one. `op.wait()?` returns the completion and the buffer; an [`OpError`] has the buffer of an
+//! operation that failed. [`endpoint::Pending`] has lists of different operations. Dropped, it keeps the buffer until the device is done. Blocking calls and
 //! [`Endpoint::scope`] borrow instead, and return only when the device is done. Memory that others may change at any
 //! time ([`memory::Region`], [`memory::MappedFile`]) never turns into a slice.
 //!
@@ -125,7 +126,7 @@ use efa_error as error;
 use efa_error::input;
 
 pub use collective::Communicator;
-pub use endpoint::{Completion, Endpoint, EndpointConfig, Op, Source, Tag, TagMatch};
+pub use endpoint::{Completion, Endpoint, EndpointConfig, Op, OpError, OpResult, Source, Tag, TagMatch};
 pub use error::{Code, Error, Explanation, Peer, Result, printable};
 pub use init::{Init, JobReport, Judged, LibraryOfRanks, NotTaken, init, run, this_member};
 pub use logging::log_from_env;

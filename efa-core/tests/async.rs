@@ -10,7 +10,7 @@ use std::task::{Context, Poll, Wake, Waker};
 use std::thread::Thread;
 use std::time::Duration;
 
-use common::{config, endpoints, meet, pattern, ranks, until};
+use common::{both, config, endpoints, meet, pattern, ranks, until};
 use efa_core::memory::Access;
 use efa_core::{Endpoint, Error};
 use tokio::runtime::{Builder, Runtime};
@@ -50,10 +50,9 @@ async fn converse(endpoint: &Endpoint, tag: u32, rounds: usize) {
     for round in 0..rounds {
         let len = 1 + (round * 7919 + tag as usize) % 20_000;
         let receive = endpoint.recv(peer, tag, vec![0u8; len]);
-        let (sent, _) = endpoint.send(peer, tag, pattern(len, round)).await;
-        sent.unwrap();
-        let (received, got) = receive.await;
-        assert_eq!(received.unwrap().bytes, len);
+        endpoint.send(peer, tag, pattern(len, round)).await.unwrap();
+        let (completion, got) = receive.await.unwrap();
+        assert_eq!(completion.bytes, len);
         assert!(got == pattern(len, round));
     }
 }
@@ -103,8 +102,7 @@ fn futures_and_blocking_calls_mix() {
             for round in 0..50u64 {
                 let receive = endpoint.recv(peer, 3u32, vec![0u64; 4]);
                 endpoint.send_blocking(peer, 3u32, &[round; 4]).unwrap();
-                let (result, got) = receive.wait();
-                result.unwrap();
+                let (_, got) = receive.wait().unwrap();
                 assert_eq!(got, [round; 4]);
             }
         });
@@ -120,10 +118,9 @@ fn remote_memory_and_immediates_are_futures_too() {
         let theirs = common::learn(&endpoint, 1 - endpoint.rank());
         current_thread().block_on(async {
             let bytes = pattern(100_000, endpoint.rank());
-            endpoint.write_immediate(&theirs, 0, bytes.clone(), 4).await.0.unwrap();
-            endpoint.immediate_data(4, 1).await.0.unwrap();
-            let (result, back) = endpoint.read(&theirs, 0, vec![0u8; 100_000]).await;
-            result.unwrap();
+            endpoint.write_immediate(&theirs, 0, bytes.clone(), 4).await.unwrap();
+            endpoint.immediate_data(4, 1).await.unwrap();
+            let (_, back) = endpoint.read(&theirs, 0, vec![0u8; 100_000]).await.unwrap();
             assert!(back == bytes);
         });
         assert!(region.to_vec() == pattern(100_000, 1 - endpoint.rank()));
@@ -141,8 +138,7 @@ fn an_operation_that_a_timeout_drops_still_takes_its_message() {
                 assert!(late.is_err());
                 meet(&endpoint);
                 // The dropped one was posted first, so the first message is its.
-                let (result, got) = endpoint.recv(1, 1u32, vec![0u32; 5000]).await;
-                result.unwrap();
+                let (_, got) = endpoint.recv(1, 1u32, vec![0u32; 5000]).await.unwrap();
                 assert_eq!(got, [2; 5000]);
             });
         } else {
@@ -162,11 +158,11 @@ fn an_operation_that_loses_a_select_can_be_waited_for_later() {
                 let mut quick = endpoint.recv(1, 2u32, vec![0u8; 10]);
                 let first = tokio::select! {
                     _ = &mut slow => 1,
-                    (result, _) = &mut quick => { result.unwrap(); 2 }
+                    result = &mut quick => { result.unwrap(); 2 }
                 };
                 assert_eq!(first, 2);
-                endpoint.send(1, 3u32, vec![0u8]).await.0.unwrap();
-                slow.await.0.unwrap();
+                endpoint.send(1, 3u32, vec![0u8]).await.unwrap();
+                slow.await.unwrap();
             });
         } else {
             endpoint.send_blocking(0, 2u32, &[2u8; 10]).unwrap();
@@ -185,14 +181,14 @@ fn an_operation_polled_by_one_task_wakes_the_one_that_has_it_now() {
             let idle = Waker::noop();
             assert!(pin!(&mut receive).poll(&mut Context::from_waker(idle)).is_pending());
             let runtime = multi_thread();
-            let task = runtime.spawn(async move { receive.await.0.unwrap().bytes });
+            let task = runtime.spawn(async move { receive.await.unwrap().0.bytes });
             polled.store(true, Ordering::Release);
             assert_eq!(runtime.block_on(task).unwrap(), 10);
             // One that was polled can be waited for without an executor.
             let mut receive = endpoint.recv(1, 2u32, vec![0u8; 10]);
             assert!(pin!(&mut receive).poll(&mut Context::from_waker(idle)).is_pending());
             endpoint.send_blocking(1, 3u32, &[0u8]).unwrap();
-            receive.wait().0.unwrap();
+            receive.wait().unwrap();
         } else {
             until("the other has polled", || polled.load(Ordering::Acquire));
             endpoint.send_blocking(0, 1u32, &[1u8; 10]).unwrap();
@@ -211,11 +207,11 @@ fn a_waiting_task_learns_of_a_dead_rank_and_of_a_closed_endpoint() {
     let closing = runtime.spawn(one.recv(0, 1u32, vec![7u8; 10]));
     std::thread::sleep(Duration::from_millis(20));
     one.close();
-    let (result, buffer) = runtime.block_on(closing).unwrap();
+    let (result, buffer) = both(runtime.block_on(closing).unwrap());
     assert!(matches!(result, Err(Error::Closed(_))), "{result:?}");
     assert_eq!(buffer, [7; 10]);
     liveness.mark_dead(1, "it is out of memory");
-    let (result, _) = runtime.block_on(from_one).unwrap();
+    let (result, _) = both(runtime.block_on(from_one).unwrap());
     let error = result.unwrap_err();
     assert_eq!(error.peer().map(|peer| peer.rank), Some(1), "{error}");
 }

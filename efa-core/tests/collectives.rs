@@ -247,8 +247,8 @@ fn messages_and_collectives_share_an_endpoint_without_mixing() {
         assert!(!receive.is_done(), "a receive of the program took a message of a collective");
         world.barrier().unwrap();
         endpoint.send_blocking((me + 1) % size, 0u32, &[me; 10]).unwrap();
-        let (result, got) = receive.wait();
-        assert_eq!((result.unwrap().peer, got), ((me + size - 1) % size, vec![(me + size - 1) % size; 10]));
+        let (completion, got) = receive.wait().unwrap();
+        assert_eq!((completion.peer, got), ((me + size - 1) % size, vec![(me + size - 1) % size; 10]));
     });
 }
 

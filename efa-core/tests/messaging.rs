@@ -82,10 +82,10 @@ fn a_rank_can_send_to_itself() {
     ranks(1, |endpoint| {
         let receive = endpoint.recv(0, 5u32, vec![0u64; 4096]);
         let send = endpoint.send(0, 5u32, vec![7u64; 4096]);
-        let (result, got) = receive.wait();
-        assert_eq!(result.unwrap().bytes, 32_768);
+        let (completion, got) = receive.wait().unwrap();
+        assert_eq!(completion.bytes, 32_768);
         assert!(got.iter().all(|&value| value == 7));
-        send.wait().0.unwrap();
+        send.wait().unwrap();
     });
 }
 
@@ -185,7 +185,7 @@ fn ranks_outside_the_job_are_refused() {
         for error in [
             endpoint.send_blocking(2, 1u32, &[0u8]).unwrap_err(),
             endpoint.recv_blocking(7, 1u32, &mut [0u8]).unwrap_err(),
-            endpoint.send(9, 1u32, vec![0u8]).wait().0.unwrap_err(),
+            endpoint.send(9, 1u32, vec![0u8]).wait().unwrap_err().error,
         ] {
             assert!(matches!(error, Error::Misuse(_)), "{error}");
         }
@@ -226,13 +226,12 @@ fn a_thousand_operations_at_once_wait_their_turn() {
             let sends: Vec<_> =
                 (0..COUNT).map(|number| endpoint.send(1, 1u32, vec![number as u64; 600])).collect();
             for send in sends {
-                send.wait().0.unwrap();
+                send.wait().unwrap();
             }
         } else {
             let receives: Vec<_> = (0..COUNT).map(|_| endpoint.recv(0, 1u32, vec![0u64; 600])).collect();
             for (number, receive) in receives.into_iter().enumerate() {
-                let (result, got) = receive.wait();
-                result.unwrap();
+                let (_, got) = receive.wait().unwrap();
                 assert!(got.iter().all(|&value| value == number as u64));
             }
         }
@@ -271,15 +270,14 @@ fn pieces_of_a_registered_buffer_arrive_and_go_on_in_place() {
             if me > 0 {
                 let receives: Vec<_> = ready.drain(..).map(|piece| scope.recv(me - 1, 1u32, piece)).collect();
                 for receive in receives {
-                    let (result, piece) = receive.wait();
-                    result.unwrap();
+                    let (_, piece) = receive.wait().unwrap();
                     ready.push(piece);
                 }
             }
             if me < 2 {
                 let sends: Vec<_> = ready.into_iter().map(|piece| scope.send(me + 1, 1u32, piece)).collect();
                 for send in sends {
-                    send.wait().0.unwrap();
+                    send.wait().unwrap();
                 }
             }
         });

@@ -5,10 +5,10 @@ mod common;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use common::{config, is_patched, learn, meet, pattern, provider, ranks, ranks_with, tell, until};
-use efa_core::Error;
+use common::{both, config, is_patched, learn, meet, pattern, provider, ranks, ranks_with, tell, until};
 use efa_core::fabric::Provider;
 use efa_core::memory::{Access, MappedFile, RemoteRegion};
+use efa_core::{Error, OpError};
 
 const SIZES: [usize; 8] = [0, 1, 7, 64, 4096, 4097, 65_537, 1 << 20];
 const OFFSETS: [usize; 4] = [0, 1, 13, 4096];
@@ -43,8 +43,8 @@ fn a_remote_write_lands_at_its_offset_and_nowhere_else() {
                 if number % 2 == 0 {
                     endpoint.write_blocking(&region, offset, &bytes).unwrap();
                 } else {
-                    let (result, back) = endpoint.write(&region, offset, bytes.clone()).wait();
-                    assert_eq!((result.unwrap().bytes, back == bytes), (size, true));
+                    let (completion, back) = endpoint.write(&region, offset, bytes.clone()).wait().unwrap();
+                    assert_eq!((completion.bytes, back == bytes), (size, true));
                 }
                 meet(&endpoint);
                 meet(&endpoint);
@@ -71,8 +71,8 @@ fn a_remote_read_brings_what_is_at_its_offset_and_overwrites_nothing_else() {
                 endpoint.read_blocking(&region, offset, &mut got[8..8 + size]).unwrap();
                 assert!(got[8..8 + size] == contents[offset..offset + size], "{size} bytes at {offset}");
                 assert!(got[..8] == [0xEE; 8] && got[8 + size..] == [0xEE; 8]);
-                let (result, got) = endpoint.read(&region, offset, vec![0u8; size]).wait();
-                assert_eq!(result.unwrap().bytes, size);
+                let (completion, got) = endpoint.read(&region, offset, vec![0u8; size]).wait().unwrap();
+                assert_eq!(completion.bytes, size);
                 assert!(got == contents[offset..offset + size], "{size} bytes at {offset}");
             }
         }
@@ -95,7 +95,7 @@ fn a_count_of_immediates_is_reached_only_when_all_have_come_with_their_bytes() {
             }
             assert!(!all.is_done());
             endpoint.send_blocking(writers, 2u32, &[0u8]).unwrap();
-            all.wait().0.unwrap();
+            all.wait().unwrap();
             for (rank, block) in region.to_vec().chunks(BLOCK).enumerate() {
                 assert!(block.iter().all(|&value| value == rank as u32 + 1), "block of rank {}", rank + 1);
             }
@@ -140,7 +140,7 @@ fn many_ranks_writing_with_many_immediates_lose_none() {
                 })
                 .collect();
             for write in writes {
-                write.wait().0.unwrap();
+                write.wait().unwrap();
             }
             meet(&endpoint);
         }
@@ -158,7 +158,7 @@ fn a_wait_for_immediates_uses_them_up_and_can_be_cancelled() {
         let more = endpoint.immediate_data(5, 2);
         assert!(!more.is_done());
         more.cancel();
-        assert!(matches!(more.wait().0, Err(Error::Cancelled(_))));
+        assert!(matches!(more.wait(), Err(OpError { error: Error::Cancelled(_), .. })));
         endpoint.wait_for_immediate_data(5, 1).unwrap();
         endpoint.wait_for_immediate_data(5, 0).unwrap();
 
@@ -169,7 +169,7 @@ fn a_wait_for_immediates_uses_them_up_and_can_be_cancelled() {
         more.cancel();
         assert!(fewer.is_done());
         drop(more);
-        fewer.wait().0.unwrap();
+        fewer.wait().unwrap();
     });
 }
 
@@ -196,17 +196,17 @@ fn what_lies_outside_of_a_region_or_its_rights_is_refused_before_anything_is_sen
         let mut buffer = [0u8; 8];
         if theirs.access() == Access::Read {
             is_misuse(endpoint.write_blocking(&theirs, 0, &buffer));
-            is_misuse(endpoint.write_immediate(&theirs, 0, vec![0u8; 8], 1).wait().0);
+            is_misuse(both(endpoint.write_immediate(&theirs, 0, vec![0u8; 8], 1).wait()).0);
             for offset in [57, 64, 65, usize::MAX] {
                 is_misuse(endpoint.read_blocking(&theirs, offset, &mut buffer));
-                is_misuse(endpoint.read(&theirs, offset, vec![0u8; 8]).wait().0);
+                is_misuse(both(endpoint.read(&theirs, offset, vec![0u8; 8]).wait()).0);
             }
             endpoint.read_blocking(&theirs, 56, &mut buffer).unwrap();
         } else {
             is_misuse(endpoint.read_blocking(&theirs, 0, &mut buffer));
             for offset in [57, 64, 65, usize::MAX] {
                 is_misuse(endpoint.write_blocking(&theirs, offset, &buffer));
-                is_misuse(endpoint.write(&theirs, offset, vec![0u8; 8]).wait().0);
+                is_misuse(both(endpoint.write(&theirs, offset, vec![0u8; 8]).wait()).0);
             }
             endpoint.write_blocking(&theirs, 56, &buffer).unwrap();
         }
@@ -240,10 +240,10 @@ fn an_access_to_a_closed_region_is_an_error_that_names_its_owner_and_nobody_hang
             } else {
                 let region = learn(&endpoint, 0);
                 meet(&endpoint);
-                let (result, buffer) = match write {
+                let (result, buffer) = both(match write {
                     true => endpoint.write(&region, 0, vec![7u8; 1 << 16]).wait(),
                     false => endpoint.read(&region, 0, vec![7u8; 1 << 16]).wait(),
-                };
+                });
                 assert_eq!(buffer.len(), 1 << 16);
                 let error = result.unwrap_err();
                 let clear = matches!(error, Error::Operation { .. } | Error::Timeout { .. });
@@ -301,12 +301,12 @@ fn a_mapped_file_is_sent_and_written_straight_from_its_pages() {
     ranks(2, |endpoint| {
         if endpoint.rank() == 0 {
             let file = MappedFile::open(&path).unwrap();
-            let (result, part) = endpoint.send(1, 1u32, file.slice(1000..LEN).unwrap()).wait();
-            assert_eq!(result.unwrap().bytes, LEN - 1000);
+            let (completion, part) = endpoint.send(1, 1u32, file.slice(1000..LEN).unwrap()).wait().unwrap();
+            assert_eq!(completion.bytes, LEN - 1000);
             let region = learn(&endpoint, 1);
             drop(file);
             // The slice keeps the file mapped.
-            endpoint.write_immediate(&region, 0, part, 1).wait().0.unwrap();
+            endpoint.write_immediate(&region, 0, part, 1).wait().unwrap();
         } else {
             let mut got = vec![0u8; LEN - 1000];
             endpoint.recv_blocking(0, 1u32, &mut got).unwrap();
@@ -331,11 +331,11 @@ fn pooled_buffers_carry_messages_and_come_back() {
             let receive = endpoint.recv(peer, 1u32, pool.take().unwrap());
             send.set_len(1000 + round).unwrap();
             let sending = endpoint.send(peer, 1u32, send);
-            let (result, got) = receive.wait();
-            let bytes = result.unwrap().bytes;
+            let (completion, got) = receive.wait().unwrap();
+            let bytes = completion.bytes;
             assert_eq!(bytes, 1000 + round);
             assert!(got[..bytes] == pattern(3000, round + peer)[..bytes]);
-            sending.wait().0.unwrap();
+            sending.wait().unwrap();
         }
         assert_eq!(pool.available(), 4);
         let all: Vec<_> = std::iter::from_fn(|| pool.take()).collect();
@@ -356,18 +356,14 @@ fn registered_memory_serves_every_verb_and_outlives_its_endpoint() {
         let region = endpoint.allocate::<f32>(50_000).unwrap().expose(Access::ReadWrite).unwrap();
         tell(&endpoint, &region);
         let theirs = learn(&endpoint, peer);
-        let (result, buffer) = endpoint.write(&theirs, 0, buffer).wait();
-        result.unwrap();
+        let (_, buffer) = endpoint.write(&theirs, 0, buffer).wait().unwrap();
         meet(&endpoint);
         let other = endpoint.allocate::<f32>(50_000).unwrap();
-        let (result, other) = endpoint.read(&theirs, 0, other).wait();
-        result.unwrap();
+        let (_, other) = endpoint.read(&theirs, 0, other).wait().unwrap();
         assert!(other[..] == buffer[..]);
         let receive = endpoint.recv(peer, 1u32, other);
-        let (result, buffer) = endpoint.send(peer, 1u32, buffer).wait();
-        result.unwrap();
-        let (result, other) = receive.wait();
-        result.unwrap();
+        let (_, buffer) = endpoint.send(peer, 1u32, buffer).wait().unwrap();
+        let (_, other) = receive.wait().unwrap();
         assert!(other.iter().all(|&value| value == peer as f32 + 1.0));
         meet(&endpoint);
         drop(endpoint);

@@ -53,14 +53,14 @@ fn run(provider: &str, count: &str) -> Result<()> {
 
 #[inline(never)]
 fn owned_send(endpoint: &Endpoint, message: Vec<u8>) -> Result<Vec<u8>> {
-    let (result, message) = endpoint.send(0, 1u32, message).wait();
-    result.map(|_| message)
+    let (_, message) = endpoint.send(0, 1u32, message).wait()?;
+    Ok(message)
 }
 
 #[inline(never)]
 fn owned_receive(endpoint: &Endpoint, message: Vec<u8>) -> Result<Vec<u8>> {
-    let (result, message) = endpoint.recv(0, 1u32, message).wait();
-    result.map(|_| message)
+    let (_, message) = endpoint.recv(0, 1u32, message).wait()?;
+    Ok(message)
 }
 
 #[inline(never)]

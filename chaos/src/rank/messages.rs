@@ -5,7 +5,7 @@ use std::thread::{sleep, yield_now};
 use std::time::Duration;
 
 use efa_core::memory::{BufMut, RegisteredBuf};
-use efa_core::{Endpoint, Op, Result, Source, Tag, TagMatch};
+use efa_core::{Endpoint, Op, OpResult, Result, Source, Tag, TagMatch};
 
 use super::{Rank, Stop};
 use crate::plan::Fault;
@@ -98,8 +98,7 @@ fn exchange<B: Memory>(rank: &Rank, messages: &[Message], own: &mut Random) -> R
     }
     own.shuffle(&mut receives);
     for (op, message) in receives {
-        let (result, buffer) = wait(op, own);
-        let completion = result?;
+        let (completion, buffer) = wait(op, own)?;
         let expected = (message.from, Tag::from(message.tag), message.size);
         if (completion.peer, completion.tag, completion.bytes) != expected {
             return Err(Stop::Wrong(format!("a receive of {message:?} ended with {completion:?}")));
@@ -108,7 +107,7 @@ fn exchange<B: Memory>(rank: &Rank, messages: &[Message], own: &mut Random) -> R
     }
     own.shuffle(&mut sends);
     for op in sends {
-        wait(op, own).0?;
+        wait(op, own)?;
     }
     Ok(())
 }
@@ -141,14 +140,12 @@ fn post_receives<B: Memory>(
 }
 
 /// Waits in one of the ways there are.
-fn wait<B: Send + 'static>(mut op: Op<B>, own: &mut Random) -> (Result<efa_core::Completion>, B) {
+fn wait<B: Send + 'static>(op: Op<B>, own: &mut Random) -> OpResult<B> {
     match own.below(4) {
-        0 => loop {
-            match op.wait_deadline(Duration::from_millis(1)) {
-                Ok(over) => return over,
-                Err(again) => op = again,
-            }
-        },
+        0 => {
+            while !op.wait_timeout(Duration::from_millis(1)) {}
+            op.wait()
+        }
         1 => {
             for _ in 0..own.below(100) {
                 if op.is_done() {
@@ -177,7 +174,7 @@ fn drop_operations(rank: &Rank, step: usize, own: &mut Random) -> Result<(), Sto
             }
             _ => {
                 unmatched.cancel();
-                if let (Ok(completion), _) = unmatched.wait() {
+                if let Ok((completion, _)) = unmatched.wait() {
                     return Err(Stop::Wrong(format!("a cancelled receive ended with {completion:?}")));
                 }
             }

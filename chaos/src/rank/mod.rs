@@ -10,7 +10,7 @@ mod remote;
 use std::path::Path;
 use std::process::ExitCode;
 
-use efa_core::{Communicator, Error, Init};
+use efa_core::{Communicator, Error, Init, OpError};
 
 use crate::job::wait_for_driver;
 use crate::plan::{Fault, Phase, Plan};
@@ -30,6 +30,12 @@ pub(crate) enum Stop {
 impl From<Error> for Stop {
     fn from(error: Error) -> Self {
         Self::Failed(error)
+    }
+}
+
+impl<B> From<OpError<B>> for Stop {
+    fn from(failed: OpError<B>) -> Self {
+        Self::Failed(failed.error)
     }
 }
 

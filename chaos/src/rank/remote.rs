@@ -95,8 +95,7 @@ impl Board {
         let started: Vec<(Op<Vec<u8>>, &Use)> =
             mine.into_iter().map(|access| (self.start(rank, step, access), access)).collect();
         for (op, access) in started {
-            let (result, buffer) = op.wait();
-            result?;
+            let (_, buffer) = op.wait()?;
             if access.kind == Kind::Read {
                 rank.payload(access.to, BOOK).check(access.offset, &buffer)?;
             }

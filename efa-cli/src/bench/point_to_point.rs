@@ -136,8 +136,13 @@ impl Lane<'_> {
             for _ in 0..sending.capacity().min(window) {
                 sending.push(scope.send(peer, DATA, data.next().unwrap_or_default()));
             }
-            sending.into_iter().try_for_each(|op| op.wait().0.map(drop))?;
-            receiving.into_iter().try_for_each(|op| op.wait().0.map(drop))
+            for operation in sending {
+                operation.wait()?;
+            }
+            for operation in receiving {
+                operation.wait()?;
+            }
+            Ok(())
         })
     }
 }

@@ -142,7 +142,10 @@ impl Actor<'_> {
                     Verb::Read => scope.read(&region, 0, buffer),
                 })
                 .collect();
-            operations.into_iter().try_for_each(|op| op.wait().0.map(drop))
+            for operation in operations {
+                operation.wait()?;
+            }
+            Ok(())
         })
     }
 

@@ -100,12 +100,12 @@ fn everything(world: &Communicator) -> Result<()> {
         let mut got = vec![0u8; len];
         endpoint.recv_blocking(previous, 1u32, &mut got)?;
         assert!(got.iter().all(|byte| *byte == (previous + round) as u8), "{len} bytes in round {round}");
-        send.wait().0?;
+        send.wait()?;
     }
     let region = endpoint.allocate::<u8>(LARGE)?.expose(Access::ReadWrite)?;
     let theirs = swap(world, &region.remote())?;
     for round in 1..=10u8 {
-        endpoint.write_immediate(&theirs, 0, vec![round; LARGE], u32::from(round)).wait().0?;
+        endpoint.write_immediate(&theirs, 0, vec![round; LARGE], u32::from(round)).wait()?;
         endpoint.wait_for_immediate_data(u32::from(round), 1)?;
         assert!(region.to_vec().iter().all(|byte| *byte == round), "an immediate came before its bytes");
         let mut back = vec![0u8; LARGE];
@@ -122,7 +122,7 @@ fn swap(world: &Communicator, mine: &RemoteRegion) -> Result<RemoteRegion> {
     let mut wire = [0; RemoteRegion::WIRE_SIZE];
     let send = world.endpoint().send((me + size - 1) % size, 2u32, mine.to_bytes().to_vec());
     world.endpoint().recv_blocking((me + 1) % size, 2u32, &mut wire)?;
-    send.wait().0?;
+    send.wait()?;
     RemoteRegion::from_bytes(&wire)
 }
 
@@ -151,7 +151,7 @@ fn exchange(world: &Communicator) -> Result<()> {
     for _ in 0..2000 {
         let send = world.endpoint().send(peer, 1u32, vec![1u8; 300]);
         world.endpoint().recv_blocking(peer, 1u32, &mut [0u8; 300])?;
-        send.wait().0?;
+        send.wait()?;
     }
     Ok(())
 }
@@ -237,7 +237,7 @@ fn constant(world: &Communicator) -> Result<()> {
         if world.rank() == 0 {
             std::fs::write(&path, &contents[..len]).expect("the folder can be written to");
             let file = MappedFile::open(&path).expect("it was just written");
-            let sent = world.endpoint().send(1, 1u32, file.slice(0..len)?).wait().0;
+            let sent = world.endpoint().send(1, 1u32, file.slice(0..len)?).wait();
             std::fs::remove_file(&path).expect("it is there");
             sent?;
         } else {

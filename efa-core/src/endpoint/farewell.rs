@@ -146,7 +146,7 @@ mod tests {
             endpoint.recv_blocking(0, 1u32, &mut got).unwrap();
             assert_eq!(got, [due; LEN]);
         }
-        assert!(sends.into_iter().all(|send| send.wait().0.is_ok()));
+        assert!(sends.into_iter().all(|send| send.wait().is_ok()));
         assert_eq!(endpoint.sent_messages(), Some(vec![COUNT]));
     }
 

@@ -13,6 +13,7 @@ mod keys;
 mod op;
 mod open;
 mod peer_address;
+mod pending;
 mod scope;
 pub(crate) mod tag;
 
@@ -21,8 +22,9 @@ pub use config::EndpointConfig;
 use error::{NO_MESSAGE, TRUNCATED};
 pub(crate) use farewell::Progress;
 pub(crate) use op::State;
-pub use op::{Completion, Op};
+pub use op::{Completion, Op, OpError, OpResult};
 pub use open::{Endpoint, Unconnected};
 pub use peer_address::PeerAddress;
+pub use pending::{AnyBuffer, Pending, wait_all, wait_all_timeout, wait_any, wait_any_timeout};
 pub use scope::{Scope, ScopedOp};
 pub use tag::{MAX_RANKS, Source, Tag, TagMatch};

@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 
 use super::driver::{Deadline, FirstFailure, Locked, Shared};
 use super::engine::slot::{CancelReason, Kind, Outcome, SlotId, Stage, WakeUp};
+use super::pending::{self, AnyBuffer, Handle, Pending};
 use super::tag::Tag;
 use crate::error::{Code, Error, Explanation, Result};
 use crate::memory::Held;
@@ -26,11 +27,78 @@ pub struct Completion {
     pub bytes: usize,
 }
 
+/// The result of waiting for an operation: its completion and its buffer, or the error and the buffer.
+///
+/// In a function that returns [`Result`], `?` turns the error into an [`Error`] and drops the buffer.
+pub type OpResult<B> = Result<(Completion, B), OpError<B>>;
+
+/// The error of an operation that failed, and its buffer.
+///
+/// It converts into an [`Error`], so `op.wait()?` works in functions that return [`Result`](crate::Result).
+pub struct OpError<B> {
+    /// Why the operation failed.
+    pub error: Error,
+    /// The operation's buffer, which the device is done with. Of a failed receive or read, some bytes may be overwritten.
+    pub buffer: B,
+}
+
+impl<B> OpError<B> {
+    // Out of the way of a wait that succeeds.
+    #[cold]
+    pub(super) fn new(error: Error, buffer: B) -> Self {
+        Self { error, buffer }
+    }
+}
+
+impl<B> From<OpError<B>> for Error {
+    fn from(failed: OpError<B>) -> Self {
+        failed.error
+    }
+}
+
+/// Shows the error as its own `Debug` does, without the buffer.
+impl<B> fmt::Debug for OpError<B> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Debug::fmt(&self.error, f)
+    }
+}
+
+impl<B> fmt::Display for OpError<B> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(&self.error, f)
+    }
+}
+
+impl<B> std::error::Error for OpError<B> {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        self.error.source()
+    }
+}
+
 /// An operation under way, with the buffer that the device is using.
 ///
 /// It is a [`Future`] that works under any executor, and can be waited for without one. Either way the buffer comes
-/// back with the result, whether it is good or bad. Dropping it does not stop the operation: the buffer is kept until
-/// the device is done with it, and nobody learns how it went.
+/// back with the result, with success or not:
+///
+/// ```no_run
+/// # fn example(endpoint: &efa_core::Endpoint) -> efa_core::Result<()> {
+/// // Who needs no buffer:
+/// endpoint.send(1, 7u32, vec![1.0f32; 1024]).wait()?;
+/// // Who does:
+/// let (completion, values) = endpoint.recv(1, 7u32, vec![0.0f32; 1024]).wait()?;
+/// println!("rank {} sent {} bytes", completion.peer, completion.bytes);
+/// // Who does even if the operation fails:
+/// let values = match endpoint.send(1, 7u32, values).wait() {
+///     Ok((_, values)) => values,
+///     Err(failed) => failed.buffer,
+/// };
+/// # drop(values);
+/// # Ok(())
+/// # }
+/// ```
+///
+/// Dropping it does not stop the operation: the buffer is kept until the device is done with it, and nobody learns how
+/// it went. [`Pending`] has the ways to wait for several operations.
 #[must_use = "an operation's buffer and result come back when it is waited for"]
 pub struct Op<B: Send + 'static> {
     shared: Arc<Shared>,
@@ -79,39 +147,54 @@ impl<B: Send + 'static> Op<B> {
         Self { shared, state, buffer: ManuallyDrop::new(buffer) }
     }
 
-    /// Waits until it is over, and returns the result and the buffer. The endpoint's `timeout` bounds the wait.
+    /// Waits until the operation is over, and returns its completion and its buffer. The endpoint's `timeout` bounds the
+    /// wait.
+    ///
+    /// # Errors
+    /// [`OpError`]: why the operation failed, and its buffer.
     // Passing an operation to a function and its result back would take as long as taking the result does.
     #[inline(always)]
-    pub fn wait(self) -> (Result<Completion>, B) {
-        let this = ManuallyDrop::new(self);
-        // SAFETY: each field is moved out once, and `this` is neither used again nor dropped. A panic in the wait can't
-        // drop the buffer under the device: it ends the process.
-        let (shared, state, buffer) =
-            unsafe { (ptr::read(&this.shared), ptr::read(&this.state), ptr::read(&this.buffer)) };
+    pub fn wait(self) -> OpResult<B> {
+        let (shared, state, buffer) = self.into_parts();
         let result = shared.finish(state);
-        // The buffer is there for as long as the result is, and that was.
-        (result, ManuallyDrop::into_inner(buffer).into_inner())
+        with_buffer(result, buffer)
     }
 
-    /// Waits for a limited time. When that is not enough, the operation goes on and comes back as the error.
-    pub fn wait_deadline(mut self, at_most: Duration) -> Result<(Result<Completion>, B), Self> {
-        if let State::Posted(id) = self.state
-            && !self.shared.wait(id, Deadline(Instant::now().checked_add(at_most)))
-        {
-            return Err(self);
-        }
-        let result = self.take().expect("the operation is over");
-        // SAFETY: `take` gives the result once, and leaves the state at `Taken`.
-        Ok((result, unsafe { ManuallyDrop::take(&mut self.buffer) }.into_inner()))
+    /// Waits until the operation is over, but for a limited time. Returns whether it is over; then
+    /// [`wait`](Self::wait) returns at once.
+    pub fn wait_timeout(&self, at_most: Duration) -> bool {
+        let deadline = Deadline(Instant::now().checked_add(at_most));
+        pending::first_over(std::slice::from_ref(self), deadline).is_some()
     }
 
-    /// Whether it is over. Polls the device once.
+    /// Erases the type of the buffer, so that operations on buffers of different types can be kept in one list:
+    /// see [`wait_any`](super::wait_any). Moves the buffer into an allocation of its own; [`AnyBuffer::downcast`]
+    /// returns the buffer.
+    ///
+    /// # Panics
+    /// If the operation's result has been taken, by polling the operation as a future.
+    pub fn into_any(self) -> Op<AnyBuffer> {
+        assert!(!matches!(self.state, State::Taken), "the result of the operation has been taken");
+        let (shared, state, buffer) = self.into_parts();
+        Op::new(shared, state, Held::new(AnyBuffer::new(ManuallyDrop::into_inner(buffer))))
+    }
+
+    /// Takes the handle apart. The buffer is absent if the state is `Taken`.
+    #[inline(always)]
+    fn into_parts(self) -> (Arc<Shared>, State, ManuallyDrop<Held<B>>) {
+        let this = ManuallyDrop::new(self);
+        // SAFETY: each field is moved out once, and `this` is neither used again nor dropped. A panic in a wait can't
+        // drop the buffer under the device: it ends the process.
+        unsafe { (ptr::read(&this.shared), ptr::read(&this.state), ptr::read(&this.buffer)) }
+    }
+
+    /// Returns whether the operation is over. Polls the device once.
     pub fn is_done(&self) -> bool {
         self.shared.is_done(&self.state)
     }
 
-    /// Asks for it to be cancelled. Only a receive that no message has come for can be; for anything else this does
-    /// nothing. Wait for it as usual: the result tells what happened, [`Error::Cancelled`] or a completion.
+    /// Asks for the operation to be cancelled. Only a receive that no message has come for can be; for anything else this
+    /// does nothing. Wait for the operation as usual: the result is [`Error::Cancelled`] or a completion.
     pub fn cancel(&self) {
         self.shared.ask_to_cancel(&self.state);
     }
@@ -131,6 +214,26 @@ impl<B: Send + 'static> Op<B> {
             State::Taken => None,
             over => Some(self.shared.finish(over)),
         }
+    }
+}
+
+/// Adds the buffer to the result of its operation, which is over. The result was still to be taken, so the buffer is
+/// present.
+#[inline(always)]
+pub(super) fn with_buffer<B>(result: Result<Completion>, buffer: ManuallyDrop<Held<B>>) -> OpResult<B> {
+    let buffer = ManuallyDrop::into_inner(buffer).into_inner();
+    match result {
+        Ok(completion) => Ok((completion, buffer)),
+        Err(error) => Err(OpError::new(error, buffer)),
+    }
+}
+
+impl<B: Send + 'static> Pending for Op<B> {}
+
+#[expect(private_interfaces, reason = "as in `Handle`")]
+impl<B: Send + 'static> Handle for Op<B> {
+    fn handle(&self) -> (&Shared, &State) {
+        (&self.shared, &self.state)
     }
 }
 
@@ -270,7 +373,7 @@ impl Shared {
 }
 
 impl<B: Send + 'static> Future for Op<B> {
-    type Output = (Result<Completion>, B);
+    type Output = OpResult<B>;
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
         // `Op` is never pinned structurally: the device uses the buffer's memory, not the place of the handle.
@@ -302,8 +405,9 @@ impl<B: Send + 'static> Future for Op<B> {
             }
         }
         let result = this.take().expect("polled again after it was ready");
-        // SAFETY: as in `wait_deadline`.
-        Poll::Ready((result, unsafe { ManuallyDrop::take(&mut this.buffer) }.into_inner()))
+        // SAFETY: `take` gives the result once, and leaves the state at `Taken`; nothing uses the buffer after that.
+        let buffer = unsafe { ptr::read(&this.buffer) };
+        Poll::Ready(with_buffer(result, buffer))
     }
 }
 

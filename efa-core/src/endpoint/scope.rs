@@ -4,13 +4,14 @@ use std::marker::PhantomData;
 use std::mem::ManuallyDrop;
 use std::ptr;
 use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use super::driver::{Deadline, Shared};
 use super::engine::slot::{SlotId, WakeUp};
-use super::op::{Completion, State};
+use super::op::{OpResult, State, with_buffer};
+use super::pending::{self, Handle, Pending};
 use super::tag::Space;
 use super::{Endpoint, Source, Tag, TagMatch};
-use crate::error::Result;
 use crate::memory::{Buf, BufMut, Held, RemoteRegion};
 
 /// Lets operations borrow memory: all of them are over when the scope is left, whichever way.
@@ -38,10 +39,11 @@ impl Endpoint {
     /// let mut theirs = [0.0f32; 1024];
     /// endpoint.scope(|scope| {
     ///     let receive = scope.recv(1, 7u32, &mut theirs[..]);
-    ///     scope.send(1, 7u32, &mine[..]).wait().0?;
-    ///     receive.wait().0
-    /// })?;
-    /// # Ok(())
+    ///     scope.send(1, 7u32, &mine[..]).wait()?;
+    ///     let (completion, theirs) = receive.wait()?;
+    ///     println!("{} bytes, the first value is {}", completion.bytes, theirs[0]);
+    ///     Ok(())
+    /// })
     /// # }
     /// ```
     ///
@@ -180,25 +182,61 @@ pub struct ScopedOp<'scope, 'env: 'scope, B: Send + 'env> {
     buffer: ManuallyDrop<Held<B>>,
 }
 
-impl<'env, B: Send + 'env> ScopedOp<'_, 'env, B> {
-    /// Waits until it is over, and returns the result and the buffer.
+impl<'scope, 'env, B: Send + 'env> ScopedOp<'scope, 'env, B> {
+    /// Waits until the operation is over, and returns its completion and its buffer.
+    ///
+    /// # Errors
+    /// [`OpError`](super::OpError): why the operation failed, and its buffer.
     #[inline]
-    pub fn wait(self) -> (Result<Completion>, B) {
-        let this = ManuallyDrop::new(self);
-        // SAFETY: as in `Op::wait`.
-        let (state, buffer) = unsafe { (ptr::read(&this.state), ptr::read(&this.buffer)) };
-        let result = this.scope.shared().finish(state);
-        (result, ManuallyDrop::into_inner(buffer).into_inner())
+    pub fn wait(self) -> OpResult<B> {
+        let (scope, state, buffer) = self.into_parts();
+        let result = scope.shared().finish(state);
+        with_buffer(result, buffer)
     }
 
-    /// Whether it is over. Polls the device once.
+    /// Waits until the operation is over, but for a limited time. Returns whether it is over; then
+    /// [`wait`](Self::wait) returns at once.
+    pub fn wait_timeout(&self, at_most: Duration) -> bool {
+        let deadline = Deadline(Instant::now().checked_add(at_most));
+        pending::first_over(std::slice::from_ref(self), deadline).is_some()
+    }
+
+    /// Leaves the buffer to the scope, so that operations on buffers of different types can be kept in one list: see
+    /// [`wait_any`](super::wait_any). Borrowed memory may be used again when the scope is left. An owned buffer is
+    /// dropped then; keeping it takes an allocation.
+    pub fn without_buffer(self) -> ScopedOp<'scope, 'env, ()> {
+        let (scope, state, buffer) = self.into_parts();
+        if std::mem::needs_drop::<B>() {
+            scope.park(Box::new(ManuallyDrop::into_inner(buffer)));
+        }
+        scope.enter(state, Held::new(()))
+    }
+
+    /// Takes the handle apart.
+    #[inline]
+    fn into_parts(self) -> (&'scope Scope<'scope, 'env>, State, ManuallyDrop<Held<B>>) {
+        let this = ManuallyDrop::new(self);
+        // SAFETY: as in `Op::into_parts`.
+        unsafe { (this.scope, ptr::read(&this.state), ptr::read(&this.buffer)) }
+    }
+
+    /// Returns whether the operation is over. Polls the device once.
     pub fn is_done(&self) -> bool {
         self.scope.shared().is_done(&self.state)
     }
 
-    /// Asks for it to be cancelled, as [`Op::cancel`](super::Op::cancel) does.
+    /// Asks for the operation to be cancelled, as [`Op::cancel`](super::Op::cancel) does.
     pub fn cancel(&self) {
         self.scope.shared().ask_to_cancel(&self.state);
+    }
+}
+
+impl<'env, B: Send + 'env> Pending for ScopedOp<'_, 'env, B> {}
+
+#[expect(private_interfaces, reason = "as in `Handle`")]
+impl<'env, B: Send + 'env> Handle for ScopedOp<'_, 'env, B> {
+    fn handle(&self) -> (&Shared, &State) {
+        (self.scope.shared(), &self.state)
     }
 }
 

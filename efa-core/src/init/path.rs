@@ -74,8 +74,8 @@ pub(super) fn try_neighbours(
 
 /// Waits for the operation; `None` when it is not over in time.
 fn finish<B: Send>(operation: Op<B>, until: Instant) -> Option<Result<()>> {
-    let (result, _) = operation.wait_deadline(until.saturating_duration_since(Instant::now())).ok()?;
-    Some(result.map(drop))
+    let is_over = operation.wait_timeout(until.saturating_duration_since(Instant::now()));
+    is_over.then(|| operation.wait().map(drop).map_err(Error::from))
 }
 
 /// The cause without what the finding says anyway: whom it is about, and what a closed path means.

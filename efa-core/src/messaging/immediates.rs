@@ -25,6 +25,6 @@ impl Endpoint {
     /// # Errors
     /// [`Error::Timeout`](crate::Error::Timeout) when they don't come; [`Error::Closed`](crate::Error::Closed).
     pub fn wait_for_immediate_data(&self, value: u32, count: u64) -> Result<()> {
-        self.immediate_data(value, count).wait().0.map(drop)
+        Ok(self.immediate_data(value, count).wait().map(drop)?)
     }
 }

@@ -19,8 +19,8 @@ impl Endpoint {
     /// ```no_run
     /// # fn example(endpoint: &efa_core::Endpoint) -> efa_core::Result<()> {
     /// let op = endpoint.send(1, 7u32, vec![1.0f32; 1024]);
-    /// let (result, buffer) = op.wait();
-    /// assert_eq!(result?.bytes, 4096);
+    /// let (completion, buffer) = op.wait()?;
+    /// assert_eq!((completion.bytes, buffer.len()), (4096, 1024));
     /// # Ok(())
     /// # }
     /// ```

@@ -10,7 +10,7 @@ use efa_core::admission::{self, Admission, Facts, Policy, SecurityGroups};
 use efa_core::bootstrap::Liveness;
 use efa_core::fabric::Provider;
 use efa_core::memory::{Region, RemoteRegion};
-use efa_core::{Endpoint, EndpointConfig, this_member};
+use efa_core::{Completion, Endpoint, EndpointConfig, OpResult, Result, this_member};
 
 /// The provider under test: `EFA_TEST_PROVIDER`, else tcp.
 pub fn provider() -> Provider {
@@ -124,6 +124,14 @@ pub fn meet(endpoint: &Endpoint) {
     } else {
         endpoint.send_blocking(0, MEET, &[0u8]).unwrap();
         endpoint.recv_blocking(0, MEET, &mut [0u8]).unwrap();
+    }
+}
+
+/// The result of an operation and its buffer, whether it succeeded or not.
+pub fn both<B>(waited: OpResult<B>) -> (Result<Completion>, B) {
+    match waited {
+        Ok((completion, buffer)) => (Ok(completion), buffer),
+        Err(failed) => (Err(failed.error), failed.buffer),
     }
 }
 

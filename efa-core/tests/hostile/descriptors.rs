@@ -89,7 +89,7 @@ fn a_program_that_a_rank_starts_inherits_nothing_of_its_endpoint() {
         let (open, _) = endpoints(2, config());
         let greeting = open[0].send(1, 1u32, vec![1u8; 8]);
         open[1].recv_blocking(0, 1u32, &mut [0u8; 8]).unwrap();
-        greeting.wait().0.unwrap();
+        greeting.wait().unwrap();
         return assert_eq!(inherited_descriptors(), before, "{:?}", open_descriptors());
     }
     Again::start(a_program_that_a_rank_starts_inherits_nothing_of_its_endpoint, "", &[]).passes();

@@ -7,7 +7,9 @@ use efa_core::memory::{Access, Pages, RemoteRegion};
 use efa_core::{Endpoint, Error, Result};
 use std::sync::Arc;
 
-use super::common::{admit, config, endpoints, learn, meet, members, pattern, provider, ranks, tell, until};
+use super::common::{
+    admit, both, config, endpoints, learn, meet, members, pattern, provider, ranks, tell, until,
+};
 
 /// Plain data with an alignment that ordinary pages don't have.
 #[repr(C, align(8192))]
@@ -68,7 +70,7 @@ fn elements_without_a_size_take_no_memory_and_do_no_harm() {
         misuse(endpoint.read_blocking(&remote, 0, &mut [0u8]));
         let sending = endpoint.send(0, 1u32, vec![(); 9]);
         assert_eq!(endpoint.recv_blocking(0, 1u32, &mut [(); 9]).unwrap().bytes, 0);
-        sending.wait().0.unwrap();
+        sending.wait().unwrap();
     });
 }
 
@@ -131,7 +133,7 @@ fn a_region_that_a_peer_made_up_is_refused_before_anything_is_sent() {
         wire[..4].copy_from_slice(&u32::MAX.to_le_bytes());
         let stranger = RemoteRegion::from_bytes(&wire).unwrap();
         misuse(endpoint.write_blocking(&stranger, 0, &[1u8]));
-        misuse(endpoint.read(&stranger, 0, vec![0u8; 1]).wait().0);
+        misuse(both(endpoint.read(&stranger, 0, vec![0u8; 1]).wait()).0);
         // Longer than the address space.
         wire[24..32].copy_from_slice(&u64::MAX.to_le_bytes());
         assert!(matches!(RemoteRegion::from_bytes(&wire), Err(Error::Setting(_))));
@@ -155,16 +157,14 @@ fn memory_registered_by_another_endpoint_serves_this_one_too() {
             let peer = 1 - endpoint.rank();
             if endpoint.rank() == 0 {
                 buffer.copy_from_slice(&pattern(LEN, 1));
-                endpoint.send(peer, 1u32, buffer).wait().0.unwrap();
+                endpoint.send(peer, 1u32, buffer).wait().unwrap();
                 let mut pooled = pool.take().unwrap();
                 pooled.copy_from_slice(&pattern(LEN, 2));
-                endpoint.send(peer, 2u32, pooled).wait().0.unwrap();
+                endpoint.send(peer, 2u32, pooled).wait().unwrap();
             } else {
-                let (result, got) = endpoint.recv(peer, 1u32, buffer).wait();
-                result.unwrap();
+                let (_, got) = endpoint.recv(peer, 1u32, buffer).wait().unwrap();
                 assert!(got[..] == pattern(LEN, 1));
-                let (result, got) = endpoint.recv(peer, 2u32, pool.take().unwrap()).wait();
-                result.unwrap();
+                let (_, got) = endpoint.recv(peer, 2u32, pool.take().unwrap()).wait().unwrap();
                 assert!(got[..] == pattern(LEN, 2));
             }
             meet(&endpoint);
@@ -180,8 +180,7 @@ fn memory_that_can_only_be_read_is_sent_and_written_all_the_same() {
     ranks(2, |endpoint| {
         if endpoint.rank() == 0 {
             endpoint.send_blocking(1, 1u32, &CONSTANT).unwrap();
-            let (result, same) = endpoint.send(1, 2u32, &CONSTANT[..]).wait();
-            result.unwrap();
+            let (_, same) = endpoint.send(1, 2u32, &CONSTANT[..]).wait().unwrap();
             assert!(std::ptr::eq(same, &CONSTANT[..]));
             drop(endpoint.send(1, 3u32, &CONSTANT[1..]));
             let region = learn(&endpoint, 1);
@@ -221,7 +220,7 @@ fn a_pooled_buffer_comes_back_when_the_device_is_done_with_it_and_not_before() {
             1,
             "the dropped receive ended with the endpoint, the leaked one keeps its buffer"
         );
-        let (result, buffer) = held.wait();
+        let (result, buffer) = both(held.wait());
         assert!(matches!(result, Err(Error::Closed(_))), "{result:?}");
         let mut other = pool.take().unwrap();
         drop(pool);
@@ -251,7 +250,7 @@ fn what_peers_write_to_a_region_that_was_closed_lands_in_no_other_memory() {
                 endpoint.send_blocking(0, 1u32, &[0u8]).unwrap();
                 for write in writes {
                     // In place, or refused because the region is closed.
-                    let (result, buffer) = write.wait();
+                    let (result, buffer) = both(write.wait());
                     assert!(matches!(result, Ok(_) | Err(Error::Operation { .. })), "{result:?}");
                     assert_eq!(buffer.len(), LEN);
                 }
@@ -277,7 +276,9 @@ fn a_buffer_is_given_back_or_dropped_once_whichever_way_its_operation_goes() {
         take(2);
         alone();
         let limit = std::time::Duration::from_secs(30);
-        drop(endpoint.send(0, 3u32, buffer.clone()).wait_deadline(limit).unwrap());
+        let operation = endpoint.send(0, 3u32, buffer.clone());
+        assert!(operation.wait_timeout(limit));
+        drop(operation);
         take(3);
         alone();
         let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();

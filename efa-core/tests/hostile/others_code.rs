@@ -9,7 +9,7 @@ use std::task::{Context, RawWaker, RawWakerVTable, Wake, Waker};
 use std::thread::{self, ThreadId};
 use std::time::{Duration, Instant};
 
-use efa_core::{Communicator, Endpoint, Error, Op};
+use efa_core::{Communicator, Endpoint, Error, Op, OpError};
 
 use super::{common, job};
 
@@ -89,7 +89,7 @@ fn a_waker_may_use_the_endpoint_when_it_is_cloned_woken_and_dropped() {
         let other = Arc::new(Nosy { endpoint: endpoint.clone(), uses: AtomicUsize::new(0) });
         assert!(is_pending(&mut receive, &other.waker()));
         endpoint.send_blocking(0, 1u32, &[3u8; 8]).unwrap();
-        assert_eq!(receive.wait().1, [3; 8]);
+        assert_eq!(receive.wait().unwrap().1, [3; 8]);
         assert!(nosy.uses.load(Ordering::Relaxed) >= 3 && other.uses.load(Ordering::Relaxed) >= 2);
     });
 }
@@ -110,7 +110,7 @@ fn a_waker_that_panics_closes_the_endpoint_and_all_operations_name_it() {
         assert!(is_pending(&mut woken, &Waker::from(Arc::new(Panics))));
         let waiting = endpoint.recv(0, 2u32, vec![0u8; 8]);
         endpoint.send_blocking(0, 1u32, &[3u8; 8]).unwrap();
-        let error = waiting.wait().0.unwrap_err();
+        let error = waiting.wait().unwrap_err().error;
         assert!(matches!(error, Error::Closed(_)), "{error}");
         assert!(error.to_string().contains("the waker is broken"), "{error}");
         assert!(!endpoint.is_open());
@@ -137,7 +137,7 @@ fn a_waker_that_waits_for_ever_on_the_progress_thread_does_not_stop_deadlines() 
     let mut woken = endpoint.recv(0, 1u32, vec![0u8; 8]);
     let waker = Waker::from(Arc::new(Blocks(endpoint.clone(), Mutex::new(sender))));
     assert!(is_pending(&mut woken, &waker));
-    endpoint.send(0, 1u32, vec![3u8; 8]).wait().0.unwrap();
+    endpoint.send(0, 1u32, vec![3u8; 8]).wait().unwrap();
     let error = ended.recv_timeout(SOON).expect("the wait in the waker has no deadline");
     assert!(matches!(error, Error::Timeout { .. }), "{error}");
 }
@@ -159,7 +159,7 @@ fn while_a_waker_does_not_return_waits_still_end_at_their_deadline() {
     let (sender, asleep) = mpsc::channel();
     let mut woken = endpoint.recv(0, 1u32, vec![0u8; 8]);
     assert!(is_pending(&mut woken, &Waker::from(Arc::new(Sleeps(sender)))));
-    endpoint.send(0, 1u32, vec![3u8; 8]).wait().0.unwrap();
+    endpoint.send(0, 1u32, vec![3u8; 8]).wait().unwrap();
     asleep.recv_timeout(SOON).unwrap();
     let begun = Instant::now();
     let error = endpoint.recv_blocking(0, 2u32, &mut [0u8]).unwrap_err();
@@ -189,8 +189,8 @@ fn an_endpoint_may_be_dropped_by_the_waker_that_it_wakes() {
         drop(mine);
         // The progress thread runs the waker. A wait before that would have the waker forgotten, and the endpoint with it.
         common::until("the endpoint is gone", || weak.strong_count() == 0);
-        woken.wait().0.unwrap();
-        assert!(matches!(waiting.wait().0, Err(Error::Closed(_))));
+        woken.wait().unwrap();
+        assert!(matches!(waiting.wait(), Err(OpError { error: Error::Closed(_), .. })));
         let _ = send.wait();
     });
 }
@@ -247,7 +247,7 @@ fn wakers_that_wake_one_another_do_not_overflow_the_stack() {
         }
         let first = chain.receives.lock().unwrap()[0].take().unwrap();
         endpoint.send_blocking(0, 0u32, &[1u8]).unwrap();
-        first.wait().0.unwrap();
+        first.wait().unwrap();
         let is_over = || chain.receives.lock().unwrap().iter().all(Option::is_none);
         common::until("all have been woken", is_over);
         endpoint.send_blocking(0, LINKS, &[1u8]).unwrap();
@@ -270,7 +270,7 @@ fn scopes_within_scopes_end_in_order_even_when_the_inner_one_panics() {
             });
             catch_unwind(run).unwrap_err();
             endpoint.send_blocking(0, 1u32, &[1u8; 8]).unwrap();
-            receive.wait().0.unwrap();
+            receive.wait().unwrap();
         });
         assert_eq!((outer, inner), ([1; 8], [7; 8]));
         endpoint.recv_blocking(0, 3u32, &mut [0u8; 8]).unwrap();
@@ -291,7 +291,7 @@ fn an_endpoint_may_end_with_its_thread() {
         receive
     });
     let receive = receive.join().unwrap();
-    assert!(matches!(receive.wait().0, Err(Error::Closed(_))));
+    assert!(matches!(receive.wait(), Err(OpError { error: Error::Closed(_), .. })));
 }
 
 /// A waker that calls a collective when it is woken on a thread that is in one.

@@ -52,7 +52,7 @@ fn a_probe_does_not_wait_when_the_receive_queue_is_full() {
             assert_eq!(endpoint.probe(Source::Any, 8u32).unwrap(), None);
             probed.store(true, Ordering::Release);
             for receive in receives {
-                receive.wait().0.unwrap();
+                receive.wait().unwrap();
             }
             endpoint.recv_blocking(1, 7u32, &mut [0u8; 5]).unwrap();
         } else {

@@ -193,6 +193,6 @@ pub(super) fn exchange(ranks: &[Endpoint], number: usize) {
     let sending = ranks[1].send(0, 3u32, pattern(1000, number));
     let mut got = vec![0u8; 1000];
     ranks[0].recv_blocking(1, 3u32, &mut got).unwrap();
-    sending.wait().0.unwrap();
+    sending.wait().unwrap();
     assert!(got == pattern(1000, number));
 }

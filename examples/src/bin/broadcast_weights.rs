@@ -112,20 +112,24 @@ fn receive(
             .map(|chunk| Ok(endpoint.send(next, TAG, file.slice(chunk)?)))
             .collect::<Result<_>>()?;
         file.read_at(start, &mut tensor)?;
-        sends.into_iter().try_for_each(|send| send.wait().0.map(drop))?;
+        for send in sends {
+            send.wait()?;
+        }
     } else {
         endpoint.scope(|scope| -> Result<()> {
             let arriving: Vec<_> =
                 tensor.pieces_mut(CHUNK).map(|piece| scope.recv(previous, TAG, piece)).collect();
             let mut leaving = Vec::new();
             for chunk in arriving {
-                let (received, chunk) = chunk.wait();
-                received?;
+                let (_, chunk) = chunk.wait()?;
                 if !last {
                     leaving.push(scope.send(next, TAG, chunk));
                 }
             }
-            leaving.into_iter().try_for_each(|send| send.wait().0.map(drop))
+            for send in leaving {
+                send.wait()?;
+            }
+            Ok(())
         })?;
     }
     Ok(tensor)

@@ -73,10 +73,10 @@ fn step(
         }
         let hidden = receives.iter().all(|receive| receive.is_done());
         for receive in receives {
-            receive.wait().0?;
+            receive.wait()?;
         }
         for send in sends {
-            send.wait().0?;
+            send.wait()?;
         }
         Ok(hidden)
     })?;

@@ -45,8 +45,9 @@ async fn answer(world: &Communicator) -> Result<()> {
         // The operation is only borrowed here: one that is dropped, because the clock ticked first, would take its
         // message along.
         tokio::select! {
-            (result, asked) = &mut question => {
-                let (peer, number) = (result?.peer, asked[0]);
+            received = &mut question => {
+                let (completion, asked) = received?;
+                let (peer, number) = (completion.peer, asked[0]);
                 // An operation owns its buffer, so it can be a task of its own.
                 answers.spawn(endpoint.send(peer, ANSWER + number as u32, vec![number * number]));
                 question = endpoint.recv(Source::Any, QUESTION, asked);
@@ -56,11 +57,11 @@ async fn answer(world: &Communicator) -> Result<()> {
     }
     // No further question will come: the last receive is taken back.
     question.cancel();
-    let (cancelled, _) = question.await;
-    if !matches!(cancelled, Err(Error::Cancelled(_))) {
-        cancelled?;
+    match question.await.map_err(Error::from) {
+        Ok(_) | Err(Error::Cancelled(_)) => {}
+        Err(error) => return Err(error),
     }
-    for (sent, _) in answers.join_all().await {
+    for sent in answers.join_all().await {
         sent?;
     }
     println!("rank 0: {expected} questions answered, {ticks} ticks of the clock meanwhile");
@@ -74,12 +75,12 @@ async fn ask(world: &Communicator) -> Result<()> {
         answers.spawn(endpoint.recv(0, ANSWER + number, vec![0u64]));
         questions.spawn(endpoint.send(0, QUESTION, vec![u64::from(number)]));
     }
-    for (sent, _) in questions.join_all().await {
+    for sent in questions.join_all().await {
         sent?;
     }
     let mut sum = 0;
-    for (received, answer) in answers.join_all().await {
-        received?;
+    for received in answers.join_all().await {
+        let (_, answer) = received?;
         sum += answer[0];
     }
     println!("rank {}: {QUESTIONS} answers, whose sum is {sum}", world.rank());

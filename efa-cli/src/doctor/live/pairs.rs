@@ -194,14 +194,14 @@ fn pass<B: Send>(operation: Op<B>, until: Instant) -> Option<()> {
 
 /// Waits for the operation, and tells what became of it; `late` says that nothing did.
 fn fate<B: Send>(operation: Op<B>, until: Instant, late: &str) -> Fate {
-    match operation.wait_deadline(until.saturating_duration_since(Instant::now())) {
-        Ok((Ok(_), _)) => Fate::Through,
-        Ok((Err(Error::Closed(_)), _)) => Fate::Unknown,
-        Ok((Err(error), _)) => Fate::Closed(cause(&error)),
-        Err(operation) => {
-            operation.cancel();
-            Fate::Closed(late.to_owned())
-        }
+    if !operation.wait_timeout(until.saturating_duration_since(Instant::now())) {
+        operation.cancel();
+        return Fate::Closed(late.to_owned());
+    }
+    match operation.wait().map_err(Error::from) {
+        Ok(_) => Fate::Through,
+        Err(Error::Closed(_)) => Fate::Unknown,
+        Err(error) => Fate::Closed(cause(&error)),
     }
 }
 

@@ -352,7 +352,7 @@ mod tests {
         let waiting = endpoint.recv(0, 3u32, vec![0u8; 8]);
         log_later(Level::Warn, "test: panic".into());
         let begun = Instant::now();
-        let error = waiting.wait().0.unwrap_err();
+        let error = waiting.wait().unwrap_err().error;
         assert!(
             matches!(error, Error::Closed(_)) && error.to_string().contains("logger panicked"),
             "{error}"

@@ -29,14 +29,8 @@ const LONGEST_SLEEP: Duration = Duration::from_millis(10);
 const LONGEST_PARK: Duration = Duration::from_millis(100);
 
 impl Shared {
-    /// Waits until the operation is over. False: the deadline passed first.
-    #[inline]
-    pub(crate) fn wait(&self, id: SlotId, deadline: Deadline) -> bool {
-        let core = self.lock();
-        self.wait_locked(core, id, deadline).1
-    }
-
-    /// [`Shared::wait`] for whoever has the lock already, and wants it back.
+    /// Waits until the operation is over, for whoever has the lock already, and wants it back. False: the deadline passed
+    /// first.
     #[inline(always)]
     pub(crate) fn wait_locked<'a>(
         &'a self,

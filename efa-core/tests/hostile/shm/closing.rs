@@ -18,10 +18,10 @@ fn an_endpoint_outlives_another_of_its_process() {
     // They know each other.
     let hello = other.send(0, 1u32, vec![1u8; 8]);
     endpoint.recv_blocking(1, 1u32, &mut [0u8; 8]).unwrap();
-    hello.wait().0.unwrap();
+    hello.wait().unwrap();
     let hello = closed.send(0, 1u32, vec![1u8; LONG]);
     endpoint.recv_blocking(2, 1u32, &mut vec![0u8; LONG]).unwrap();
-    hello.wait().0.unwrap();
+    hello.wait().unwrap();
     // One of its messages is still here.
     let late = closed.send(0, 2u32, vec![2u8; LONG]);
     drop(closed);
@@ -33,7 +33,7 @@ fn an_endpoint_outlives_another_of_its_process() {
     let send = other.send(0, 4u32, vec![4u8; LONG]);
     let mut got = vec![0u8; LONG];
     endpoint.recv_blocking(1, 4u32, &mut got).unwrap();
-    send.wait().0.unwrap();
+    send.wait().unwrap();
     assert!(got == vec![4; LONG]);
 }
 
@@ -44,7 +44,7 @@ fn a_message_that_its_sender_gave_up_is_never_received() {
     }
     let (mut endpoints, _) = common::endpoints(2, impatient());
     let (receiver, sender) = (endpoints.pop().unwrap(), endpoints.pop().unwrap());
-    let (sent, mut buffer) = sender.send(1, 1u32, vec![1u8; LONG]).wait();
+    let (sent, mut buffer) = common::both(sender.send(1, 1u32, vec![1u8; LONG]).wait());
     // With segments the receiver sets it aside, and it is sent.
     assert!(matches!(sent, Ok(_) | Err(Error::Timeout { .. })), "{sent:?}");
     // It is ours again, so it may be used for anything.
@@ -76,7 +76,7 @@ fn a_stopped_target_does_not_write_into_memory_that_was_given_back() {
     let endpoint = endpoints.pop().unwrap();
     let region = common::learn(&endpoint, 1);
     target.stop();
-    let (result, mut buffer) = endpoint.read(&region, 0, vec![1u8; LONG]).wait();
+    let (result, mut buffer) = common::both(endpoint.read(&region, 0, vec![1u8; LONG]).wait());
     assert!(matches!(result, Err(Error::Timeout { .. })), "{result:?}");
     buffer.fill(2);
     target.proceed();

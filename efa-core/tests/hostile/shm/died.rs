@@ -29,7 +29,7 @@ fn a_lock_that_a_killed_process_held_is_taken_over() {
     let (other, endpoint) = (endpoints.pop().unwrap(), endpoints.pop().unwrap());
     let hello = endpoint.send(1, 1u32, vec![1u8; 8]);
     other.recv_blocking(0, 1u32, &mut [0u8; 8]).unwrap();
-    hello.wait().0.unwrap();
+    hello.wait().unwrap();
     // Its holder is alive, and then dead, but not yet waited for.
     let mut holder = Command::new("sleep").arg("60").spawn().unwrap();
     let namespace = fs::metadata("/proc/self/ns/pid").unwrap().ino();
@@ -139,8 +139,8 @@ fn a_full_dev_shm_kills_nobody() {
             let message = common::pattern(got.len(), number as usize);
             endpoint.scope(|scope| {
                 let receive = scope.recv(0, number, &mut got[..]);
-                scope.send(0, number, &message[..]).wait().0.unwrap();
-                receive.wait().0.unwrap();
+                scope.send(0, number, &message[..]).wait().unwrap();
+                receive.wait().unwrap();
             });
             assert!(got == message);
         }

@@ -55,7 +55,7 @@ fn too_small(endpoint: &Endpoint, tag: &mut u32, len: usize, is_posted_first: bo
             common::meet(endpoint);
         }
         // Whether it learns of it is the provider's choice; it ends.
-        assert!(!matches!(send.wait().0, Err(Error::Timeout { .. } | Error::Closed(_))));
+        assert!(!matches!(common::both(send.wait()).0, Err(Error::Timeout { .. } | Error::Closed(_))));
         endpoint.send_blocking(1, *tag + 1, &message).unwrap();
     } else {
         let post = || endpoint.recv(0, *tag, vec![0u8; 10]);
@@ -67,7 +67,7 @@ fn too_small(endpoint: &Endpoint, tag: &mut u32, len: usize, is_posted_first: bo
             common::meet(endpoint);
             post()
         };
-        let result = receive.wait().0;
+        let result = common::both(receive.wait()).0;
         assert!(matches!(result, Err(Error::Truncated { capacity: 10, .. })), "{len}: {result:?}");
         let mut got = vec![0u8; len];
         endpoint.recv_blocking(0, *tag + 1, &mut got).unwrap();
@@ -94,9 +94,9 @@ fn a_remote_operation_on_a_closed_region_fails_at_once() {
             common::meet(&endpoint);
             for len in [8, 1000, LONG] {
                 let results = [
-                    endpoint.write(&region, 0, vec![1u8; len]).wait().0,
-                    endpoint.read(&region, 0, vec![1u8; len]).wait().0,
-                    endpoint.write_immediate(&region, 0, vec![1u8; len], 7).wait().0,
+                    common::both(endpoint.write(&region, 0, vec![1u8; len]).wait()).0,
+                    common::both(endpoint.read(&region, 0, vec![1u8; len]).wait()).0,
+                    common::both(endpoint.write_immediate(&region, 0, vec![1u8; len], 7).wait()).0,
                 ];
                 for result in results {
                     assert!(matches!(result, Err(Error::Operation { .. })), "{len} bytes: {result:?}");
@@ -134,8 +134,8 @@ fn a_region_may_be_closed_during_a_segmented_transfer() {
                     common::meet(&endpoint);
                     // It ends, one way or the other.
                     let result = match round % 2 {
-                        0 => endpoint.write(&region, 0, buffer).wait().0,
-                        _ => endpoint.read(&region, 0, buffer).wait().0,
+                        0 => common::both(endpoint.write(&region, 0, buffer).wait()).0,
+                        _ => common::both(endpoint.read(&region, 0, buffer).wait()).0,
                     };
                     assert!(!matches!(result, Err(Error::Timeout { .. } | Error::Closed(_))), "{result:?}");
                     common::meet(&endpoint);
