@@ -5,14 +5,26 @@ use std::path::Path;
 use super::address::host_name;
 use super::job::{Job, Launcher, MAX_RANKS, Rendezvous};
 use super::key::JobKey;
-use super::slurm;
+use super::nesting::Nesting;
+use super::{kubernetes, slurm};
 use crate::{Error, Result};
+use efa_error::input::read_bounded;
 
 /// Names the process that started all ranks of a host; asked for only where a launcher gives no job id.
 pub(super) const LAUNCHER_PID: &str = "EFA_LAUNCHER_PID";
 
 /// Ports derived from a job's id lie here: above the well-known services, below Linux's ephemeral ports.
 const DERIVED_PORTS: std::ops::Range<u16> = 20_000..30_000;
+
+/// Where rank 0 of a job under Kubernetes listens. Each pod has its ports for itself.
+const KUBERNETES_PORT: u16 = 29_400;
+
+/// What `efa run` sets beside a rank's number, which an inner launcher's ranks must not take for theirs.
+const OF_EFA_RUN: [&str; 5] =
+    ["EFA_RENDEZVOUS", "EFA_RENDEZVOUS_RESERVED", "EFA_ROOT_PROCESS", "EFA_JOB_KEY", "EFA_JOB_ID"];
+
+/// The least step id that is no step of `srun`, but the shell of a batch job, an interactive one, and the like.
+const FIRST_SPECIAL_STEP: u32 = 0xffff_fff0;
 
 /// What one launcher's variables say.
 struct LaunchInfo {
@@ -27,28 +39,35 @@ struct LaunchInfo {
 }
 
 /// Builds the job from the variables of whichever launcher set them; see [`Job::from_env`].
-pub(super) fn recognise(lookup: &dyn Fn(&str) -> Option<String>) -> Result<Job> {
+pub(super) fn recognise(lookup: &dyn Fn(&str) -> Option<String>, nesting: &Nesting) -> Result<Job> {
     let vars = Variables(lookup);
-    let launch = if vars.has("EFA_RANK") || vars.has("EFA_WORLD_SIZE") {
-        efa(&vars)?
-    } else if vars.has("RANK")
-        && ["WORLD_SIZE", "MASTER_ADDR", "TORCHELASTIC_RUN_ID"].iter().any(|name| vars.has(name))
-    {
-        torchrun(&vars)?
-    } else if vars.has("OMPI_COMM_WORLD_RANK") {
-        open_mpi(&vars)?
-    } else if vars.has("PMI_RANK") && (vars.has("MPI_LOCALRANKID") || !vars.has("SLURM_PROCID")) {
-        // Slurm's own PMI sets PMI_RANK too, but not Hydra's MPI_LOCALRANKID.
-        mpich(&vars)?
-    } else if vars.has("SLURM_PROCID") && vars.has("SLURM_NTASKS") {
-        slurm_step(&vars)?
-    } else {
+    let found = launchers(&vars);
+    let Some(launcher) = nesting.innermost(&found) else {
         return Ok(Job {
             key: job_key(&vars)?,
             id: vars.text("EFA_JOB_ID").unwrap_or_default(),
+            note: no_rank(&vars),
             ..Job::alone()
         });
     };
+    let outer_efa = found.iter().find(|other| other.0 == Launcher::Efa && launcher != Launcher::Efa);
+    let outer = outer_efa.map(|(_, name, value)| nesting.depth(name, value));
+    let own = |name: &str| {
+        let value = lookup(name)?;
+        let is_outer =
+            outer.is_some_and(|outer| OF_EFA_RUN.contains(&name) && nesting.depth(name, &value) >= outer);
+        (!is_outer).then_some(value)
+    };
+    let vars = Variables(&own);
+    let launch = match launcher {
+        Launcher::Efa => efa(&vars),
+        Launcher::Torchrun => torchrun(&vars),
+        Launcher::OpenMpi => open_mpi(&vars),
+        Launcher::Mpich => mpich(&vars),
+        Launcher::Slurm => slurm_step(&vars),
+        Launcher::Kubernetes => kubernetes_pod(&vars),
+        Launcher::Alone => return Ok(Job::alone()),
+    }?;
     let rendezvous = rendezvous(&vars, &launch)?;
     Ok(Job {
         rank: launch.rank,
@@ -60,6 +79,43 @@ pub(super) fn recognise(lookup: &dyn Fn(&str) -> Option<String>) -> Result<Job> 
         key: job_key(&vars)?,
         id: vars.text("EFA_JOB_ID").unwrap_or(launch.id),
         host: host_name(),
+        note: None,
+    })
+}
+
+/// The launchers whose variables are there, with the variable that each is recognised by and its value.
+fn launchers(vars: &Variables) -> Vec<(Launcher, &'static str, String)> {
+    let torch = ["WORLD_SIZE", "MASTER_ADDR", "TORCHELASTIC_RUN_ID"].iter().any(|name| vars.has(name));
+    // Slurm's own PMI sets PMI_RANK too, but not Hydra's MPI_LOCALRANKID.
+    let hydra = vars.has("MPI_LOCALRANKID") || !vars.has("SLURM_PROCID");
+    // In a pod it is the size of the job, of which Kubernetes gives the index only.
+    let pod = vars.has("JOB_COMPLETION_INDEX") && !vars.has("EFA_RANK");
+    let known = [
+        (Launcher::Efa, "EFA_RANK", true),
+        (Launcher::Efa, "EFA_WORLD_SIZE", !vars.has("EFA_RANK") && !pod),
+        (Launcher::Torchrun, "RANK", torch),
+        (Launcher::OpenMpi, "OMPI_COMM_WORLD_RANK", true),
+        (Launcher::Mpich, "PMI_RANK", hydra),
+        (Launcher::Slurm, "SLURM_PROCID", vars.has("SLURM_NTASKS") && slurm_step_id(vars).is_some()),
+        (Launcher::Kubernetes, "JOB_COMPLETION_INDEX", vars.has("EFA_WORLD_SIZE") && pod),
+    ];
+    let found = known.into_iter().filter(|(_, _, complete)| *complete);
+    found.filter_map(|(launcher, name, _)| Some((launcher, name, vars.text(name)?))).collect()
+}
+
+/// Why a process without a launcher is a job of one, where people may expect another.
+fn no_rank(vars: &Variables) -> Option<String> {
+    if let Some(job) = vars.text("SLURM_JOB_ID").or_else(|| vars.text("SLURM_JOBID")) {
+        let tasks = vars.text("SLURM_NTASKS").map_or(String::new(), |tasks| format!(" with {tasks} tasks"));
+        return Some(format!(
+            "this is a shell of Slurm's job {job}{tasks} and no rank, so that it is a job of one; srun starts the ranks: \
+             srun PROGRAM"
+        ));
+    }
+    vars.has("JOB_COMPLETION_INDEX").then(|| {
+        "this is a pod of an indexed job of Kubernetes whose size is not known, so that it is a job of one; set \
+         EFA_WORLD_SIZE to the job's completions"
+            .to_owned()
     })
 }
 
@@ -84,17 +140,22 @@ fn torchrun(vars: &Variables) -> Result<LaunchInfo> {
         Some(_) => None,
         None => {
             let host = vars.required("MASTER_ADDR")?;
-            // torchrun's own store listens on MASTER_PORT.
-            let port = match vars.bounded("MASTER_PORT", 1, usize::from(u16::MAX))? as u16 {
-                u16::MAX => u16::MAX - 1,
-                port => port + 1,
-            };
+            let port = beside_torchrun(vars.bounded("MASTER_PORT", 1, usize::from(u16::MAX))? as u16);
             Some((Some(host), port))
         }
     };
     // "none" is torchrun's default and the same for every job.
     let id = vars.text("TORCHELASTIC_RUN_ID").filter(|id| id != "none").unwrap_or_default();
     Ok(LaunchInfo { launcher: Launcher::Torchrun, rank, size, local_rank, local_size, meeting, id })
+}
+
+/// The port beside torchrun's store, which listens on `MASTER_PORT`. Jobs whose ports follow one another get different ones,
+/// none of which is a store's.
+fn beside_torchrun(master_port: u16) -> u16 {
+    match 10_000 + master_port % 10_000 {
+        port if port == master_port => port + 10_000,
+        port => port,
+    }
 }
 
 fn open_mpi(vars: &Variables) -> Result<LaunchInfo> {
@@ -122,7 +183,9 @@ fn mpich(vars: &Variables) -> Result<LaunchInfo> {
 }
 
 fn slurm_step(vars: &Variables) -> Result<LaunchInfo> {
-    let (rank, size) = vars.member("SLURM_PROCID", "SLURM_NTASKS")?;
+    // The other one is that of the whole job where srun was asked for fewer.
+    let tasks = if vars.has("SLURM_STEP_NUM_TASKS") { "SLURM_STEP_NUM_TASKS" } else { "SLURM_NTASKS" };
+    let (rank, size) = vars.member("SLURM_PROCID", tasks)?;
     let local_rank = vars.bounded("SLURM_LOCALID", 0, size - 1)?;
     let local_size = slurm_tasks_here(vars, size)?;
     if local_rank >= local_size {
@@ -133,20 +196,67 @@ fn slurm_step(vars: &Variables) -> Result<LaunchInfo> {
         ));
     }
     let job = vars.text("SLURM_JOB_ID").or_else(|| vars.text("SLURM_JOBID")).unwrap_or_default();
-    let id = match vars.text("SLURM_STEP_ID").or_else(|| vars.text("SLURM_STEPID")) {
-        Some(step) => format!("{job}.{step}"),
-        None => job,
-    };
+    let id = format!("{job}.{}", slurm_step_id(vars).unwrap_or_default());
     let nodes = ["SLURM_STEP_NODELIST", "SLURM_JOB_NODELIST", "SLURM_NODELIST"];
     let meeting = match nodes.iter().find_map(|name| vars.text(name).map(|list| (name, list))) {
         _ if vars.has("EFA_RENDEZVOUS") => None,
         None => None,
+        Some(_)
+            if local_size < size
+                && vars.text("SLURM_DISTRIBUTION").is_some_and(|d| d.starts_with("arbitrary")) =>
+        {
+            Some((Some(first_of_host_file(vars)?), derived_port(&id)))
+        }
         Some((name, list)) => match slurm::first_host(&list) {
             Some(host) => Some((Some(host), derived_port(&id))),
             None => return Err(bad_value(name, &list, "it is no node list such as node[003-007,9]")),
         },
     };
     Ok(LaunchInfo { launcher: Launcher::Slurm, rank, size, local_rank, local_size, meeting, id })
+}
+
+/// The number of the step of `srun` that this process belongs to; `None` in the shell of a batch job.
+fn slurm_step_id(vars: &Variables) -> Option<u32> {
+    let step = vars.text("SLURM_STEP_ID").or_else(|| vars.text("SLURM_STEPID"))?;
+    step.parse().ok().filter(|&step| step < FIRST_SPECIAL_STEP)
+}
+
+/// The host of rank 0 with `srun -m arbitrary`, which places the ranks as a file lists the hosts.
+fn first_of_host_file(vars: &Variables) -> Result<String> {
+    /// A line for each of a million ranks.
+    const LONGEST: usize = 64 << 20;
+    let remedy =
+        "set EFA_RENDEZVOUS to the host of rank 0 and a free port (host:port), the same for all ranks";
+    let what = "cannot tell the host of rank 0 of a step with an arbitrary distribution";
+    let Some(path) = vars.text("SLURM_HOSTFILE") else {
+        return Err(Error::setting(what, "SLURM_HOSTFILE is not set", remedy));
+    };
+    let list = read_bounded(Path::new(&path), LONGEST).map_err(|error| {
+        Error::setting(what, format!("SLURM_HOSTFILE={path}: {}", error.explanation().why), remedy)
+    })?;
+    let list = String::from_utf8_lossy(&list);
+    let mut hosts =
+        list.split(['\n', ',']).map(str::trim).filter(|host| !host.is_empty() && !host.starts_with('#'));
+    hosts
+        .next()
+        .and_then(|host| slurm::first_host(host.split(['*', ' ']).next().unwrap_or_default()))
+        .ok_or_else(|| Error::setting(what, format!("SLURM_HOSTFILE={path} lists no host"), remedy))
+}
+
+/// A pod of an Indexed Job or a JobSet.
+fn kubernetes_pod(vars: &Variables) -> Result<LaunchInfo> {
+    let (rank, size) = vars.member("JOB_COMPLETION_INDEX", "EFA_WORLD_SIZE")?;
+    let hosts = std::fs::read_to_string("/etc/hosts").unwrap_or_default();
+    let root = kubernetes::rank_0(&host_name(), rank, &hosts);
+    Ok(LaunchInfo {
+        launcher: Launcher::Kubernetes,
+        rank,
+        size,
+        local_rank: 0,
+        local_size: 1,
+        meeting: root.map(|host| (Some(host), KUBERNETES_PORT)),
+        id: String::new(),
+    })
 }
 
 /// How many tasks of the step run on this node.
@@ -189,6 +299,14 @@ fn rendezvous(vars: &Variables, launch: &LaunchInfo) -> Result<Option<Rendezvous
         _ if launch.size == 1 => Ok(None),
         Some((_, port)) if one_host => Ok(Some(Rendezvous::new("127.0.0.1", *port))),
         Some((Some(host), port)) => Ok(Some(Rendezvous::new(host, *port))),
+        Some((None, _)) | None if launch.launcher == Launcher::Kubernetes => Err(Error::setting(
+            format!(
+                "rank {} does not know where to meet the others: its pod has no name in a headless service",
+                launch.rank
+            ),
+            "/etc/hosts names no pod with a subdomain, or the host name does not end with the job's index",
+            "give the pods the headless service as subdomain, or set EFA_RENDEZVOUS to the pod of rank 0 and a port",
+        )),
         Some((None, _)) | None => Err(Error::setting(
             format!("rank {} does not know where to meet the others: EFA_RENDEZVOUS is not set", launch.rank),
             format!("{} says nothing from which it could be derived", launch.launcher),

@@ -2,11 +2,20 @@
 
 use std::os::unix::fs::PermissionsExt;
 
+use std::collections::BTreeSet;
+
+use super::super::nesting::tests::nesting;
 use super::*;
 
 /// The job that these variables describe.
 fn job(variables: &[(&str, &str)]) -> Result<Job> {
-    recognise(&|name| variables.iter().find(|(n, _)| *n == name).map(|(_, value)| (*value).to_owned()))
+    nested(variables, &Nesting::unknown())
+}
+
+fn nested(variables: &[(&str, &str)], nesting: &Nesting) -> Result<Job> {
+    let lookup =
+        |name: &str| variables.iter().find(|(n, _)| *n == name).map(|(_, value)| (*value).to_owned());
+    recognise(&lookup, nesting)
 }
 
 /// The same variables, one of them changed or (with "") unset.
@@ -129,19 +138,28 @@ fn efa_variables_that_make_no_sense_are_refused_by_name() {
 }
 
 #[test]
-fn torchrun_is_met_one_port_above_its_own_store() {
+fn torchrun_is_met_at_a_port_that_follows_from_its_own() {
     let found = job(TORCHRUN).unwrap();
     assert_eq!((found.rank, found.size, found.local_rank, found.local_size), (5, 8, 1, 4));
     assert_eq!((found.launcher, found.id.as_str()), (Launcher::Torchrun, "run-7"));
-    assert_eq!(meeting(&found), "node-a:29501");
-    assert_eq!(meeting(&job(&with(TORCHRUN, "MASTER_PORT", "65535")).unwrap()), "node-a:65534");
+    assert_eq!(meeting(&found), "node-a:19500");
+    assert_eq!(meeting(&job(&with(TORCHRUN, "MASTER_PORT", "65535")).unwrap()), "node-a:15535");
+    assert_eq!(meeting(&job(&with(TORCHRUN, "MASTER_PORT", "19500")).unwrap()), "node-a:29500");
     assert_eq!(meeting(&job(&with(TORCHRUN, "EFA_RENDEZVOUS", "node-b:1")).unwrap()), "node-b:1");
     assert_eq!(job(&with(TORCHRUN, "TORCHELASTIC_RUN_ID", "none")).unwrap().id, "");
 }
 
 #[test]
 fn a_job_on_one_host_meets_on_loopback() {
-    assert_eq!(meeting(&job(&with(TORCHRUN, "LOCAL_WORLD_SIZE", "8")).unwrap()), "127.0.0.1:29501");
+    assert_eq!(meeting(&job(&with(TORCHRUN, "LOCAL_WORLD_SIZE", "8")).unwrap()), "127.0.0.1:19500");
+}
+
+#[test]
+fn torchrun_jobs_on_adjacent_ports_meet_at_ports_that_no_store_listens_on() {
+    let stores: Vec<u16> = (29_490..29_510).chain(32_760..32_780).chain(19_995..20_005).collect();
+    let ports: BTreeSet<u16> = stores.iter().map(|&port| beside_torchrun(port)).collect();
+    assert_eq!(ports.len(), stores.len());
+    assert!(stores.iter().all(|port| !ports.contains(port)), "{ports:?}");
 }
 
 #[test]
@@ -214,7 +232,7 @@ fn slurm_variables_that_make_no_sense_are_refused_by_name() {
 }
 
 #[test]
-fn the_innermost_launcher_counts_and_efa_before_all() {
+fn where_nobody_knows_who_set_what_the_first_of_the_table_counts() {
     let all = [SLURM, MPICH, OPEN_MPI, TORCHRUN, EFA].concat();
     let launcher = |variables: &[(&str, &str)]| job(variables).unwrap().launcher;
     assert_eq!(launcher(&all), Launcher::Efa);
@@ -229,9 +247,100 @@ fn the_innermost_launcher_counts_and_efa_before_all() {
 fn a_key_variable_that_is_empty_is_an_error_and_not_a_job_without_a_key() {
     for name in ["EFA_JOB_KEY", "EFA_JOB_KEY_FILE"] {
         for value in ["", " \n"] {
-            let error = recognise(&|asked| (asked == name).then(|| value.to_owned())).unwrap_err();
+            let error = job(&[(name, value)]).unwrap_err();
             assert!(matches!(error, Error::Setting(_)), "{error}");
             assert!(error.to_string().contains(&format!("{name} is set but empty")), "{error}");
         }
     }
+}
+
+#[test]
+fn the_innermost_launcher_counts() {
+    let launcher = |variables: &[&[(&str, &str)]], outer: &[&[(&str, &str)]], daemon: &str| {
+        let (all, outer) = (variables.concat(), outer.concat());
+        let nesting =
+            nesting(&[("program", Some(&all)), ("sh", Some(&all)), (daemon, Some(&outer)), ("init", None)]);
+        nested(&all, &nesting).unwrap().launcher
+    };
+    assert_eq!(launcher(&[SLURM, OPEN_MPI], &[SLURM], "mpirun"), Launcher::OpenMpi);
+    assert_eq!(launcher(&[SLURM, OPEN_MPI], &[OPEN_MPI], "slurmstepd"), Launcher::Slurm);
+    assert_eq!(launcher(&[SLURM, OPEN_MPI], &[], "slurmstepd"), Launcher::Slurm);
+    assert_eq!(launcher(&[EFA, MPICH], &[EFA], "hydra_pmi_proxy"), Launcher::Mpich);
+    assert_eq!(launcher(&[EFA, TORCHRUN], &[TORCHRUN], "efa"), Launcher::Efa);
+    assert_eq!(launcher(&[SLURM, TORCHRUN], &[SLURM], "bash"), Launcher::Torchrun);
+}
+
+#[test]
+fn what_an_outer_efa_run_says_is_not_for_the_ranks_of_an_inner_launcher() {
+    let outer = [EFA, &[("EFA_JOB_KEY", "x"), ("EFA_JOB_ID", "outer")]].concat();
+    let all = [&outer[..], OPEN_MPI].concat();
+    let nesting = nesting(&[("program", Some(&all)), ("mpirun", Some(&outer)), ("efa", None)]);
+    let found = nested(&all, &nesting).unwrap();
+    assert_eq!((found.launcher, found.size, found.id.as_str()), (Launcher::OpenMpi, 2, "1234567"));
+    assert!(found.key.is_none() && meeting(&found).starts_with("127.0.0.1:"));
+    // What is set between the two is meant for the inner one.
+    let set = |variables: &[(&'static str, &'static str)]| with(variables, "EFA_RENDEZVOUS", "node-b:4712");
+    let (all, inner) = (set(&all), set(&outer));
+    let nesting = super::super::nesting::tests::nesting(&[
+        ("program", Some(&all)),
+        ("mpirun", Some(&inner)),
+        ("sh", Some(&outer)),
+        ("efa", None),
+    ]);
+    let found = nested(&all, &nesting).unwrap();
+    assert_eq!((found.launcher, meeting(&found).as_str()), (Launcher::OpenMpi, "node-b:4712"));
+}
+
+#[test]
+fn the_shell_of_a_batch_job_is_no_rank_and_says_so() {
+    let shell = with(&with(SLURM, "SLURM_STEP_ID", ""), "SLURM_PROCID", "0");
+    // Slurm's ids of a batch step and of an interactive one.
+    for step in ["", "4294967291", "4294967290"] {
+        let found = job(&with(&shell, "SLURM_STEP_ID", step)).unwrap();
+        assert_eq!((found.launcher, found.rank, found.size), (Launcher::Alone, 0, 1));
+        let note = found.note.unwrap();
+        assert!(note.contains("srun") && note.contains("4242") && note.contains("11 tasks"), "{note}");
+    }
+    assert!(job(SLURM).unwrap().note.is_none());
+    assert!(job(&[]).unwrap().note.is_none());
+}
+
+#[test]
+fn a_step_of_fewer_tasks_than_the_job_has_its_own_size() {
+    assert_eq!(job(&with(SLURM, "SLURM_STEP_NUM_TASKS", "9")).unwrap().size, 9);
+}
+
+#[test]
+fn an_arbitrary_distribution_puts_rank_0_on_the_first_host_of_the_file() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("hosts");
+    let arbitrary = with(SLURM, "SLURM_DISTRIBUTION", "arbitrary");
+    refused(&arbitrary, "SLURM_HOSTFILE");
+    let arbitrary = with(&arbitrary, "SLURM_HOSTFILE", path.to_str().unwrap());
+    refused(&arbitrary, "EFA_RENDEZVOUS");
+    for (text, host) in [("node9\nnode003\n", "node9"), ("# hosts\n\nnode004,node003", "node004")] {
+        std::fs::write(&path, text).unwrap();
+        assert_eq!(job(&arbitrary).unwrap().rendezvous.unwrap().host, host);
+    }
+    std::fs::write(&path, "\n").unwrap();
+    refused(&arbitrary, "lists no host");
+}
+
+#[test]
+fn a_pod_of_an_indexed_job_is_a_rank() {
+    let pod = [
+        ("JOB_COMPLETION_INDEX", "3"),
+        ("EFA_WORLD_SIZE", "4"),
+        ("EFA_RENDEZVOUS", "trainer-0.trainer:29400"),
+    ];
+    let found = job(&pod).unwrap();
+    assert_eq!((found.rank, found.size, found.local_size, found.launcher), (3, 4, 1, Launcher::Kubernetes));
+    // This host is no pod.
+    refused(&with(&pod, "EFA_RENDEZVOUS", ""), "subdomain");
+    refused(&with(&pod, "EFA_WORLD_SIZE", "3"), "JOB_COMPLETION_INDEX");
+    let note = job(&pod[..1]).unwrap().note.unwrap();
+    assert!(note.contains("EFA_WORLD_SIZE"), "{note}");
+    // A launcher in the pod counts.
+    assert_eq!(job(&[&pod[..], TORCHRUN].concat()).unwrap().launcher, Launcher::Torchrun);
+    assert_eq!(job(&[&pod[..1], EFA].concat()).unwrap().launcher, Launcher::Efa);
 }

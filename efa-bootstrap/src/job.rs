@@ -7,6 +7,7 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use super::key::JobKey;
+use super::nesting::Nesting;
 use super::root_process::RootProcess;
 use super::{Control, ControlConfig};
 use super::{ancestors, environment};
@@ -29,6 +30,8 @@ pub enum Launcher {
     OpenMpi,
     /// MPICH's Hydra (`mpiexec`), also that of Intel MPI and MVAPICH.
     Mpich,
+    /// Kubernetes: an Indexed Job or a JobSet, one rank in each pod.
+    Kubernetes,
     /// Nobody: a job of one.
     Alone,
 }
@@ -41,6 +44,7 @@ impl fmt::Display for Launcher {
             Self::Slurm => "Slurm",
             Self::OpenMpi => "Open MPI",
             Self::Mpich => "MPICH",
+            Self::Kubernetes => "Kubernetes",
             Self::Alone => "no launcher",
         })
     }
@@ -132,24 +136,31 @@ pub struct Job {
     pub id: String,
     /// The name of this host.
     pub host: String,
+    /// Why this process is a job of one although the environment speaks of a larger one, with what to do: in the shell of
+    /// a batch job, say.
+    pub note: Option<String>,
 }
 
 impl Job {
     /// Finds out from the environment which member of which job this process is.
     ///
-    /// The first launcher that is recognised counts:
+    /// These launchers are recognised:
     ///
     /// | launcher | recognised by | rank and size | default rendezvous |
     /// |---|---|---|---|
     /// | `efa run` | `EFA_RANK` or `EFA_WORLD_SIZE` | `EFA_RANK`, `EFA_WORLD_SIZE`, `EFA_LOCAL_RANK`, `EFA_LOCAL_WORLD_SIZE` | none: `EFA_RENDEZVOUS` |
-    /// | torchrun | `RANK` and one of `WORLD_SIZE`, `MASTER_ADDR`, `TORCHELASTIC_RUN_ID` | `RANK`, `WORLD_SIZE`, `LOCAL_RANK`, `LOCAL_WORLD_SIZE` | `MASTER_ADDR`, `MASTER_PORT` plus one (torchrun listens on `MASTER_PORT` itself) |
+    /// | torchrun | `RANK` and one of `WORLD_SIZE`, `MASTER_ADDR`, `TORCHELASTIC_RUN_ID` | `RANK`, `WORLD_SIZE`, `LOCAL_RANK`, `LOCAL_WORLD_SIZE` | `MASTER_ADDR`, port 10000 plus the last four digits of `MASTER_PORT`, or 20000 plus them if that is `MASTER_PORT` itself |
     /// | Open MPI | `OMPI_COMM_WORLD_RANK` | `OMPI_COMM_WORLD_RANK`, `_SIZE`, `_LOCAL_RANK`, `_LOCAL_SIZE` | on one host loopback, port from `PMIX_NAMESPACE` or `OMPI_MCA_ess_base_jobid` |
     /// | MPICH | `PMI_RANK` and `MPI_LOCALRANKID` | `PMI_RANK`, `PMI_SIZE`, `MPI_LOCALRANKID`, `MPI_LOCALNRANKS` | on one host loopback, port from `EFA_LAUNCHER_PID`, by default Hydra's proxy, else the parent process |
-    /// | Slurm | `SLURM_PROCID` and `SLURM_NTASKS` | those, `SLURM_LOCALID`, `SLURM_STEP_TASKS_PER_NODE` or `SLURM_TASKS_PER_NODE` | first host of `SLURM_STEP_NODELIST` or `SLURM_JOB_NODELIST`, port from the job and step ids |
+    /// | Slurm | `SLURM_PROCID` in a step of `srun` (`SLURM_STEP_ID`) | that, `SLURM_STEP_NUM_TASKS` or `SLURM_NTASKS`, `SLURM_LOCALID`, `SLURM_STEP_TASKS_PER_NODE` or `SLURM_TASKS_PER_NODE` | first host of `SLURM_STEP_NODELIST` or `SLURM_JOB_NODELIST`, with `-m arbitrary` of `SLURM_HOSTFILE`; port from the job and step ids |
+    /// | Kubernetes | `JOB_COMPLETION_INDEX` and `EFA_WORLD_SIZE` | those, one rank in each pod | the pod with index 0 by its name in the headless service, port 29400 |
     /// | none | none of these | 0 of 1 | |
     ///
-    /// `EFA_*` comes first because it says exactly what is meant. The others go from the inside out: torchrun and
-    /// `mpirun` are themselves often started by Slurm, whose variables then belong to the launcher.
+    /// Where the variables of several launchers are there, the innermost counts, since the others started that one and not
+    /// this process: the one whose variables this process's nearest ancestors did not have (`/proc/PID/environ`). Where that
+    /// doesn't tell, the first in the table counts. The variables of an outer `efa run` are then ignored.
+    ///
+    /// The shell of a batch job (`sbatch`, `salloc`) is no rank: it is a job of one, with a [note](Self::note).
     ///
     /// For every launcher `EFA_RENDEZVOUS=host:port` replaces the default rendezvous, `EFA_JOB_KEY` (64 hexadecimal
     /// digits) or `EFA_JOB_KEY_FILE` (a file that holds them) gives the job key, and `EFA_JOB_ID` replaces the job's
@@ -159,21 +170,28 @@ impl Job {
     /// # Errors
     /// [`Error::Setting`] naming the variable that is missing or makes no sense.
     pub fn from_env() -> Result<Self> {
-        Self::from_vars(&|name| match std::env::var(name) {
+        let variable = |name: &str| match std::env::var(name) {
             Ok(value) => Some(value),
             // Taken for what it looks like, so that it is refused rather than overlooked.
             Err(VarError::NotUnicode(value)) => Some(value.to_string_lossy().into_owned()),
             Err(_) if name == environment::LAUNCHER_PID => Some(ancestors::launcher_pid().to_string()),
             Err(_) => None,
-        })
+        };
+        let job = environment::recognise(&variable, &Nesting::of_this_process())?;
+        log::info!("rank {} of {}, started by {}", job.rank, job.size, job.launcher);
+        if let Some(note) = &job.note {
+            log::warn!("{note}");
+        }
+        Ok(job)
     }
 
-    /// The same from any source of variables; what [`from_env`](Self::from_env) does apart from asking the system.
+    /// The same from any source of variables, of which nobody knows who set them: where several launchers did, the first
+    /// in the table of [`from_env`](Self::from_env) counts.
     ///
     /// # Errors
     /// As [`from_env`](Self::from_env).
     pub fn from_vars(variable: &dyn Fn(&str) -> Option<String>) -> Result<Self> {
-        environment::recognise(variable)
+        environment::recognise(variable, &Nesting::unknown())
     }
 
     /// A job of one, which needs no rendezvous.
@@ -188,6 +206,7 @@ impl Job {
             key: None,
             id: String::new(),
             host: super::address::host_name(),
+            note: None,
         }
     }
 

@@ -5,6 +5,7 @@ use std::process::ExitCode;
 
 use clap::Args;
 use efa_core::admission::{Policy, Report};
+use efa_core::bootstrap::{Job, Launcher};
 use efa_core::fabric::{self, Library, Offer, ProviderChoice};
 use efa_core::{Error, JobReport, Result};
 use serde::Serialize;
@@ -37,6 +38,8 @@ pub(crate) struct InfoArgs {
 struct Info {
     libfabric: Library,
     devices: Vec<Offer>,
+    /// Which launcher started this process, and as which rank.
+    launcher: String,
     /// What carries the data of a job on this host; null where that can't be told.
     job: Option<JobReport>,
     /// Null where the facts could not be had.
@@ -51,7 +54,7 @@ pub(crate) fn info(args: &InfoArgs) -> Result<ExitCode, Failure> {
         Err(error) => (None, Some(error)),
     };
     let admission = job.as_ref().map(|job| job.admission.clone());
-    let info = Info { libfabric: fabric::library()?, devices, job, admission };
+    let info = Info { libfabric: fabric::library()?, devices, launcher: launcher(), job, admission };
     if args.json {
         stdout::print_json(&info)?;
     } else {
@@ -65,6 +68,19 @@ fn report() -> Result<JobReport> {
     JobReport::of_this_host(ProviderChoice::from_env()?, &Policy::from_env()?)
 }
 
+/// Which launcher is recognised, or what keeps that from being told.
+fn launcher() -> String {
+    match Job::from_env() {
+        Ok(Job { note: Some(note), .. }) => format!("none: {note}"),
+        Ok(Job { launcher: Launcher::Alone, .. }) => "none: a job of one".into(),
+        Ok(Job { launcher, rank, size, rendezvous, .. }) => {
+            let meeting = rendezvous.map_or(String::new(), |place| format!(", meeting at {place}"));
+            format!("{launcher}: rank {rank} of {size}{meeting}")
+        }
+        Err(error) => format!("unknown: {error}"),
+    }
+}
+
 fn text(info: &Info, unknown: Option<&Error>, coloured: bool) -> String {
     let mut text = format!("libfabric {}\n", info.libfabric);
     for skipped in &info.libfabric.skipped {
@@ -72,7 +88,7 @@ fn text(info: &Info, unknown: Option<&Error>, coloured: bool) -> String {
     }
     text.push('\n');
     text += &table(&info.devices);
-    text.push('\n');
+    text += &format!("\nlauncher {}\n", info.launcher);
     match (&info.job, unknown) {
         (Some(job), _) => {
             text += &format!("a job here: {job}\n\nthis host alone: {}", job.admission.to_table(coloured));

@@ -43,6 +43,31 @@ fn json_is_one_object_with_the_same() {
 }
 
 #[test]
+fn it_tells_which_launcher_started_it() {
+    let launcher = |command: &mut Command| {
+        let output = command.args(["info", "--json"]).output().expect("efa starts");
+        let info: Value = serde_json::from_slice(&output.stdout).expect("JSON");
+        info["launcher"].as_str().expect("text").to_owned()
+    };
+    let efa = || Command::new(env!("CARGO_BIN_EXE_efa"));
+    assert_eq!(launcher(&mut efa()), "none: a job of one");
+    let batch =
+        launcher(efa().envs([("SLURM_JOB_ID", "4242"), ("SLURM_NTASKS", "8"), ("SLURM_PROCID", "0")]));
+    assert!(batch.contains("srun starts the ranks"), "{batch}");
+    let rank = launcher(efa().args(["run", "-n", "1", "--no-prefix", "--", env!("CARGO_BIN_EXE_efa")]));
+    assert!(rank.starts_with("efa run: rank 0 of 1"), "{rank}");
+    // A launcher inside a rank of another one.
+    let inner = [("OMPI_COMM_WORLD_RANK", "0"), ("OMPI_COMM_WORLD_SIZE", "1")];
+    let local = [("OMPI_COMM_WORLD_LOCAL_RANK", "0"), ("OMPI_COMM_WORLD_LOCAL_SIZE", "1")];
+    let variables = inner.iter().chain(&local).map(|(name, value)| format!("{name}={value}"));
+    let mut nested = efa();
+    nested
+        .args(["run", "-n", "1", "--no-prefix", "--", "sh", "-c", "env \"$@\"; true", "sh"])
+        .args(variables);
+    assert_eq!(launcher(nested.arg(env!("CARGO_BIN_EXE_efa"))), "Open MPI: rank 0 of 1");
+}
+
+#[test]
 fn a_libfabric_that_can_not_be_used_is_told_and_nothing_takes_its_place() {
     let commands: [&[&str]; 2] = [&["info"], &["bench", "all-reduce", "-n", "2", "--sizes", "8:8"]];
     for command in commands {

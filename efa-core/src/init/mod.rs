@@ -27,9 +27,9 @@ pub use run::run;
 
 /// Joins the job that this process belongs to, and returns the communicator of all its ranks.
 ///
-/// Which job that is, the environment says: that of `efa run`, torchrun, Slurm, Open MPI or MPICH; without any of them
-/// the process is a job of one. The members meet, are judged ([`admission`](crate::admission)), agree on a provider,
-/// open their endpoints and try the path to their neighbours.
+/// Which job that is, the environment says: that of `efa run`, torchrun, Slurm, Open MPI, MPICH or Kubernetes; without
+/// any of them the process is a job of one. The members meet, are judged ([`admission`](crate::admission)), agree on a
+/// provider, open their endpoints and try the path to their neighbours.
 ///
 /// ```no_run
 /// use efa_core::collective::ReduceOp;

@@ -28,6 +28,7 @@ pub(crate) fn jobs(size: usize) -> Vec<Job> {
             key: key.clone(),
             id: "test".into(),
             host: format!("node-{rank}"),
+            note: None,
         })
         .collect()
 }
