@@ -28,6 +28,7 @@ pub(crate) fn members(size: usize) -> Vec<Init> {
                 key: Some(key.clone()),
                 id: "test".into(),
                 host: format!("node-{rank}"),
+                note: None,
             };
             init.provider = ProviderChoice::Only(provider());
             init.endpoint = config();
