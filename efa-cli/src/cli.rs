@@ -6,7 +6,7 @@ use clap::{Parser, Subcommand};
 use crate::absent::AbsentArgs;
 use crate::doctor::DoctorArgs;
 #[cfg(feature = "libfabric")]
-use crate::{bench::BenchArgs, info::InfoArgs, run::RunArgs};
+use crate::{bench::BenchCommand, info::InfoArgs, run::RunArgs};
 
 #[derive(Debug, Parser)]
 #[command(
@@ -48,7 +48,7 @@ pub(crate) enum Command {
     Run(AbsentArgs),
     /// Measure latency, bandwidth and collectives between ranks
     #[cfg(feature = "libfabric")]
-    Bench(BenchArgs),
+    Bench(BenchCommand),
     /// Measure latency, bandwidth and collectives between ranks (not in this build)
     #[cfg(not(feature = "libfabric"))]
     Bench(AbsentArgs),
@@ -83,6 +83,7 @@ mod tests {
             "efa doctor --members job.json --security-groups sg.json --policy same-zone --provider efa --json",
             "efa run -n 4 --provider tcp --policy strict --emulate-efa --devices 4 --grace 0.5 -- ./program --own",
             "efa bench all-reduce -n 4 --sizes 8:4M:8 --dtype bf16 --algorithm ring --op average --check",
+            "efa bench suite --report folder -n 4 --provider shm --quick",
             "efa bench latency --provider shm --sizes 64,1M --iterations 50 --format csv --plot out.svg",
         ];
         efa_fuzz::rounds("command lines", 5000, |random| {

@@ -35,7 +35,7 @@ pub(crate) struct InfoArgs {
 
 /// What `efa info` tells, in the order in which JSON shows it.
 #[derive(Serialize)]
-struct Info {
+pub(crate) struct Info {
     libfabric: Library,
     devices: Vec<Offer>,
     /// Which launcher started this process, and as which rank.
@@ -44,21 +44,18 @@ struct Info {
     job: Option<JobReport>,
     /// Null where the facts could not be had.
     admission: Option<Report>,
+    /// Why they could not be had.
+    #[serde(skip)]
+    unknown: Option<Error>,
 }
 
 /// Prints what is here.
 pub(crate) fn info(args: &InfoArgs) -> Result<ExitCode, Failure> {
-    let devices = fabric::offers()?;
-    let (job, unknown) = match report() {
-        Ok(report) => (Some(report), None),
-        Err(error) => (None, Some(error)),
-    };
-    let admission = job.as_ref().map(|job| job.admission.clone());
-    let info = Info { libfabric: fabric::library()?, devices, launcher: launcher(), job, admission };
+    let info = Info::of_this_host()?;
     if args.json {
         stdout::print_json(&info)?;
     } else {
-        stdout::print(&text(&info, unknown.as_ref(), wants_colour(&io::stdout())))?;
+        stdout::print(&info.to_text(wants_colour(&io::stdout())))?;
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -81,22 +78,37 @@ fn launcher() -> String {
     }
 }
 
-fn text(info: &Info, unknown: Option<&Error>, coloured: bool) -> String {
-    let mut text = format!("libfabric {}\n", info.libfabric);
-    for skipped in &info.libfabric.skipped {
-        text += &format!("  not used: {skipped}\n");
+impl Info {
+    /// Looks at this host.
+    pub(crate) fn of_this_host() -> Result<Self> {
+        let devices = fabric::offers()?;
+        let (job, unknown) = match report() {
+            Ok(report) => (Some(report), None),
+            Err(error) => (None, Some(error)),
+        };
+        let admission = job.as_ref().map(|job| job.admission.clone());
+        Ok(Self { libfabric: fabric::library()?, devices, launcher: launcher(), job, admission, unknown })
     }
-    text.push('\n');
-    text += &table(&info.devices);
-    text += &format!("\nlauncher {}\n", info.launcher);
-    match (&info.job, unknown) {
-        (Some(job), _) => {
-            text += &format!("a job here: {job}\n\nthis host alone: {}", job.admission.to_table(coloured));
+
+    /// Returns it for people.
+    pub(crate) fn to_text(&self, coloured: bool) -> String {
+        let mut text = format!("libfabric {}\n", self.libfabric);
+        for skipped in &self.libfabric.skipped {
+            text += &format!("  not used: {skipped}\n");
         }
-        (None, Some(error)) => text += &format!("this host alone: unknown, {error}\n"),
-        (None, None) => {}
+        text.push('\n');
+        text += &table(&self.devices);
+        text += &format!("\nlauncher {}\n", self.launcher);
+        match (&self.job, &self.unknown) {
+            (Some(job), _) => {
+                text +=
+                    &format!("a job here: {job}\n\nthis host alone: {}", job.admission.to_table(coloured));
+            }
+            (None, Some(error)) => text += &format!("this host alone: unknown, {error}\n"),
+            (None, None) => {}
+        }
+        text
     }
-    text
 }
 
 /// Columns as wide as what they hold; numbers to the right.

@@ -27,6 +27,7 @@ mod palette;
 mod run;
 mod stdout;
 mod terminal;
+mod xml;
 
 use std::process::ExitCode;
 

@@ -103,6 +103,56 @@ fn a_job_on_an_instance_runs_when_its_rules_are_known_to_be_right() {
 }
 
 #[test]
+fn the_picture_of_a_job_shows_the_rules_that_it_was_judged_by() {
+    let service = service::serve(&[instance()]);
+    let (rules, scratch) = (rules(), tempfile::tempdir().expect("a folder"));
+    let picture = scratch.path().join("job.svg");
+    let doctor = [env!("CARGO_BIN_EXE_efa"), "doctor", "--plot", picture.to_str().expect("text")];
+    let mut command = efa(&service, &["run", "-n", "2", "--provider", "tcp", "--"]);
+    command.args(doctor).env("EFA_SECURITY_GROUPS", rules.path());
+    let (status, stdout, stderr) = run(command);
+    assert_eq!(status, Some(0), "{stdout}{stderr}");
+    let picture = std::fs::read_to_string(picture).expect("a picture");
+    assert!(picture.contains("in from itself") && !picture.contains("rules not known"), "{picture}");
+}
+
+#[test]
+fn the_suite_shows_published_figures_for_the_type_and_does_not_hold_tcp_against_them() {
+    let mut instance = instance();
+    instance["instance_type"] = json!("c5n.18xlarge");
+    let service = service::serve(&[instance]);
+    let (rules, scratch) = (rules(), tempfile::tempdir().expect("a folder"));
+    let folder = scratch.path().to_str().expect("text");
+    let mut command = efa(&service, &["bench", "suite", "--quick", "--provider", "tcp", "--report", folder]);
+    command.env("EFA_SECURITY_GROUPS", rules.path());
+    let (status, stdout, stderr) = run(command);
+    assert_eq!(status, Some(0), "{stdout}{stderr}");
+    let page = std::fs::read_to_string(scratch.path().join("report.md")).expect("a page");
+    for part in [
+        "did not run over a real EFA",
+        "latency on c5n.18xlarge: OSU 5.7.1",
+        "https://github.com/ofiwg/libfabric/issues/5694",
+        "| 64 B |  | 20.69 |  |",
+    ] {
+        assert!(page.contains(part), "'{part}' is missing in {page}");
+    }
+}
+
+#[test]
+fn the_suite_writes_why_a_job_is_refused_and_measures_nothing() {
+    let service = service::serve_with(&[instance()], |_| Some(Reply::text(404, "")));
+    let scratch = tempfile::tempdir().expect("a folder");
+    let folder = scratch.path().to_str().expect("text");
+    let (status, stdout, stderr) =
+        run(efa(&service, &["bench", "suite", "--quick", "--provider", "tcp", "--report", folder]));
+    assert_eq!(status, Some(3), "{stdout}{stderr}");
+    assert!(stderr.contains("identity-unknown"), "{stderr}");
+    let page = std::fs::read_to_string(scratch.path().join("report.md")).expect("a page");
+    assert!(page.contains("nothing was measured") && page.contains("identity-unknown"), "{page}");
+    assert!(!scratch.path().join("latency.json").exists());
+}
+
+#[test]
 fn a_job_is_refused_when_a_rank_has_no_metadata() {
     let service = service::serve_with(&[instance()], |_| Some(Reply::text(404, "")));
     let rules = rules();

@@ -14,6 +14,7 @@ use super::collectives::{self, Place, Run};
 use super::counts::Counts;
 use super::options::{BenchArgs, Plan, collective};
 use super::output::{Collective, InPlace, Printer, Record};
+use super::pair::Pair;
 use super::plot;
 use super::point_to_point::{self, Flow};
 use super::progress::Progress;
@@ -28,6 +29,9 @@ const CHECKED: u64 = 10;
 
 /// What a shell shows of a program whose reader has gone: 128 and the number of SIGPIPE.
 const EXIT_BROKEN_PIPE: u8 = 141;
+
+/// The ranks between which messages are measured in a job of two.
+const FIRST_TWO: [usize; 2] = [0, 1];
 
 /// How long the other ranks leave it to rank 0 to end the job when it has failed.
 const FIRST_RANK_SPEAKS: Duration = Duration::from_secs(2);
@@ -66,7 +70,7 @@ fn lead(world: &mut Communicator, args: &BenchArgs, plan: &Plan) -> Result<u64, 
     let mut wrong = 0;
     for (done, &size) in plan.sizes.iter().enumerate() {
         progress.show(done, &format!("{} {}", plan.case, Bytes(size)));
-        let (record, wrong_here) = measure(world, args, plan, size)?;
+        let (record, wrong_here) = measure(world, args, plan, size, FIRST_TWO)?;
         progress.clear();
         printer.record(&record).map_err(cannot_print)?;
         records.push(record);
@@ -82,18 +86,20 @@ fn lead(world: &mut Communicator, args: &BenchArgs, plan: &Plan) -> Result<u64, 
 /// The other ranks: take part.
 fn follow(world: &mut Communicator, args: &BenchArgs, plan: &Plan) -> Result<u64, Failure> {
     for &size in &plan.sizes {
-        measure(world, args, plan, size)?;
+        measure(world, args, plan, size, FIRST_TWO)?;
     }
     // Rank 0 has counted what was wrong here, and tells.
     Ok(0)
 }
 
-/// Measures one size. The record is complete at rank 0 only. Also gives how much was wrong.
-fn measure(
+/// Measures one size; a case between two ranks between the two given. The record is complete at rank 0 only, which is the
+/// first of the two. Also returns how much was wrong.
+pub(super) fn measure(
     world: &mut Communicator,
     args: &BenchArgs,
     plan: &Plan,
     size: u64,
+    between: [usize; 2],
 ) -> Result<(Record, u64), Error> {
     let counts = Counts::of(plan.case, size, args);
     let mut record = blank(world, plan, size, counts);
@@ -101,27 +107,28 @@ fn measure(
         let wrong = measure_collective(world, args, plan, counts, &mut record)?;
         return Ok((record, wrong));
     }
-    let (endpoint, bytes) = (world.endpoint(), size as usize);
+    let Some(pair) = Pair::of(world.endpoint(), between) else { return Ok((record, 0)) };
+    let bytes = size as usize;
     let rounds = if args.check { CHECKED } else { 0 };
     let wrong = match plan.case {
         Case::Latency => {
-            record.time_us = Some(Summary::of(&mut point_to_point::latency(endpoint, bytes, counts)?));
-            point_to_point::check(endpoint, bytes, rounds)?
+            record.time_us = Some(Summary::of(&mut point_to_point::latency(&pair, bytes, counts)?));
+            point_to_point::check(&pair, bytes, rounds)?
         }
         Case::Write | Case::Read => {
             let verb = if plan.case == Case::Write { Verb::Write } else { Verb::Read };
             let windows = Counts::of(Case::Bandwidth, size, args);
-            let mut remote = remote::measure(endpoint, verb, bytes, counts, windows, rounds)?;
+            let mut remote = remote::measure(&pair, verb, bytes, counts, windows, rounds)?;
             record.time_us = Some(Summary::of(&mut remote.times));
             record.mb_per_s = Some(megabytes(remote.rate, size));
             remote.wrong
         }
         _ => {
             let flow = if plan.case == Case::Bidirectional { Flow::BothWays } else { Flow::OneWay };
-            let rate = point_to_point::rate(endpoint, bytes, counts, flow)?;
+            let rate = point_to_point::rate(&pair, bytes, counts, flow)?;
             record.mb_per_s = Some(megabytes(rate, size));
             record.messages_per_s = (plan.case == Case::MessageRate).then(|| rate.round());
-            point_to_point::check(endpoint, bytes, rounds)?
+            point_to_point::check(&pair, bytes, rounds)?
         }
     };
     Ok((record, wrong))
@@ -171,7 +178,7 @@ fn blank(world: &Communicator, plan: &Plan, size: u64, counts: Counts) -> Record
     Record {
         bench: plan.case,
         provider: world.endpoint().provider().to_string(),
-        ranks: world.size(),
+        ranks: if plan.case.is_collective() { world.size() } else { 2 },
         algorithm: collective(plan.case).map(|kind| chosen(kind).to_string()),
         dtype: moves_data.then(|| plan.dtype.to_string()),
         op: (plan.case == Case::AllReduce).then(|| plan.op.to_string()),

@@ -24,7 +24,7 @@ const MOST_ITERATIONS: u64 = 100_000_000;
 /// The options of `efa bench`.
 #[derive(Debug, Args)]
 #[command(
-    override_usage = "efa bench CASE [OPTIONS]",
+    override_usage = "efa bench CASE [OPTIONS]\n       efa bench suite --report DIR [OPTIONS]",
     after_help = "\
 Starts its own ranks on this machine, unless a launcher (efa run, torchrun, srun, mpirun) has started it.
 
@@ -36,11 +36,13 @@ Exit status: 0; 1 if something failed or a result was wrong; 2 for a wrong comma
 Examples:
   efa bench latency
   efa bench bandwidth --provider shm --sizes 1K:16M --plot bandwidth.svg
-  efa bench all-reduce -n 4 --dtype bf16 --algorithm ring --format json"
+  efa bench all-reduce -n 4 --dtype bf16 --algorithm ring --format json
+  efa bench suite --report DIR                               everything, in one folder"
 )]
 pub(crate) struct BenchArgs {
     /// What to measure
-    pub(crate) case: Case,
+    #[arg(required = true)]
+    pub(crate) case: Option<Case>,
     /// How many ranks to start [default: 2]
     #[arg(short = 'n', long = "ranks", value_name = "N", value_parser = parse_ranks)]
     pub(crate) ranks: Option<usize>,
@@ -78,6 +80,13 @@ pub(crate) struct BenchArgs {
     pub(crate) plot: Option<PathBuf>,
 }
 
+impl BenchArgs {
+    /// Returns what to measure.
+    pub(crate) fn case(&self) -> Case {
+        self.case.expect("the command line has a case or a command of its own")
+    }
+}
+
 /// What to measure, once the options have been found to make sense together.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Plan {
@@ -95,7 +104,7 @@ impl Plan {
     /// [`Error::Setting`] for options that the case does not have, sizes it can't have, a number of ranks it does not
     /// work with, an algorithm that is not one for it.
     pub(crate) fn new(args: &BenchArgs, ranks: usize) -> Result<Self, Error> {
-        let case = args.case;
+        let case = args.case();
         if !case.is_collective() && ranks != 2 {
             return Err(Error::setting(
                 format!("cannot measure {case} with {ranks} ranks"),
@@ -129,7 +138,7 @@ impl Plan {
 }
 
 fn sizes(args: &BenchArgs, dtype: DType) -> Result<Vec<u64>, Error> {
-    let case = args.case;
+    let case = args.case();
     if case == Case::Barrier {
         return Ok(vec![0]);
     }

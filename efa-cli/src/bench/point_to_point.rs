@@ -2,9 +2,10 @@
 
 use std::time::Instant;
 
-use efa_core::{Endpoint, Result};
+use efa_core::Result;
 
 use super::counts::Counts;
+use super::pair::Pair;
 use super::pattern;
 
 /// Tag of the messages that are measured.
@@ -15,21 +16,21 @@ const ANSWER: u32 = 2;
 /// Which ways data flows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Flow {
-    /// From rank 0 to rank 1.
+    /// From the first rank of the pair to the second.
     OneWay,
     /// Both ways at once.
     BothWays,
 }
 
-/// Plays ping-pong. At rank 0 gives the time of each message one way, in microseconds: half the round trip.
-pub(super) fn latency(endpoint: &Endpoint, size: usize, counts: Counts) -> Result<Vec<f64>> {
-    let peer = 1 - endpoint.rank();
-    let ping = endpoint.allocate::<u8>(size)?;
-    let mut pong = endpoint.allocate::<u8>(size)?;
-    if endpoint.rank() == 1 {
+/// Plays ping-pong. At the first rank gives the time of each message one way, in microseconds: half the round trip.
+pub(super) fn latency(pair: &Pair<'_>, size: usize, counts: Counts) -> Result<Vec<f64>> {
+    let peer = pair.peer;
+    let ping = pair.allocate::<u8>(size)?;
+    let mut pong = pair.allocate::<u8>(size)?;
+    if pair.side == 1 {
         for _ in 0..counts.warmup + counts.iterations {
-            endpoint.recv_blocking(peer, DATA, &mut pong)?;
-            endpoint.send_blocking(peer, DATA, &ping)?;
+            pair.recv_blocking(peer, DATA, &mut pong)?;
+            pair.send_blocking(peer, DATA, &ping)?;
         }
         return Ok(Vec::new());
     }
@@ -37,8 +38,8 @@ pub(super) fn latency(endpoint: &Endpoint, size: usize, counts: Counts) -> Resul
     // Read once a round trip: the end of one is the start of the next.
     let mut start = Instant::now();
     for iteration in 0..counts.warmup + counts.iterations {
-        endpoint.send_blocking(peer, DATA, &ping)?;
-        endpoint.recv_blocking(peer, DATA, &mut pong)?;
+        pair.send_blocking(peer, DATA, &ping)?;
+        pair.recv_blocking(peer, DATA, &mut pong)?;
         let end = Instant::now();
         if iteration >= counts.warmup {
             times.push(end.duration_since(start).as_nanos() as f64 / 2000.0);
@@ -48,12 +49,12 @@ pub(super) fn latency(endpoint: &Endpoint, size: usize, counts: Counts) -> Resul
     Ok(times)
 }
 
-/// Sends windows of messages; after each the receiver answers. Gives the messages per second at rank 0, those of both
+/// Sends windows of messages; after each the receiver answers. Gives the messages per second at the first rank, those of both
 /// ways together.
-pub(super) fn rate(endpoint: &Endpoint, size: usize, counts: Counts, flow: Flow) -> Result<f64> {
-    let data = endpoint.allocate::<u8>(size * counts.window as usize)?;
-    let mut room = endpoint.allocate::<u8>(size * counts.window as usize)?;
-    let mut lane = Lane { endpoint, data: &data, room: &mut room, size, window: counts.window as usize };
+pub(super) fn rate(pair: &Pair<'_>, size: usize, counts: Counts, flow: Flow) -> Result<f64> {
+    let data = pair.allocate::<u8>(size * counts.window as usize)?;
+    let mut room = pair.allocate::<u8>(size * counts.window as usize)?;
+    let mut lane = Lane { pair, data: &data, room: &mut room, size, window: counts.window as usize };
     lane.windows(counts.warmup, flow)?;
     let start = Instant::now();
     lane.windows(counts.iterations, flow)?;
@@ -62,44 +63,44 @@ pub(super) fn rate(endpoint: &Endpoint, size: usize, counts: Counts, flow: Flow)
     Ok(messages as f64 / start.elapsed().as_secs_f64())
 }
 
-/// Sends messages there and back and checks them byte for byte. Gives how many bytes were wrong at both ends, at rank
-/// 0.
-pub(super) fn check(endpoint: &Endpoint, size: usize, rounds: u64) -> Result<u64> {
-    let peer = 1 - endpoint.rank();
-    let mut buffer = endpoint.allocate::<u8>(size)?;
+/// Sends messages there and back and checks them byte for byte. Gives how many bytes were wrong at both ends, at
+/// the first rank.
+pub(super) fn check(pair: &Pair<'_>, size: usize, rounds: u64) -> Result<u64> {
+    let peer = pair.peer;
+    let mut buffer = pair.allocate::<u8>(size)?;
     let mut wrong = 0;
     for round in 0..rounds {
-        if endpoint.rank() == 0 {
+        if pair.side == 0 {
             pattern::fill(&mut buffer, round);
-            endpoint.send_blocking(peer, DATA, &buffer)?;
+            pair.send_blocking(peer, DATA, &buffer)?;
             buffer.fill(0);
-            endpoint.recv_blocking(peer, DATA, &mut buffer)?;
+            pair.recv_blocking(peer, DATA, &mut buffer)?;
             wrong += pattern::wrong(&buffer, !round);
         } else {
             buffer.fill(0);
-            endpoint.recv_blocking(peer, DATA, &mut buffer)?;
+            pair.recv_blocking(peer, DATA, &mut buffer)?;
             wrong += pattern::wrong(&buffer, round);
             pattern::fill(&mut buffer, !round);
-            endpoint.send_blocking(peer, DATA, &buffer)?;
+            pair.send_blocking(peer, DATA, &buffer)?;
         }
     }
-    Ok(wrong + answer(endpoint, wrong)?)
+    Ok(wrong + answer(pair, wrong)?)
 }
 
-/// Tells rank 0 a number of rank 1's; rank 1 gets 0.
-pub(super) fn answer(endpoint: &Endpoint, number: u64) -> Result<u64> {
-    if endpoint.rank() == 1 {
-        endpoint.send_blocking(0, ANSWER, &[number])?;
+/// Tells the first rank a number of the second's; the second gets 0.
+pub(super) fn answer(pair: &Pair<'_>, number: u64) -> Result<u64> {
+    if pair.side == 1 {
+        pair.send_blocking(pair.peer, ANSWER, &[number])?;
         return Ok(0);
     }
     let mut theirs = [0u64];
-    endpoint.recv_blocking(1, ANSWER, &mut theirs)?;
+    pair.recv_blocking(pair.peer, ANSWER, &mut theirs)?;
     Ok(theirs[0])
 }
 
 /// One end of a stream of windows.
 struct Lane<'a> {
-    endpoint: &'a Endpoint,
+    pair: &'a Pair<'a>,
     /// What a window of messages carries: each has a buffer of its own, as in fabtests.
     data: &'a [u8],
     /// Room for a window of messages.
@@ -110,23 +111,23 @@ struct Lane<'a> {
 
 impl Lane<'_> {
     fn windows(&mut self, count: u64, flow: Flow) -> Result<()> {
-        let sends = flow == Flow::BothWays || self.endpoint.rank() == 0;
-        let receives = flow == Flow::BothWays || self.endpoint.rank() == 1;
+        let sends = flow == Flow::BothWays || self.pair.side == 0;
+        let receives = flow == Flow::BothWays || self.pair.side == 1;
         for _ in 0..count {
             self.window(sends, receives)?;
-            answer(self.endpoint, 0)?;
+            answer(self.pair, 0)?;
         }
         Ok(())
     }
 
     fn window(&mut self, sends: bool, receives: bool) -> Result<()> {
-        let (endpoint, data, size) = (self.endpoint, self.data, self.size);
-        let peer = 1 - endpoint.rank();
+        let (pair, data, size) = (self.pair, self.data, self.size);
+        let peer = pair.peer;
         let window = self.window;
         // Messages of no bytes have room of no bytes.
         let mut room = self.room.chunks_exact_mut(size.max(1));
         let mut data = data.chunks_exact(size.max(1));
-        endpoint.scope(|scope| {
+        pair.scope(|scope| {
             let mut receiving = Vec::with_capacity(if receives { window } else { 0 });
             for _ in 0..receiving.capacity().min(window) {
                 let room: &mut [u8] = room.next().unwrap_or_default();

@@ -1,11 +1,12 @@
-//! Remote writes and reads: rank 0 acts, rank 1 owns the memory.
+//! Remote writes and reads: the first rank of a pair acts, the second owns the memory.
 
 use std::time::Instant;
 
+use efa_core::Result;
 use efa_core::memory::{Access, Region, RemoteRegion};
-use efa_core::{Endpoint, Result};
 
 use super::counts::Counts;
+use super::pair::Pair;
 use super::pattern;
 use super::point_to_point::{answer, microseconds};
 
@@ -19,7 +20,7 @@ pub(super) enum Verb {
     Read,
 }
 
-/// What was found at one size, at rank 0; the other rank has nothing to tell.
+/// What was found at one size, at the first rank; the other rank has nothing to tell.
 #[derive(Debug, Default)]
 pub(super) struct Remote {
     /// Microseconds of each operation, one at a time.
@@ -32,21 +33,21 @@ pub(super) struct Remote {
 
 /// Times single operations, then windows of them, then checks `rounds` operations byte for byte.
 pub(super) fn measure(
-    endpoint: &Endpoint,
+    pair: &Pair<'_>,
     verb: Verb,
     size: usize,
     single: Counts,
     windows: Counts,
     rounds: u64,
 ) -> Result<Remote> {
-    if endpoint.rank() == 1 {
-        serve(endpoint, verb, size, rounds)?;
+    if pair.side == 1 {
+        serve(pair, verb, size, rounds)?;
         return Ok(Remote::default());
     }
     let mut place = [0; RemoteRegion::WIRE_SIZE];
-    endpoint.recv_blocking(1, CONTROL, &mut place)?;
+    pair.recv_blocking(pair.peer, CONTROL, &mut place)?;
     let mut actor = Actor {
-        endpoint,
+        pair,
         verb,
         region: RemoteRegion::from_bytes(&place)?,
         buffers: vec![0; size * windows.window as usize],
@@ -54,43 +55,43 @@ pub(super) fn measure(
     };
     let times = actor.one_by_one(single)?;
     let rate = actor.rate(windows)?;
-    tell(endpoint)?;
+    tell(pair)?;
     let mut wrong = 0;
     for round in 0..rounds {
         wrong += actor.check(round)?;
     }
     // The memory may go now.
-    tell(endpoint)?;
+    tell(pair)?;
     Ok(Remote { times, rate, wrong })
 }
 
-/// Rank 1: lends its memory, and looks after what was written or is to be read.
-fn serve(endpoint: &Endpoint, verb: Verb, size: usize, rounds: u64) -> Result<()> {
-    let region: Region<u8> = endpoint.allocate(size)?.expose(Access::ReadWrite)?;
-    endpoint.send_blocking(0, CONTROL, &region.remote().to_bytes())?;
-    hear(endpoint)?;
+/// The second rank: lends its memory, and looks after what was written or is to be read.
+fn serve(pair: &Pair<'_>, verb: Verb, size: usize, rounds: u64) -> Result<()> {
+    let region: Region<u8> = pair.allocate(size)?.expose(Access::ReadWrite)?;
+    pair.send_blocking(pair.peer, CONTROL, &region.remote().to_bytes())?;
+    hear(pair)?;
     let mut copy = vec![0; size];
     for round in 0..rounds {
         match verb {
             Verb::Write => {
-                hear(endpoint)?;
+                hear(pair)?;
                 region.copy_out(0, &mut copy)?;
-                answer(endpoint, pattern::wrong(&copy, round))?;
+                answer(pair, pattern::wrong(&copy, round))?;
             }
             Verb::Read => {
                 pattern::fill(&mut copy, round);
                 region.copy_in(0, &copy)?;
-                answer(endpoint, 0)?;
-                hear(endpoint)?;
+                answer(pair, 0)?;
+                hear(pair)?;
             }
         }
     }
-    hear(endpoint)
+    hear(pair)
 }
 
-/// Rank 0: reads and writes the other's memory.
+/// The first rank: reads and writes the other's memory.
 struct Actor<'a> {
-    endpoint: &'a Endpoint,
+    pair: &'a Pair<'a>,
     verb: Verb,
     region: RemoteRegion,
     /// Memory for a window of operations.
@@ -125,8 +126,8 @@ impl Actor<'_> {
     fn once(&mut self) -> Result<()> {
         let buffer = &mut self.buffers[..self.size];
         match self.verb {
-            Verb::Write => self.endpoint.write_blocking(&self.region, 0, buffer),
-            Verb::Read => self.endpoint.read_blocking(&self.region, 0, buffer),
+            Verb::Write => self.pair.write_blocking(&self.region, 0, buffer),
+            Verb::Read => self.pair.read_blocking(&self.region, 0, buffer),
         }
     }
 
@@ -134,7 +135,7 @@ impl Actor<'_> {
         let (verb, region) = (self.verb, self.region);
         let buffers = &mut self.buffers;
         let size = self.size;
-        self.endpoint.scope(|scope| {
+        self.pair.scope(|scope| {
             let operations: Vec<_> = buffers
                 .chunks_exact_mut(size)
                 .map(|buffer| match verb {
@@ -154,24 +155,24 @@ impl Actor<'_> {
             Verb::Write => {
                 pattern::fill(&mut self.buffers[..self.size], round);
                 self.once()?;
-                tell(self.endpoint)?;
-                answer(self.endpoint, 0)
+                tell(self.pair)?;
+                answer(self.pair, 0)
             }
             Verb::Read => {
-                answer(self.endpoint, 0)?;
+                answer(self.pair, 0)?;
                 self.buffers.fill(0);
                 self.once()?;
-                tell(self.endpoint)?;
+                tell(self.pair)?;
                 Ok(pattern::wrong(&self.buffers[..self.size], round))
             }
         }
     }
 }
 
-fn tell(endpoint: &Endpoint) -> Result<()> {
-    endpoint.send_blocking(1, CONTROL, &[0u8])
+fn tell(pair: &Pair<'_>) -> Result<()> {
+    pair.send_blocking(pair.peer, CONTROL, &[0u8])
 }
 
-fn hear(endpoint: &Endpoint) -> Result<()> {
-    endpoint.recv_blocking(0, CONTROL, &mut [0u8]).map(drop)
+fn hear(pair: &Pair<'_>) -> Result<()> {
+    pair.recv_blocking(pair.peer, CONTROL, &mut [0u8]).map(drop)
 }

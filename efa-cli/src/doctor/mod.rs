@@ -13,7 +13,6 @@ mod pipeline;
 mod print;
 mod template;
 mod watch;
-mod xml;
 
 use std::path::Path;
 use std::process::ExitCode;
@@ -25,6 +24,8 @@ use crate::failure::Failure;
 #[cfg(not(feature = "libfabric"))]
 use absent as live;
 pub(crate) use args::DoctorArgs;
+#[cfg(feature = "libfabric")]
+pub(crate) use live::{Examination, Place, examine_job};
 use picture::Target;
 
 /// Prints the report and exits as it says: 0 admitted, 1 refused, 3 undetermined.
@@ -61,7 +62,7 @@ fn described_job(
 ) -> Result<ExitCode, Failure> {
     let judged = judge::file(args, path)?;
     if let Some(target) = target {
-        target.draw(&judged.report, &judged.members, Some(judged.lookup.rules()))?;
+        target.draw(&judged.report, &judged.members, judged.lookup.rules())?;
     }
     let report = &judged.report;
     if !tells {

@@ -42,12 +42,12 @@ impl Target {
         }
     }
 
-    /// Draws the picture. `rules` says what groups let through; without them, the findings do.
+    /// Draws the picture. `rules` says what groups let through.
     pub(super) fn draw(
         mut self,
         report: &Report,
         members: &[Facts],
-        rules: Option<&SecurityGroups>,
+        rules: &SecurityGroups,
     ) -> Result<(), Failure> {
         let text = layout::picture(report, members, rules);
         let written = self.file.set_len(0).and_then(|()| self.file.write_all(text.as_bytes()));
@@ -57,6 +57,11 @@ impl Target {
             Failure::from(Error::system(error, what, "check the room on the disk"))
         })
     }
+}
+
+/// Returns the picture as an SVG document.
+pub(super) fn drawn(report: &Report, members: &[Facts], rules: &SecurityGroups) -> String {
+    layout::picture(report, members, rules)
 }
 
 impl Drop for Target {

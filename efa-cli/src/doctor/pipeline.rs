@@ -6,7 +6,7 @@ use efa_admission::{Finding, Report, Severity};
 use serde_json::{Value, json};
 
 use super::args::ReportFormat;
-use super::xml::escaped;
+use crate::xml::escaped;
 
 const GUIDE: &str = "docs/admission.md";
 

@@ -117,3 +117,23 @@ fn the_report_says_that_the_efa_is_emulated_and_which_others_are_not_used() {
         assert!(text.contains(part), "'{part}' is missing in {text}");
     }
 }
+
+#[test]
+fn the_suite_says_that_its_figures_are_not_those_of_an_efa() {
+    let scratch = tempfile::tempdir().expect("a folder");
+    let output = efa()
+        .args(["bench", "suite", "--quick", "--provider", "efa", "--emulate-efa", "--report"])
+        .arg(scratch.path())
+        .output()
+        .expect("efa starts");
+    assert!(output.status.success(), "{}", text(&output));
+    let page = std::fs::read_to_string(scratch.path().join("report.md")).expect("a page");
+    for part in [
+        "efa (emulated) carries the data of 2 ranks",
+        "The EFA is an emulated device",
+        "this job's EFA is emulated",
+    ] {
+        assert!(page.contains(part), "'{part}' is missing in {page}");
+    }
+    assert!(scratch.path().join("latency.json").exists());
+}

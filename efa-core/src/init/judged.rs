@@ -4,7 +4,7 @@ use super::Init;
 use super::introduction::{Introduction, parse};
 use super::job_report::JobReport;
 use super::path;
-use crate::admission::{Facts, Report};
+use crate::admission::{Facts, Lookup, Report, SecurityGroups};
 use crate::bootstrap::Control;
 use crate::collective::Communicator;
 use crate::endpoint::{Endpoint, PeerAddress};
@@ -19,6 +19,7 @@ pub struct Judged {
     pub(super) members: Vec<Introduction>,
     pub(super) provider: Provider,
     pub(super) report: Report,
+    pub(super) lookup: Lookup,
 }
 
 impl Judged {
@@ -30,6 +31,11 @@ impl Judged {
     /// The facts that it was made from, by rank.
     pub fn members(&self) -> impl Iterator<Item = &Facts> {
         self.members.iter().map(|member| &member.facts)
+    }
+
+    /// Returns the rules of the job's security groups, as rank 0 has looked them up, or why they are not known.
+    pub fn rules(&self) -> &SecurityGroups {
+        self.lookup.rules()
     }
 
     /// The provider that the job would use.

@@ -117,7 +117,9 @@ impl Init {
     pub fn judge(self) -> Result<Judged> {
         let control = self.job.connect(&self.control, self.arrival)?;
         match self.assess(&control) {
-            Ok((members, provider, report)) => Ok(Judged { init: self, control, members, provider, report }),
+            Ok((members, provider, report, lookup)) => {
+                Ok(Judged { init: self, control, members, provider, report, lookup })
+            }
             Err(error) => {
                 control.give_up(&error);
                 Err(error)
@@ -126,7 +128,7 @@ impl Init {
     }
 
     /// What the members agree on, who they are, and what follows.
-    fn assess(&self, control: &Control) -> Result<(Vec<Introduction>, Provider, Report)> {
+    fn assess(&self, control: &Control) -> Result<(Vec<Introduction>, Provider, Report, Lookup)> {
         let wanted = format!("provider {}, {} policy", self.provider, self.policy);
         control.agree("what was asked for", &wanted, self.arrival)?;
         let mine = Introduction::of_this_process(control.rank(), Some(control.local_address()))?;
@@ -139,8 +141,8 @@ impl Init {
         let mut members: Vec<Introduction> =
             all.iter().enumerate().map(|(rank, wire)| parse(rank, wire)).collect::<Result<_>>()?;
         let provider = choose_provider(self.provider, &members);
-        let report = self.evaluate(control, &mut members, provider)?;
-        Ok((members, provider, report))
+        let (report, lookup) = self.evaluate(control, &mut members, provider)?;
+        Ok((members, provider, report, lookup))
     }
 
     /// Judges the job by what the members say and what is looked up for them; every rank comes to the same report.
@@ -149,7 +151,7 @@ impl Init {
         control: &Control,
         members: &mut [Introduction],
         provider: Provider,
-    ) -> Result<Report> {
+    ) -> Result<(Report, Lookup)> {
         let facts: Vec<Facts> = members.iter().map(|member| member.facts.clone()).collect();
         let file = self.security_groups.as_deref();
         let lookup: Lookup = if control.rank() == 0 {
@@ -164,7 +166,7 @@ impl Init {
         };
         // The endpoint's peer address has a digest of the facts that were judged, hence of these.
         lookup.complete(members.iter_mut().map(|member| &mut member.facts));
-        Ok(evaluate(&lookup, &facts, &self.policy, provider))
+        Ok((evaluate(&lookup, &facts, &self.policy, provider), lookup))
     }
 }
 

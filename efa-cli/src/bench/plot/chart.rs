@@ -129,7 +129,7 @@ fn host_processor() -> Option<String> {
 }
 
 /// The date in UTC.
-fn today() -> String {
+pub(crate) fn today() -> String {
     let seconds = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
     date(seconds / 86_400)
 }

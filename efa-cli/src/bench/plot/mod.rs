@@ -12,6 +12,7 @@ use std::path::Path;
 use efa_core::Error;
 
 use chart::Chart;
+pub(crate) use chart::today;
 
 use crate::bench::output::Record;
 

@@ -10,7 +10,7 @@ use serde::{Serialize, de::DeserializeOwned};
 
 use super::super::args::DoctorArgs;
 use super::super::judge::{policy, provider};
-use super::super::picture::Target;
+use super::super::picture::{self, Target};
 use super::matrix::Matrix;
 use super::pairs::{Known, Next};
 use super::report::{Diagnosis, reject_unused_rules};
@@ -53,13 +53,46 @@ pub(in crate::doctor) fn doctor(args: &DoctorArgs, target: Option<Target>) -> Re
         failure(error, rank)
     })?;
     let members: Vec<Facts> = judged.members().cloned().collect();
-    let drawn = target.map_or(Ok(()), |target| target.draw(&diagnosis.report, &members, None));
+    let drawn = target.map_or(Ok(()), |target| target.draw(&diagnosis.report, &members, judged.rules()));
     let told = if rank == 0 { diagnosis.print(args) } else { Ok(diagnosis.status()) };
     let exit = drawn.and(told).unwrap_or_else(Failure::report);
     // A launcher may end the job once a rank has ended with a status other than 0, so nobody goes before all is told.
     judged.control().barrier("the report", STEP).map_err(|error| failure(error, rank))?;
     judged.leave();
     Ok(exit)
+}
+
+/// Where this rank is, and how patient it is.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Place {
+    pub(crate) local_rank: usize,
+    pub(crate) local_size: usize,
+    /// How long the first message between two ranks may take.
+    pub(crate) limit: Duration,
+}
+
+/// What the doctor has found in a running job.
+pub(crate) struct Examination {
+    /// As `efa doctor` prints it.
+    pub(crate) table: String,
+    /// As `efa doctor --json` prints it.
+    pub(crate) json: serde_json::Value,
+    /// As `efa doctor --plot` draws it.
+    pub(crate) picture: String,
+    /// The exit status: 0 if the job is admitted.
+    pub(crate) exit: u8,
+}
+
+/// Does what `efa doctor` does in a job; all ranks must call it.
+pub(crate) fn examine_job(judged: &Judged, place: Place) -> Result<Examination, Error> {
+    let diagnosis = examine(judged, place.local_rank == 0, place.local_size, place.limit)?;
+    let members: Vec<Facts> = judged.members().cloned().collect();
+    Ok(Examination {
+        table: diagnosis.to_table(false),
+        json: serde_json::to_value(&diagnosis).expect("plain data"),
+        picture: picture::drawn(&diagnosis.report, &members, judged.rules()),
+        exit: diagnosis.report.exit_status(),
+    })
 }
 
 fn examine(

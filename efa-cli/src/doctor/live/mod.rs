@@ -18,6 +18,7 @@ use super::judge::{self, Judged};
 use super::picture::Target;
 use crate::failure::{EXIT_UNDETERMINED, EXIT_USAGE, Failure};
 pub(super) use job::doctor as job;
+pub(crate) use job::{Examination, Place, examine_job};
 use report::{Diagnosis, reject_unused_rules};
 
 /// Judges this host and checks what it needs.
@@ -25,7 +26,7 @@ pub(super) fn this_host(args: &DoctorArgs, target: Option<Target>) -> Result<Exi
     let hosts = host::group(vec![(host::name(), Some(host::State::of_this_host(1)))]);
     let judged = judge_this_host(args)?;
     if let Some(target) = target {
-        target.draw(&judged.report, &judged.members, Some(judged.lookup.rules()))?;
+        target.draw(&judged.report, &judged.members, judged.lookup.rules())?;
     }
     Diagnosis { report: judged.report, provider: None, hosts, pairs: None }.print(args)
 }

@@ -39,7 +39,7 @@ impl Diagnosis {
         ExitCode::from(self.report.exit_status())
     }
 
-    fn to_table(&self, coloured: bool) -> String {
+    pub(super) fn to_table(&self, coloured: bool) -> String {
         let mut text = self.report.to_table(coloured);
         if let Some(pairs) = &self.pairs {
             let provider = self.provider.map(|provider| format!(" on {provider}")).unwrap_or_default();

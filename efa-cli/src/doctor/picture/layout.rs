@@ -27,7 +27,7 @@ const SMALL: Style = Style::new(11.0, MUTED);
 const BADGE: Style = Style::new(10.0, WHITE).bold().centred();
 
 /// The picture of a judged job as an SVG document.
-pub(super) fn picture(report: &Report, members: &[Facts], rules: Option<&SecurityGroups>) -> String {
+pub(super) fn picture(report: &Report, members: &[Facts], rules: &SecurityGroups) -> String {
     let mut picture = Picture::new(report, members, rules);
     picture.heading();
     picture.group_list();
@@ -51,7 +51,7 @@ struct Picture<'a> {
     y: f64,
     report: &'a Report,
     members: &'a [Facts],
-    rules: Option<&'a SecurityGroups>,
+    rules: &'a SecurityGroups,
     /// The groups with their places in the list, by which they have a letter and a colour.
     groups: BTreeMap<&'a str, usize>,
     /// The numbers of the findings about each member, where a finding is not about all.
@@ -59,7 +59,7 @@ struct Picture<'a> {
 }
 
 impl<'a> Picture<'a> {
-    fn new(report: &'a Report, members: &'a [Facts], rules: Option<&'a SecurityGroups>) -> Self {
+    fn new(report: &'a Report, members: &'a [Facts], rules: &'a SecurityGroups) -> Self {
         let mut counts: BTreeMap<&str, usize> = BTreeMap::new();
         for group in members
             .iter()
@@ -124,7 +124,7 @@ impl<'a> Picture<'a> {
         let mut x = MARGIN;
         let hidden = order.len().saturating_sub(24);
         for (group, place) in order.into_iter().take(24) {
-            let rights = self.rules.and_then(|rules| rules.admits_itself(group));
+            let rights = self.rules.admits_itself(group);
             let name = TEXT.fitted(group, 260.0);
             let parts = match rights {
                 Some((ingress, egress)) => {

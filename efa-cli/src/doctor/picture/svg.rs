@@ -2,8 +2,8 @@
 
 use std::fmt::Write;
 
-use super::super::xml::escaped;
 use crate::palette::{Colour, FONT, WHITE};
+use crate::xml::escaped;
 
 /// Width of a digit over the size of its font, in the widest of the fonts.
 const DIGIT: f64 = 0.66;

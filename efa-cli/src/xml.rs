@@ -1,9 +1,9 @@
-//! Text in XML, for pictures and JUnit reports.
+//! Text in XML and HTML, for pictures, JUnit reports and pages.
 
 use efa_error::printable;
 
 /// Returns the text for use in XML, without control characters.
-pub(super) fn escaped(text: &str) -> String {
+pub(crate) fn escaped(text: &str) -> String {
     let mut safe = String::with_capacity(text.len());
     for letter in printable(text).chars() {
         match letter {
