@@ -121,6 +121,56 @@ fn elements_of_a_list_that_is_not_in_a_plan_are_not_one_subnet() {
     assert_eq!(status(&plan), 3);
 }
 
+/// Two instances of resources of their own, whose subnets have these expressions.
+fn one_instance_each(subnets: [&[&str]; 2], groups: &[&str]) -> Value {
+    let values = json!({"instance_type": "hpc7a.96xlarge"});
+    let data = json!({"network_interfaces": [{"interface_type": "efa"}]});
+    let (mut resources, mut expressions) = (Vec::new(), Vec::new());
+    for (name, subnet) in ["one", "two"].into_iter().zip(subnets) {
+        let template = format!("{name}_template");
+        let named = format!("aws_launch_template.{template}");
+        resources.push(resource("aws_launch_template", &template, None, data.clone()));
+        resources.push(resource("aws_instance", name, None, values.clone()));
+        let interface = json!({"subnet_id": references(subnet), "security_groups": references(groups)});
+        let interfaces = json!({"network_interfaces": [interface]});
+        expressions.push(configured("aws_launch_template", &template, interfaces));
+        let start = json!({"launch_template": [{"id": references(&[&format!("{named}.id"), &named])}]});
+        expressions.push(configured("aws_instance", name, start));
+    }
+    for it in &mut resources {
+        if it["type"] == "aws_instance" {
+            it["values"]["launch_template"] = json!([{}]);
+        }
+    }
+    plan(resources, expressions)
+}
+
+#[test]
+fn elements_that_two_expressions_take_of_a_list_are_not_one_subnet() {
+    let same = |subnet: &[&str]| status(&one_instance_each([subnet, subnet], &GROUP));
+    assert_eq!(same(&SUBNET), 0);
+    assert_eq!(same(&["data.aws_subnet.a.id", "data.aws_subnet.a"]), 0);
+    for list in ["local.subnets", "data.aws_subnets.a.ids"] {
+        let plan = one_instance_each([&[list], &[list]], &GROUP).to_string();
+        assert_eq!(judged(&plan).exit_status(), 3, "{list}");
+        let notes = described(&plan).notes;
+        assert!(notes.iter().any(|it| it.contains("subnet")), "{notes:?}");
+    }
+}
+
+#[test]
+fn a_group_that_may_not_be_made_is_not_held_beside_another() {
+    let either = [
+        "aws_security_group.efa[0].id",
+        "aws_security_group.efa[0]",
+        "aws_security_group.efa",
+        "aws_security_group.plain.id",
+        "aws_security_group.plain",
+    ];
+    assert_eq!(status(&instances(&SUBNET, &either[..3])), 0);
+    assert_eq!(status(&instances(&SUBNET, &either)), 3);
+}
+
 #[test]
 fn a_value_that_differs_among_copies_of_a_module_is_not_one_subnet() {
     let subnets = |copies: [&str; 2], passed: &[&str], used: &str| {
@@ -139,7 +189,11 @@ fn a_value_that_differs_among_copies_of_a_module_is_not_one_subnet() {
         described(&plan.to_string()).members.iter().map(subnet).collect::<Vec<_>>()
     };
     let (copies, others) = (["module.n[0]", "module.n[1]"], ["module.n", "module.m"]);
-    assert_eq!(subnets(others, &["local.subnet"], "var.subnet"), ["local.subnet", "local.subnet"]);
+    // Each call may pass another element of a list.
+    let each = subnets(others, &["local.subnet"], "var.subnet");
+    assert_ne!(each[0], each[1]);
+    let id = "data.aws_subnet.a.id";
+    assert_eq!(subnets(others, &[id, "data.aws_subnet.a"], "var.subnet"), [id, id]);
     assert_eq!(subnets(others, &["local.subnet"], "local.subnet"), ["n.local.subnet", "m.local.subnet"]);
     assert_eq!(subnets(copies, &["local.subnets", "count.index"], "var.subnet"), ["", ""]);
     assert_eq!(subnets(copies, &["local.subnet"], "local.subnet"), ["", ""]);

@@ -59,6 +59,8 @@ struct Terraform<'a> {
     /// The expressions of the configuration's resources: by module, kind and name.
     expressions: BTreeMap<(String, &'a str, &'a str), At<'a>>,
     opaque: RefCell<BTreeSet<String>>,
+    /// The first expression that refers to a value that is not known, by the name of the value.
+    places: RefCell<BTreeMap<String, String>>,
     /// How many references were followed.
     steps: Cell<usize>,
 }
@@ -81,6 +83,7 @@ pub(super) fn read(root: &At<'_>) -> Reading<Plan> {
         modules: BTreeMap::new(),
         expressions: BTreeMap::new(),
         opaque: RefCell::default(),
+        places: RefCell::default(),
         steps: Cell::new(0),
     };
     if let Some(module) = root.find(&["configuration", "root_module"])? {

@@ -50,13 +50,17 @@ impl<'a> Terraform<'a> {
         let references = expression.get("references")?.map_or(Ok(Vec::new()), |it| {
             it.list()?.iter().map(|it| it.text().map(str::to_owned)).collect::<Reading<Vec<String>>>()
         })?;
-        let Some(targets) = self.targets(&of.module, of.index.as_deref(), &references, 0)? else {
+        let place = format!("{}.{key}", without_indices(&of.address));
+        let Some(targets) = self.targets(&of.module, of.index.as_deref(), &references, &place, 0)? else {
             return Ok(None);
         };
         known.extend(targets.names);
         let is_opaque = known.iter().any(|it| self.opaque.borrow().contains(it));
         // What stands beside a value that is not known may be one branch of a condition on it.
-        let is_open = (targets.is_open || is_opaque) && known.len() > 1 || is_opaque && of.is_in_copy;
+        // So may be an instance of a resource that may have none: `length(a) > 0 ? a[0].id : b.id`. Subnets come in lists.
+        let is_choice = targets.has_index && key.contains("group");
+        let is_open =
+            (targets.is_open || is_choice || is_opaque) && known.len() > 1 || is_opaque && of.is_in_copy;
         Ok((!is_open).then(|| known.into_iter().collect()))
     }
 
@@ -76,12 +80,13 @@ impl<'a> Terraform<'a> {
         Ok(ids.filter(|ids| ids.len() == 1).and_then(|ids| ids.into_iter().next()))
     }
 
-    /// What the references of an expression lead to; `None` where that can't be told.
+    /// What the references of the expression at a place lead to; `None` where that can't be told.
     fn targets(
         &self,
         module: &[String],
         index: Option<&str>,
         references: &[String],
+        place: &str,
         depth: usize,
     ) -> Reading<Option<Targets>> {
         let steps = self.steps.get() + references.len() + 1;
@@ -96,12 +101,12 @@ impl<'a> Terraform<'a> {
             match parts[..] {
                 ["count" | "each" | "path" | "self", ..] => {}
                 ["var", name, ..] => match self.argument(module, strip_index(name))? {
-                    Some((outer, argument)) => match self.passed(outer, &argument, depth)? {
+                    Some((outer, argument)) => match self.passed(module, outer, name, &argument, depth)? {
                         Some(targets) => found.extend(targets),
                         None => return Ok(None),
                     },
                     None => {
-                        found.names.insert(self.unknown(module, reference));
+                        found.names.insert(self.unknown(module, reference, place));
                     }
                 },
                 ["module", call, output, ..] => {
@@ -115,13 +120,18 @@ impl<'a> Terraform<'a> {
                         .iter()
                         .map(|it| it.text().map(str::to_owned))
                         .collect::<Reading<_>>()?;
-                    match self.targets(&inner, None, &references, depth + 1)? {
+                    let place = format!("{}.{output}", inner.join("."));
+                    match self.targets(&inner, None, &references, &place, depth + 1)? {
                         Some(targets) => found.extend(targets),
                         None => return Ok(None),
                     }
                 }
+                // An id, not a list of ids: every expression that names it has the same value.
+                ["data", _, _, "id"] => {
+                    found.names.insert(self.unknown(module, reference, reference));
+                }
                 ["local" | "data", ..] => {
-                    found.names.insert(self.unknown(module, reference));
+                    found.names.insert(self.unknown(module, reference, place));
                 }
                 // All instances of a module, or a choice by the workspace.
                 ["module" | "terraform", ..] => return Ok(None),
@@ -136,6 +146,7 @@ impl<'a> Terraform<'a> {
                     if by_index && index.is_some() && all.clone().any(|it| it.index.is_none()) {
                         return Ok(None);
                     }
+                    found.has_index |= name.contains('[');
                     found.is_open |= attributes.last().is_some_and(|it| !is_of_ids(strip_index(it)));
                     let chosen = all.filter(|it| is_one || wanted.is_none() || it.index == wanted);
                     for resource in chosen.take(MOST_TARGETS) {
@@ -159,12 +170,19 @@ impl<'a> Terraform<'a> {
     }
 
     /// What an argument of a module leads to; `None` where that can't be told.
-    fn passed(&self, outer: &[String], expression: &At<'_>, depth: usize) -> Reading<Option<Targets>> {
+    fn passed(
+        &self,
+        module: &[String],
+        outer: &[String],
+        variable: &str,
+        expression: &At<'_>,
+        depth: usize,
+    ) -> Reading<Option<Targets>> {
         if let Some(constant) = expression.get("constant_value")? {
             return Ok(match constant.tree {
                 Tree::Text(text) => {
                     let is_open = !ID_PREFIXES.iter().any(|prefix| text.starts_with(prefix));
-                    Some(Targets { names: BTreeSet::from([text.clone()]), is_open })
+                    Some(Targets { names: BTreeSet::from([text.clone()]), is_open, has_index: false })
                 }
                 _ => None,
             });
@@ -172,15 +190,20 @@ impl<'a> Terraform<'a> {
         let Some(references) = expression.get("references")? else { return Ok(None) };
         let references: Vec<String> =
             references.list()?.iter().map(|it| it.text().map(str::to_owned)).collect::<Reading<_>>()?;
-        self.targets(outer, None, &references, depth + 1)
+        let place = format!("{}.{variable}", module.join("."));
+        self.targets(outer, None, &references, &place, depth + 1)
     }
 
-    fn unknown(&self, module: &[String], reference: &str) -> String {
+    /// The name for a value that the plan does not tell. Another expression that refers to it gets another name, as a plan
+    /// leaves out which element of a list an expression takes: `element(local.subnets, 1)`.
+    fn unknown(&self, module: &[String], reference: &str, place: &str) -> String {
         let mut name = module.join(".");
         if !name.is_empty() {
             name.push('.');
         }
-        let name = id(&(name + reference));
+        name += reference;
+        let first = self.places.borrow_mut().entry(name.clone()).or_insert_with(|| place.to_owned()).clone();
+        let name = if first == place { id(&name) } else { id(&format!("{name} in {place}")) };
         self.opaque.borrow_mut().insert(name.clone());
         name
     }
@@ -192,12 +215,15 @@ struct Targets {
     names: BTreeSet<String>,
     /// Whether something among them may be no id, but what a condition looks at.
     is_open: bool,
+    /// Whether an instance of a resource is named by its index.
+    has_index: bool,
 }
 
 impl Targets {
     fn extend(&mut self, other: Self) {
         self.names.extend(other.names);
         self.is_open |= other.is_open;
+        self.has_index |= other.has_index;
     }
 }
 
@@ -208,6 +234,11 @@ fn is_of_ids(attribute: &str) -> bool {
 
 pub(super) fn strip_index(name: &str) -> &str {
     name.split('[').next().unwrap_or(name)
+}
+
+/// An address without the indices in it.
+fn without_indices(address: &str) -> String {
+    address.split('.').map(strip_index).collect::<Vec<_>>().join(".")
 }
 
 /// The index that is written after a name: `node[0]`, `node["a"]`.
