@@ -15,12 +15,13 @@ const PLACEMENTS: [BufferMode; 2] = [BufferMode::InPlace, BufferMode::OutOfPlace
 #[test]
 fn all_types_and_operations_reduce_right() {
     let mut random = Random::new(1);
-    for collective in [Collective::AllReduce, Collective::ReduceScatter] {
+    for collective in Collective::ALL.into_iter().filter(|collective| collective.reduces()) {
         for &algorithm in Algorithm::of(collective) {
             for op in ReduceOp::ALL {
                 for size in [1, 2, 3, 5, 8] {
                     for buffer_mode in PLACEMENTS {
                         let call = Call::new(collective, 0, size, 37).with_buffer_mode(buffer_mode);
+                        let call = call.with_root(size / 2);
                         check_all_types(op, algorithm, call, 4, &mut random);
                     }
                 }
@@ -35,6 +36,9 @@ fn every_algorithm_is_right_at_every_size() {
     for collective in Collective::ALL {
         for &algorithm in Algorithm::of(collective) {
             for size in 1..=17 {
+                if algorithm.obstacle(&Call::new(collective, 0, size, 1)).is_some() {
+                    continue;
+                }
                 for elements in [0, 1, 2, 3, 5, size - 1, size, size + 1, 100] {
                     for buffer_mode in PLACEMENTS {
                         let root = random.below(size);
@@ -75,7 +79,7 @@ fn ranks_may_differ_in_placement() {
 fn a_nan_of_any_rank_reaches_all_ranks_with_the_same_bits() {
     let mut random = Random::new(4);
     for &algorithm in Algorithm::of(Collective::AllReduce) {
-        for op in ReduceOp::ALL {
+        for op in ReduceOp::ALL.into_iter().filter(|op| op.exists_for(DType::F32)) {
             for size in [2, 3, 4, 6] {
                 let call = Call::new(Collective::AllReduce, 0, size, 3);
                 let bring = |rank: u32| {
@@ -115,17 +119,19 @@ fn lengths_and_addresses_that_do_not_fit_are_refused() {
 }
 
 fn check_all_types(op: ReduceOp, algorithm: Algorithm, call: Call, segment: usize, random: &mut Random) {
-    check::<f16>(op, algorithm, call, segment, random);
-    check::<bf16>(op, algorithm, call, segment, random);
-    check::<f32>(op, algorithm, call, segment, random);
-    check::<f64>(op, algorithm, call, segment, random);
-    check::<i8>(op, algorithm, call, segment, random);
-    check::<i16>(op, algorithm, call, segment, random);
-    check::<i32>(op, algorithm, call, segment, random);
-    check::<i64>(op, algorithm, call, segment, random);
-    check::<u8>(op, algorithm, call, segment, random);
-    check::<u16>(op, algorithm, call, segment, random);
-    check::<u32>(op, algorithm, call, segment, random);
+    if op.exists_for(DType::F32) {
+        check::<f16>(op, algorithm, call.clone(), segment, random);
+        check::<bf16>(op, algorithm, call.clone(), segment, random);
+        check::<f32>(op, algorithm, call.clone(), segment, random);
+        check::<f64>(op, algorithm, call.clone(), segment, random);
+    }
+    check::<i8>(op, algorithm, call.clone(), segment, random);
+    check::<i16>(op, algorithm, call.clone(), segment, random);
+    check::<i32>(op, algorithm, call.clone(), segment, random);
+    check::<i64>(op, algorithm, call.clone(), segment, random);
+    check::<u8>(op, algorithm, call.clone(), segment, random);
+    check::<u16>(op, algorithm, call.clone(), segment, random);
+    check::<u32>(op, algorithm, call.clone(), segment, random);
     check::<u64>(op, algorithm, call, segment, random);
 }
 
@@ -133,31 +139,69 @@ fn check<T: Number>(op: ReduceOp, algorithm: Algorithm, call: Call, segment: usi
     let inputs = contributions::<T>(&call, random);
     let mut outputs = run(op, &schedules(algorithm, &call, segment), &inputs, random);
     let what = format!("{op} of {} by {algorithm}, {call:?}, segments of {segment}", T::DTYPE);
-    if op == ReduceOp::Average {
-        for output in &mut outputs {
+    let scans = matches!(call.collective, Collective::Scan | Collective::ExclusiveScan);
+    if op == ReduceOp::Average && call.collective.reduces() && !scans {
+        let gets_it = |rank| call.collective != Collective::Reduce || rank == call.root;
+        for (_, output) in outputs.iter_mut().enumerate().filter(|(rank, _)| gets_it(*rank)) {
             reduce::finish_average(T::DTYPE, bytemuck::cast_slice_mut(output), call.size).unwrap();
         }
     }
-    let is_right = |rank: usize, element: usize, result: T| {
-        let (expected, slack) = T::reference(op, inputs.iter().map(|input| input[element]));
+    // A scan by average is the scan of sums.
+    let reference_op = if scans && op == ReduceOp::Average { ReduceOp::Sum } else { op };
+    let is_right = |ranks: std::ops::Range<usize>, rank: usize, element: usize, result: T| {
+        let column = inputs[ranks.clone()].iter().map(|input| input[element]);
+        // A contribution that is not combined with another stays as it is.
+        let (expected, slack) = match ranks.len() {
+            1 if reference_op != ReduceOp::Average => (inputs[ranks.start][element], 0.0),
+            _ => T::reference(reference_op, column),
+        };
         assert!(result.is_near(expected, slack), "{what}: rank {rank}: {result:?}, not {expected:?}");
     };
+    let size = call.size;
     for (rank, output) in outputs.iter().enumerate() {
+        let mine = call.at_rank(rank);
+        let at_root = rank == call.root;
+        let check_all = |ranks: std::ops::Range<usize>| {
+            let each = output.iter().enumerate();
+            each.for_each(|(element, &result)| is_right(ranks.clone(), rank, element, result));
+        };
         match call.collective {
             Collective::Barrier => {}
             Collective::Broadcast => assert!(same_bits(output, &inputs[call.root]), "{what}: rank {rank}"),
             Collective::AllGather => assert!(same_bits(output, &inputs.concat()), "{what}: rank {rank}"),
+            Collective::Gather if at_root => assert!(same_bits(output, &inputs.concat()), "{what}"),
+            Collective::Reduce if at_root => check_all(0..size),
+            // In place it is the contribution, and else empty.
+            Collective::Gather | Collective::Reduce => {
+                assert!(output.is_empty() || same_bits(output, &inputs[rank]), "{what}: rank {rank}");
+            }
+            Collective::Scatter if output.len() > call.elements => {
+                assert!(same_bits(output, &inputs[call.root]), "{what}: rank {rank}");
+            }
+            Collective::Scatter => {
+                assert!(same_bits(output, &inputs[call.root][mine.block(rank)]), "{what}: rank {rank}");
+            }
+            Collective::AllToAll => {
+                let parts = inputs.iter().flat_map(|input| &input[mine.block(rank)]);
+                assert!(same_bits(output, &parts.copied().collect::<Vec<T>>()), "{what}: rank {rank}");
+            }
             Collective::AllReduce => {
                 assert!(same_bits(output, &outputs[0]), "{what}: rank {rank} differs from rank 0");
-                output.iter().enumerate().for_each(|(element, &result)| is_right(rank, element, result));
+                check_all(0..size);
             }
             Collective::ReduceScatter => {
                 let first = rank * call.elements;
                 let start = if call.buffer_mode == BufferMode::InPlace { first } else { 0 };
                 for element in 0..call.elements {
-                    is_right(rank, first + element, output[start + element]);
+                    is_right(0..size, rank, first + element, output[start + element]);
                 }
             }
+            Collective::Scan => check_all(0..rank + 1),
+            Collective::ExclusiveScan if rank == 0 => {
+                let kept = |&value: &T| same_bits(&[value], &[T::rubbish()]);
+                assert!(output.iter().all(kept) || same_bits(output, &inputs[0]), "{what}");
+            }
+            Collective::ExclusiveScan => check_all(0..rank),
         }
     }
 }
@@ -186,11 +230,9 @@ impl<T: Number> Memory<T> {
     fn new(schedule: &Schedule, input: &[T]) -> Self {
         let rubbish = |buffer| vec![T::rubbish(); schedule.len_of(buffer)];
         let mut output = rubbish(BufferId::Output);
-        let in_place = schedule.len_of(BufferId::Input) == 0;
+        let in_place = schedule.call().buffer_mode == BufferMode::InPlace;
         if in_place {
-            let gathers = schedule.collective() == Collective::AllGather;
-            let start = if gathers { schedule.rank() * input.len() } else { 0 };
-            output[start..start + input.len()].copy_from_slice(input);
+            output[schedule.call().contribution().range()].copy_from_slice(input);
         }
         let input = if in_place { Vec::new() } else { input.to_vec() };
         Self { buffers: [input, output, rubbish(BufferId::Scratch)] }
@@ -241,7 +283,7 @@ fn run<T: Number>(
                     continue;
                 }
             },
-            Action::Reduce { source, into } => {
+            Action::Reduce { source, into, .. } => {
                 let source = memory.read(source);
                 reduce::reduce_slice(op, memory.at(into), &source).unwrap();
             }

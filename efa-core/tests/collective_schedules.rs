@@ -5,7 +5,7 @@ use efa_core::collective::schedule::{Action, Step};
 use efa_core::collective::select;
 use efa_core::collective::simulate::{self, Profile};
 use efa_core::collective::{
-    Algorithm, BufferMode, Call, Collective, MAX_RANKS, Options, Schedule, algorithms,
+    Algorithm, BufferMode, Call, Collective, Counts, MAX_RANKS, Options, Schedule, algorithms,
 };
 use proptest::prelude::*;
 
@@ -39,11 +39,26 @@ fn check(algorithm: Algorithm, call: &Call, segment: usize) {
     simulate::predict(&schedules, 4, &loosest()).map_err(with).unwrap();
 }
 
+/// The algorithms that can carry out a call.
+fn able(call: &Call) -> impl Iterator<Item = Algorithm> {
+    Algorithm::of(call.collective).iter().copied().filter(|algorithm| algorithm.obstacle(call).is_none())
+}
+
 fn check_all(call: &Call, segment: usize) {
-    for &algorithm in Algorithm::of(call.collective) {
+    for algorithm in able(call) {
         for buffer_mode in PLACEMENTS {
             check(algorithm, &call.with_buffer_mode(buffer_mode), segment);
         }
+    }
+}
+
+/// Numbers of elements that are easily wrong: none, fewer than ranks, one more, several pieces. Blocks count for each
+/// rank.
+fn critical_lengths(collective: Collective, size: usize) -> Vec<usize> {
+    match collective {
+        Collective::Barrier => vec![0],
+        collective if collective.has_blocks() => vec![0, 1, 2],
+        _ => vec![0, size - 1, size + 1],
     }
 }
 
@@ -62,9 +77,7 @@ fn all_are_right_at_small_sizes_with_any_count() {
 fn all_are_right_at_every_size_up_to_33() {
     for collective in Collective::ALL {
         for size in 10..=33 {
-            // An empty block, then one of two pieces; the last two collectives count in blocks.
-            let per_block = matches!(collective, Collective::AllGather | Collective::ReduceScatter);
-            for elements in if per_block { [1, 2] } else { [size - 1, size + 1] } {
+            for elements in critical_lengths(collective, size) {
                 check_all(&Call::new(collective, 0, size, elements).with_root(size / 2), 1);
             }
         }
@@ -72,20 +85,78 @@ fn all_are_right_at_every_size_up_to_33() {
 }
 
 #[test]
-fn broadcasts_are_right_from_every_root() {
-    for size in 1..=12 {
-        for root in 0..size {
-            for elements in [1, size, 3 * size + 1] {
-                check_all(&Call::new(Collective::Broadcast, 0, size, elements).with_root(root), 2);
+fn those_with_a_root_are_right_from_every_root() {
+    for collective in Collective::ALL.into_iter().filter(|collective| collective.has_root()) {
+        for size in 1..=12 {
+            for root in 0..size {
+                for elements in [1, size, 3 * size + 1] {
+                    check_all(&Call::new(collective, 0, size, elements).with_root(root), 2);
+                }
             }
         }
     }
 }
 
 #[test]
+fn operations_that_do_not_commute_get_the_ranks_in_order() {
+    for collective in Collective::ALL.into_iter().filter(|collective| collective.reduces()) {
+        for size in (1..=33).chain([64, 71]) {
+            let call = Call::new(collective, 0, size, 3).with_root(size / 3).with_order(true);
+            assert!(able(&call).count() > 0, "{collective}");
+            check_all(&call, 2);
+        }
+    }
+}
+
+#[test]
+fn an_algorithm_that_mixes_the_ranks_is_found_out_and_refused() {
+    for collective in Collective::ALL.into_iter().filter(|collective| collective.reduces()) {
+        let call = Call::new(collective, 0, 6, 12).with_root(4);
+        let ordered = call.with_order(true);
+        for &algorithm in Algorithm::of(collective) {
+            // What the check says of the schedules that ignore the order.
+            let schedules: Vec<Schedule> =
+                (0..6).map(|rank| algorithms::build(algorithm, &call.at_rank(rank), 4).unwrap()).collect();
+            assert!(simulate::prove(&schedules, 4, &strictest()).is_ok());
+            let refused = algorithms::build(algorithm, &ordered, 4);
+            assert_eq!(refused.is_err(), algorithm.obstacle(&ordered).is_some());
+            if let Err(error) = refused {
+                let text = error.to_string();
+                assert!(text.contains(algorithm.name()) && text.contains("does not commute"), "{text}");
+            }
+        }
+    }
+}
+
+#[test]
+fn an_algorithm_that_cannot_do_a_size_or_counts_says_so() {
+    let gather = Call::new(Collective::AllGather, 2, 6, 10);
+    let text = algorithms::build(Algorithm::RecursiveDoubling, &gather, 1).unwrap_err().to_string();
+    assert!(text.contains("all-gather by recursive-doubling at 6 ranks"), "{text}");
+    assert!(text.contains("power of two"), "{text}");
+    let exchange = Call::new(Collective::AllToAll, 1, 2, 0).with_counts(Counts::new([1, 2, 3, 4]));
+    let text = algorithms::build(Algorithm::Bruck, &exchange, 1).unwrap_err().to_string();
+    assert!(text.contains("equal length"), "{text}");
+}
+
+#[test]
 fn all_are_right_at_large_sizes() {
     for collective in Collective::ALL {
-        check_all(&Call::new(collective, 0, 71, 77).with_root(70), 77);
+        for size in [64, 71, 100, 128, 257] {
+            // A single element for each, as there are many messages where all send to all. Every other rank is in place.
+            let elements = if collective.has_blocks() { 1 } else { size + 6 };
+            let call = Call::new(collective, 0, size, elements).with_root(size - 1);
+            for algorithm in able(&call) {
+                let mode = |rank: usize| call.at_rank(rank).with_buffer_mode(PLACEMENTS[rank % 2]);
+                let schedules: Vec<Schedule> =
+                    (0..size).map(|rank| algorithms::build(algorithm, &mode(rank), size).unwrap()).collect();
+                let with = |reason| format!("{algorithm}, {call:?}: {reason}");
+                for schedule in &schedules {
+                    schedule.validate().map_err(with).unwrap();
+                }
+                simulate::prove(&schedules, 4, &strictest()).map_err(with).unwrap();
+            }
+        }
     }
     for size in [511, 512] {
         let broadcast = Call::new(Collective::Broadcast, 0, size, 1000).with_root(3);
@@ -93,6 +164,34 @@ fn all_are_right_at_large_sizes() {
         check(Algorithm::Chain, &broadcast, 100);
         check(Algorithm::Dissemination, &Call::new(Collective::Barrier, 0, size, 0), 1);
         check(Algorithm::RecursiveDoubling, &Call::new(Collective::AllReduce, 0, size, 1000), 1);
+    }
+}
+
+/// The schedules of all ranks of a collective whose blocks have these lengths: `lengths[i][j]` of an all-to-all from rank
+/// `i` to rank `j`, and else `lengths[0][j]` for rank `j`.
+fn check_counts(collective: Collective, lengths: &[Vec<usize>], root: usize, in_place: u32, segment: usize) {
+    let size = lengths.len();
+    let call = Call::new(collective, 0, size, 0).with_root(root);
+    let at_rank = |rank: usize| {
+        let counts = match collective {
+            Collective::AllToAll => {
+                let from = lengths.iter().map(|from| from[rank]);
+                lengths[rank].iter().copied().chain(from).collect()
+            }
+            _ => lengths[0].clone(),
+        };
+        let mode = PLACEMENTS[(in_place >> rank & 1) as usize];
+        call.at_rank(rank).with_buffer_mode(mode).with_counts(Counts::new(counts))
+    };
+    for algorithm in able(&at_rank(0)) {
+        let schedules: Vec<Schedule> =
+            (0..size).map(|rank| algorithms::build(algorithm, &at_rank(rank), segment).unwrap()).collect();
+        let with = |reason| format!("{collective} by {algorithm}, {lengths:?} from {root}: {reason}");
+        for schedule in &schedules {
+            schedule.validate().map_err(with).unwrap();
+        }
+        simulate::prove(&schedules, 4, &strictest()).map_err(with).unwrap();
+        simulate::predict(&schedules, 4, &loosest()).map_err(with).unwrap();
     }
 }
 
@@ -121,30 +220,54 @@ proptest! {
     }
 
     #[test]
+    fn blocks_may_differ_in_length(
+        lengths in (1usize..14).prop_flat_map(|size| {
+            let length = prop_oneof![2 => Just(0usize), 3 => 1usize..40];
+            prop::collection::vec(prop::collection::vec(length, size), size)
+        }),
+        root in 0usize..14, in_place: u32, segment in 1usize..50,
+    ) {
+        let size = lengths.len();
+        for collective in Collective::ALL.into_iter().filter(|collective| collective.has_blocks()) {
+            // In place as much comes as goes.
+            let lengths: Vec<Vec<usize>> = match collective {
+                Collective::AllToAll => {
+                    (0..size).map(|i| (0..size).map(|j| lengths[i.min(j)][i.max(j)]).collect()).collect()
+                }
+                _ => lengths.clone(),
+            };
+            check_counts(collective, &lengths, root % size, in_place, segment);
+        }
+        check_counts(Collective::AllToAll, &lengths, 0, u32::MAX, segment);
+    }
+
+    #[test]
     fn ranks_may_stand_in_any_order(
         order in (1usize..14).prop_flat_map(|size| Just((0..size).collect::<Vec<_>>()).prop_shuffle()),
+        lengths in prop::collection::vec(0usize..20, 14),
         root in 0usize..14, elements in 0usize..100, in_place: u32, segment in 1usize..50,
     ) {
         let size = order.len();
-        let place_of = |rank| order.iter().position(|&other| other == rank).unwrap();
         for collective in Collective::ALL {
-            for &algorithm in Algorithm::of(collective) {
-                let call = Call::new(collective, 0, size, elements).with_root(root % size);
-                let schedule = |rank: usize| {
-                    let buffer_mode = PLACEMENTS[(in_place >> rank & 1) as usize];
-                    let mut moved = call.at_rank(place_of(rank)).with_buffer_mode(buffer_mode);
-                    if collective == Collective::Broadcast {
-                        moved = moved.with_root(place_of(call.root));
+            let equal = Call::new(collective, 0, size, elements).with_root(root % size);
+            let counted = matches!(collective, Collective::AllGather | Collective::ReduceScatter)
+                .then(|| equal.with_counts(Counts::new(&lengths[..size])));
+            for call in [Some(equal), counted].into_iter().flatten() {
+                for algorithm in able(&call) {
+                    let options = Options { algorithm, segment_bytes: segment, ..Options::default() };
+                    let schedule = |rank: usize| {
+                        let call = call.at_rank(rank);
+                        let call = call.with_buffer_mode(PLACEMENTS[(in_place >> rank & 1) as usize]);
+                        let schedule = select::plan_in_order(&call, 1, &options, &order).unwrap();
+                        assert_eq!(*schedule.call(), call);
+                        schedule
+                    };
+                    let schedules: Vec<Schedule> = (0..size).map(schedule).collect();
+                    for schedule in &schedules {
+                        schedule.validate().unwrap();
                     }
-                    let schedule = algorithms::build(algorithm, &moved, segment).unwrap().in_order(&order).unwrap();
-                    assert_eq!(*schedule.call(), call.at_rank(rank).with_buffer_mode(buffer_mode));
-                    schedule
-                };
-                let schedules: Vec<Schedule> = (0..size).map(schedule).collect();
-                for schedule in &schedules {
-                    schedule.validate().unwrap();
+                    simulate::prove(&schedules, 8, &strictest()).unwrap();
                 }
-                simulate::prove(&schedules, 8, &strictest()).unwrap();
             }
         }
     }
@@ -152,7 +275,7 @@ proptest! {
     #[test]
     fn any_mix_of_placements_is_right(size in 1usize..14, elements in 0usize..100, in_place: u32, segment in 1usize..50) {
         for collective in Collective::ALL {
-            for &algorithm in Algorithm::of(collective) {
+            for algorithm in able(&Call::new(collective, 0, size, elements)) {
                 let schedules: Vec<Schedule> = (0..size)
                     .map(|rank| {
                         let buffer_mode = PLACEMENTS[(in_place >> rank & 1) as usize];
@@ -173,8 +296,9 @@ proptest! {
     ) {
         let call = Call::new(collective, rank, size, elements).with_root(root);
         let sensible = size > 0 && size <= MAX_RANKS && rank < size && elements < 9
-            && (root < size || collective != Collective::Broadcast);
+            && (root < size || !collective.has_root());
         for &algorithm in Algorithm::of(collective) {
+            let sensible = sensible && algorithm.obstacle(&call).is_none();
             // A ring of a million ranks is sensible and takes a million steps: too many for a test.
             if !sensible || size < 4 {
                 prop_assert_eq!(algorithms::build(algorithm, &call, 1).is_ok(), sensible);
@@ -192,7 +316,7 @@ fn schedules_of_different_collectives_do_not_run_together() {
     assert!(simulate::prove(&[], 4, &profile).is_err());
     assert!(simulate::prove(&of(&call)[..3], 4, &profile).is_err());
     let mut mixed = of(&call);
-    mixed[2] = of(&Call { elements: 11, ..call }).swap_remove(2);
+    mixed[2] = of(&Call::new(Collective::AllReduce, 0, 4, 11)).swap_remove(2);
     assert!(simulate::prove(&mixed, 4, &profile).is_err());
     let mut swapped = of(&call);
     swapped.swap(0, 1);
@@ -267,6 +391,9 @@ fn a_ring_goes_through_the_ranks_in_the_order_given() {
 fn an_order_that_lacks_a_rank_or_repeats_one_is_refused() {
     let schedule =
         algorithms::build(Algorithm::Ring, &Call::new(Collective::AllReduce, 1, 3, 10), 4).unwrap();
+    let scan = algorithms::build(Algorithm::Chain, &Call::new(Collective::Scan, 1, 3, 10), 4).unwrap();
+    let text = scan.in_order(&[2, 1, 0]).unwrap_err().to_string();
+    assert!(text.contains("depends on the numbers of the ranks"), "{text}");
     for order in [&[0, 1][..], &[0, 1, 1], &[0, 1, 3], &[0, 1, 2, 3], &[]] {
         assert!(schedule.clone().in_order(order).is_err(), "{order:?}");
     }

@@ -127,11 +127,19 @@ impl Plan {
             ));
         }
         let dtype = args.dtype.unwrap_or(DType::F32);
+        let op = args.op.unwrap_or(ReduceOp::Sum);
+        if !op.exists_for(dtype) {
+            return Err(Error::setting(
+                format!("cannot measure {case} by {op} of {dtype}"),
+                format!("{op} exists for integers only"),
+                "choose another --op or --dtype",
+            ));
+        }
         Ok(Self {
             case,
             sizes: sizes(args, dtype)?,
             dtype,
-            op: args.op.unwrap_or(ReduceOp::Sum),
+            op,
             algorithm: algorithm(case, args.algorithm.as_deref())?,
         })
     }

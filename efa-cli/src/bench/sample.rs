@@ -5,7 +5,7 @@ use efa_core::tensor::{Element, bf16, f16};
 
 /// An element that can be made of a small whole number.
 pub(super) trait Sample: Element + PartialEq {
-    /// The number `value`, at most 100, which every type holds exactly.
+    /// The number `value`, at most 127, which every type holds exactly.
     fn of(value: u8) -> Self;
 }
 
@@ -60,6 +60,34 @@ pub(super) fn input<T: Sample>(op: ReduceOp, index: usize, rank: usize, ranks: u
                 0
             }
         }
+        ReduceOp::BitAnd => {
+            if stands_out {
+                value(index)
+            } else {
+                0x7f
+            }
+        }
+        ReduceOp::BitOr | ReduceOp::BitXor => {
+            if stands_out {
+                value(index)
+            } else {
+                0
+            }
+        }
+        ReduceOp::LogicalAnd => {
+            if stands_out {
+                truth(index)
+            } else {
+                1
+            }
+        }
+        ReduceOp::LogicalOr | ReduceOp::LogicalXor => {
+            if stands_out {
+                truth(index)
+            } else {
+                0
+            }
+        }
         // Sums up to `ranks` times this, which the smallest types hold up to 25 ranks.
         ReduceOp::Average => {
             if ranks <= 25 {
@@ -75,12 +103,17 @@ pub(super) fn input<T: Sample>(op: ReduceOp, index: usize, rank: usize, ranks: u
 pub(super) fn output<T: Sample>(op: ReduceOp, index: usize, ranks: usize) -> T {
     match op {
         ReduceOp::Average if ranks > 25 => T::of(0),
+        ReduceOp::LogicalAnd | ReduceOp::LogicalOr | ReduceOp::LogicalXor => T::of(truth(index)),
         _ => T::of(value(index)),
     }
 }
 
 fn value(index: usize) -> u8 {
     1 + (index % 5) as u8
+}
+
+fn truth(index: usize) -> u8 {
+    value(index) % 2
 }
 
 #[cfg(test)]
@@ -96,6 +129,17 @@ mod tests {
             ReduceOp::Min => inputs.fold(f64::MAX, f64::min),
             ReduceOp::Max => inputs.fold(f64::MIN, f64::max),
             ReduceOp::Average => inputs.sum::<f64>() / ranks as f64,
+            _ => {
+                let inputs = (0..ranks).map(|rank| input::<u64>(op, index, rank, ranks));
+                let combine = |a: u64, b: u64| match op {
+                    ReduceOp::BitAnd => a & b,
+                    ReduceOp::BitOr => a | b,
+                    ReduceOp::LogicalAnd => u64::from(a != 0 && b != 0),
+                    ReduceOp::LogicalOr => u64::from(a != 0 || b != 0),
+                    _ => a ^ b,
+                };
+                inputs.reduce(combine).unwrap_or(0) as f64
+            }
         }
     }
 

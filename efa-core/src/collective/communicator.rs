@@ -1,24 +1,35 @@
 //! A group of ranks that call collectives together: [`Communicator`].
 
-use std::collections::HashMap;
+mod counts;
+mod leave;
+mod operations;
+mod tensors;
+
+use std::collections::{HashMap, HashSet};
 use std::fmt;
+use std::ops::Range;
 use std::ptr;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use bytemuck::Pod;
+
 use super::execute::{Buffers, Elements, ExecutorState, Prepared, run};
+use super::reduce::Operation;
+use super::schedule::BufferId;
 use super::select::{choose, plan, plan_in_order};
-use super::{Algorithm, BufferMode, Call, Collective, Options, ReduceOp, reduce};
+use super::{Algorithm, BufferMode, Call, Collective, Counts, Options, Reduction, reduce};
 use crate::bootstrap::Control;
-use crate::endpoint::{Endpoint, Progress};
+use crate::endpoint::Endpoint;
 use crate::error::{Error, Result};
 use crate::init::JobReport;
 use crate::memory::RegisteredBuf;
-use crate::tensor::{DType, Element, TensorViewMut};
+use crate::tensor::{DType, Element};
 
 /// How many schedules are kept; a training step has a few dozen sizes.
 const SCHEDULES: usize = 256;
+
 /// All ranks of a job, with an endpoint each, calling collectives together.
 ///
 /// Every rank makes the same calls in the same order, with the same counts, types and options. A communicator may be
@@ -51,17 +62,21 @@ struct State {
     last: Option<(Key, Arc<Prepared>)>,
     executor: ExecutorState,
     scratch: RegisteredBuf<u8>,
+    /// The lengths of blocks that calls had.
+    counts: HashSet<Counts>,
+    /// Room for the lengths of one call.
+    lengths: Vec<usize>,
     /// How many collectives there have been; part of their messages' tags.
     number: u64,
     /// A digest of them, in which ranks differ that did not call the same.
     history: u64,
     /// The last of them that succeeded.
-    latest: Option<(Call, Elements)>,
+    latest: Option<Latest>,
     /// A collective failed: ranks may be at different points now.
     failed: bool,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 struct Key {
     call: Call,
     element_bytes: usize,
@@ -75,11 +90,12 @@ fn this_thread() -> usize {
 }
 
 /// Adds a collective to the digest of those before it. What may differ between the ranks is left out.
-fn remember(history: u64, call: &Call, elements: u64) -> u64 {
+fn remember(history: u64, call: &Call, elements: Elements<'_>) -> u64 {
     const SPREAD: u64 = 0x9E37_79B9_7F4A_7C15;
-    let what = (call.root as u64) << 32 | elements << 8 | call.collective as u64;
+    let what = (call.root as u64) << 32 | elements.operation.digest() << 8 | call.collective as u64;
     let mixed = (history.rotate_left(23) ^ what).wrapping_mul(SPREAD);
-    (mixed.rotate_left(23) ^ call.elements as u64).wrapping_mul(SPREAD)
+    let how_much = (call.elements as u64) << 8 | elements.size as u64;
+    (mixed.rotate_left(23) ^ how_much).wrapping_mul(SPREAD)
 }
 
 /// Tells who has the state, for as long as it has it.
@@ -111,6 +127,8 @@ impl Communicator {
             last: None,
             executor: ExecutorState::default(),
             scratch,
+            counts: HashSet::new(),
+            lengths: Vec::new(),
             number: 0,
             history: 0,
             latest: None,
@@ -175,143 +193,58 @@ impl Communicator {
         }
     }
 
-    /// Returns when every rank has called it.
-    ///
-    /// # Errors
-    /// Those of messages: [`Error::PeerLost`], [`Error::Timeout`], [`Error::Aborted`] and so on.
-    pub fn barrier(&self) -> Result<()> {
-        self.run::<u8>(self.call(Collective::Barrier, 0), ReduceOp::Sum, &[], &mut [])
-    }
-
-    /// Gives `root`'s elements to every rank. `data` has the same length everywhere.
-    ///
-    /// ```no_run
-    /// # fn main() -> efa_core::Result<()> {
-    /// let world = efa_core::init()?;
-    /// let mut weights = vec![0.0f32; 1 << 20];
-    /// if world.rank() == 0 {
-    ///     weights.fill(1.5);
-    /// }
-    /// world.broadcast(&mut weights, 0)?;
-    /// assert_eq!(weights[77], 1.5);
-    /// world.finish()
-    /// # }
-    /// ```
-    ///
-    /// # Errors
-    /// [`Error::Misuse`] for a root outside the job; else as [`Communicator::barrier`].
-    pub fn broadcast<T: Element>(&self, data: &mut [T], root: usize) -> Result<()> {
-        let call = self
-            .call(Collective::Broadcast, data.len())
-            .with_root(root)
-            .with_buffer_mode(BufferMode::InPlace);
-        self.run(call, ReduceOp::Sum, &[], data)
-    }
-
-    /// Combines everybody's `input` element by element, and puts the result into `output` at every rank. All have the
-    /// same length. Every rank gets the same bits.
-    ///
-    /// # Errors
-    /// [`Error::Misuse`] when the lengths differ; else as [`Communicator::barrier`].
-    pub fn all_reduce<T: Element>(&self, input: &[T], output: &mut [T], op: ReduceOp) -> Result<()> {
-        self.check_lengths("all-reduce", input.len(), output.len(), 1, 1)?;
-        self.run(self.call(Collective::AllReduce, output.len()), op, input, output)
-    }
-
-    /// [`Communicator::all_reduce`] of `data` into itself.
-    ///
-    /// # Errors
-    /// As [`Communicator::barrier`].
-    pub fn all_reduce_in_place<T: Element>(&self, data: &mut [T], op: ReduceOp) -> Result<()> {
-        let call = self.call(Collective::AllReduce, data.len()).with_buffer_mode(BufferMode::InPlace);
-        self.run(call, op, &[], data)
-    }
-
-    /// [`Communicator::all_reduce_in_place`] for a tensor whose element type is known at run time only.
-    ///
-    /// # Errors
-    /// As [`Communicator::barrier`].
-    pub fn all_reduce_tensor(&self, tensor: &mut TensorViewMut<'_>, op: ReduceOp) -> Result<()> {
-        let call = self.call(Collective::AllReduce, tensor.elements()).with_buffer_mode(BufferMode::InPlace);
-        let elements = Elements { dtype: tensor.dtype(), op };
-        self.run_bytes(call, elements, &[], tensor.bytes_mut())
-    }
-
-    /// Puts everybody's `input`, in the order of the ranks, into `output`, which is as many times as long.
-    ///
-    /// # Errors
-    /// [`Error::Misuse`] when the lengths don't fit; else as [`Communicator::barrier`].
-    pub fn all_gather<T: Element>(&self, input: &[T], output: &mut [T]) -> Result<()> {
-        self.check_lengths("all-gather", input.len(), output.len(), self.size(), 1)?;
-        self.run(self.call(Collective::AllGather, input.len()), ReduceOp::Sum, input, output)
-    }
-
-    /// Combines everybody's `input`, and gives to each rank its part of the result: `input` is as many times as long as
-    /// `output` as there are ranks.
-    ///
-    /// # Errors
-    /// As [`Communicator::all_gather`].
-    pub fn reduce_scatter<T: Element>(&self, input: &[T], output: &mut [T], op: ReduceOp) -> Result<()> {
-        self.check_lengths("reduce-scatter", input.len(), output.len(), 1, self.size())?;
-        self.run(self.call(Collective::ReduceScatter, output.len()), op, input, output)
-    }
-
-    /// Waits until all ranks have come here, and leaves the job in good order. As long as all ranks are alive the wait has
-    /// no limit, unless [`Init::leave`](crate::Init::leave) sets one: a rank may take its time for a last checkpoint.
-    ///
-    /// # Errors
-    /// [`Error::PeerLost`] naming a rank that has died or has been silent for too long; [`Error::Aborted`] when the job has
-    /// been called off, also by this rank because a collective failed or its endpoint has closed itself;
-    /// [`Error::Rendezvous`] when the ranks did not call the same collectives, whose results are wrong then;
-    /// [`Error::Timeout`] naming the ranks that did not come within the limit, which calls the job off.
-    pub fn finish(mut self) -> Result<()> {
-        self.leave(Exit::Finished)
-    }
-
-    /// Leaves because the program at this rank has failed, with `error`; `lost` is the rank that the error says is lost.
-    pub(crate) fn fail(mut self, lost: Option<usize>, error: &str) {
-        // The error that the program returns says more.
-        let _ = self.leave(Exit::Failed { lost, error });
-    }
-
     fn call(&self, collective: Collective, elements: usize) -> Call {
         Call::new(collective, self.rank(), self.size(), elements)
     }
 
-    fn check_lengths(
+    /// The same with the contribution in the output.
+    fn call_in_place(&self, collective: Collective, elements: usize) -> Call {
+        self.call(collective, elements).with_buffer_mode(BufferMode::InPlace)
+    }
+
+    fn run<T: Pod>(
         &self,
-        verb: &str,
-        input: usize,
-        output: usize,
-        times: usize,
-        parts: usize,
+        call: Call,
+        blocks: Blocks<'_>,
+        op: impl Reduction<T>,
+        input: &[T],
+        output: &mut [T],
     ) -> Result<()> {
-        if input.checked_mul(times) == output.checked_mul(parts) {
-            return Ok(());
-        }
-        Err(Error::misuse(
-            format!("cannot {verb} {input} elements into {output}"),
-            match (times, parts) {
-                (1, 1) => "input and output must have the same length".into(),
-                (n, 1) => format!("with {n} ranks the output must be {n} times as long as the input"),
-                (_, n) => format!("with {n} ranks the input must be {n} times as long as the output"),
-            },
-            "make the buffers fit",
-        ))
+        op.erased(|operation| {
+            let elements = Elements { name: element_name::<T>(), size: size_of::<T>(), operation };
+            let (input, output) = (bytemuck::cast_slice(input), bytemuck::cast_slice_mut(output));
+            self.run_bytes(call, blocks, elements, input, output)
+        })
     }
 
-    fn run<T: Element>(&self, call: Call, op: ReduceOp, input: &[T], output: &mut [T]) -> Result<()> {
-        let elements = Elements { dtype: T::DTYPE, op };
-        self.run_bytes(call, elements, bytemuck::cast_slice(input), bytemuck::cast_slice_mut(output))
+    /// Runs a collective that moves elements and combines none.
+    fn move_elements<T: Element>(
+        &self,
+        call: Call,
+        blocks: Blocks<'_>,
+        input: &[T],
+        output: &mut [T],
+    ) -> Result<()> {
+        let elements = Elements { name: T::DTYPE.name(), size: size_of::<T>(), operation: Operation::None };
+        let (input, output) = (bytemuck::cast_slice(input), bytemuck::cast_slice_mut(output));
+        self.run_bytes(call, blocks, elements, input, output)
     }
 
-    fn run_bytes(&self, call: Call, elements: Elements, input: &[u8], output: &mut [u8]) -> Result<()> {
+    fn run_bytes(
+        &self,
+        call: Call,
+        blocks: Blocks<'_>,
+        elements: Elements<'_>,
+        input: &[u8],
+        output: &mut [u8],
+    ) -> Result<()> {
         let thread = this_thread();
         // A waker, say, that runs while this thread carries a collective out. It would wait for itself.
         if self.holder.load(Ordering::Relaxed) == thread {
             return Err(Error::misuse(
                 format!("cannot call {} inside of another collective", call.collective),
-                "a waker or the drop of a buffer called it, on the thread that carries the other one out",
+                "a waker, the drop of a buffer or an operation of the program called it, on the thread that carries \
+                 the other one out",
                 "wake a task or tell another thread, and let that call it",
             ));
         }
@@ -325,18 +258,30 @@ impl Communicator {
                 "look for the first error; start the job again when it is mended",
             )));
         }
-        let key = Key { call, element_bytes: elements.dtype.size(), options: self.options };
         let state = &mut *state;
+        let mut call = match blocks {
+            Blocks::Equal => call,
+            given => call.with_counts(given.known(state)),
+        };
+        call.ordered = elements.operation.is_ordered();
+        let key = Key { call, element_bytes: elements.size, options: self.options };
         let prepared = match &state.last {
-            Some((last, prepared)) if *last == key => prepared,
+            Some((last, prepared)) if *last == key => {
+                fits(&key.call, elements, input.len(), output.len())?;
+                prepared
+            }
             _ => {
-                let prepared = self.prepare(&mut state.schedules, key)?;
-                &state.last.insert((key, prepared)).1
+                check_operation(elements.operation, &key.call).map_err(|error| at_rank(error, &key.call))?;
+                key.call.check()?;
+                fits(&key.call, elements, input.len(), output.len())?;
+                let prepared = self.prepare(&mut state.schedules, &key)?;
+                &state.last.insert((key.clone(), prepared)).1
             }
         };
+        let Key { call, .. } = &key;
         // Set until the end is reached, however this is left.
         state.failed = true;
-        let wanted = prepared.schedule().len_of(super::schedule::BufferId::Scratch) * key.element_bytes;
+        let wanted = prepared.schedule().len_of(BufferId::Scratch) * key.element_bytes;
         if state.scratch.len() < wanted {
             state.scratch = self.endpoint().allocate(wanted.next_power_of_two())?;
         }
@@ -344,25 +289,23 @@ impl Communicator {
         let shared = &self.endpoint().shared;
         let begun = shared.clock.now();
         run(self.endpoint(), prepared, &mut state.executor, elements, state.number, buffers)
-            .map_err(|error| {
-                name_collective(error, &call, elements.dtype, state.number, shared.clock.since(begun))
-            })
+            .map_err(|error| name_collective(error, call, elements, state.number, shared.clock.since(begun)))
             .inspect_err(|error| shared.note_failure(error))?;
-        let reduces = matches!(call.collective, Collective::AllReduce | Collective::ReduceScatter);
-        if reduces && elements.op == ReduceOp::Average {
-            reduce::finish_average(elements.dtype, output, self.size())?;
+        if let Some(dtype) = elements.operation.averages() {
+            let result = result_of(call);
+            let result = &mut output[result.start * elements.size..result.end * elements.size];
+            reduce::finish_average(dtype, result, self.size())?;
         }
         state.number += 1;
-        state.latest = Some((call, elements));
-        let op = if reduces { 1 + elements.op as u64 } else { 0 };
-        state.history = remember(state.history, &call, op << 8 | elements.dtype as u64);
+        state.latest = Some(Latest::new(call, elements));
+        state.history = remember(state.history, call, elements);
         state.failed = false;
         Ok(())
     }
 
     /// The schedule for a call, made when there is none yet.
-    fn prepare(&self, schedules: &mut HashMap<Key, Arc<Prepared>>, key: Key) -> Result<Arc<Prepared>> {
-        if let Some(prepared) = schedules.get(&key) {
+    fn prepare(&self, schedules: &mut HashMap<Key, Arc<Prepared>>, key: &Key) -> Result<Arc<Prepared>> {
+        if let Some(prepared) = schedules.get(key) {
             return Ok(prepared.clone());
         }
         let schedule = match self.report.admission.ring_order() {
@@ -373,155 +316,171 @@ impl Communicator {
         if schedules.len() >= SCHEDULES {
             schedules.clear();
         }
-        schedules.insert(key, prepared.clone());
+        schedules.insert(key.clone(), prepared.clone());
         Ok(prepared)
-    }
-
-    /// Leaves in good order, if the job can be left so.
-    fn leave(&mut self, exit: Exit<'_>) -> Result<()> {
-        let (Some(control), Some(endpoint)) = (self.control.take(), self.endpoint.take()) else {
-            return Ok(());
-        };
-        // A panic in a collective leaves the lock poisoned, and the ranks at different points.
-        let state = self.state.get_mut();
-        let failed = state.as_ref().map_or(true, |state| state.failed);
-        let state = state.unwrap_or_else(PoisonError::into_inner);
-        // Those who called something else are at another barrier, and are told so.
-        let label = format!("leaving the job after {}", describe_calls(state));
-        let closed = endpoint.closed_by_itself();
-        let first = endpoint.first_failure().filter(|_| failed || closed.is_some() || exit == Exit::Dropped);
-        let mut together = false;
-        if std::thread::panicking() {
-            control.give_up_with(None, "it panicked; its own output says where and why");
-        } else if let Exit::Failed { lost, error } = exit {
-            together = control.fail_together();
-            if !together {
-                control.give_up_with(lost, error);
-            }
-        } else if let Some(first) = first {
-            control.give_up_with(first.lost, &first.text);
-        } else if failed || closed.is_some() {
-            control.give_up_with(None, closed.as_deref().unwrap_or("a collective failed"));
-        } else if exit == Exit::Dropped {
-            together = control.fail_together();
-            if !together {
-                control.give_up_with(None, "it left without finish(); its own output may say why");
-            }
-        }
-        let mut met = Ok(());
-        // Nobody waits for anybody in a job that has been called off.
-        if !together && !control.liveness().is_called_off() {
-            met = part(&control, &endpoint, &label, self.patience);
-        }
-        let called_off = endpoint.called_off("cannot leave the job in good order");
-        drop(endpoint);
-        let Some(error) = called_off else {
-            match &met {
-                Ok(()) => control.leave(),
-                Err(error) => control.give_up(error),
-            }
-            return met;
-        };
-        if let Error::Aborted { by, .. } = &error {
-            control.let_speak(by.rank);
-        }
-        Err(error)
     }
 }
 
-/// Says in words what was called, in which ranks differ that did not call the same. The checksum differs, too, if only a
-/// collective before the last was another one.
-fn describe_calls(state: &State) -> String {
-    let Some((call, Elements { dtype, op })) = state.latest else { return "no collective".into() };
-    let Call { collective, elements, root, .. } = call;
-    let last = match collective {
-        Collective::Barrier => collective.to_string(),
-        Collective::Broadcast => format!("{collective} of {elements} {dtype} from rank {root}"),
-        Collective::AllReduce | Collective::ReduceScatter => {
-            format!("{collective} of {elements} {dtype} with {op}")
+/// What is said of a collective that succeeded.
+#[derive(Clone, Copy)]
+struct Latest {
+    collective: Collective,
+    root: usize,
+    /// None where the blocks had lengths of their own.
+    elements: Option<usize>,
+    type_name: &'static str,
+    operation: &'static str,
+}
+
+impl Latest {
+    fn new(call: &Call, elements: Elements<'_>) -> Self {
+        Self {
+            collective: call.collective,
+            root: call.root,
+            elements: call.counts().is_none().then_some(call.elements),
+            type_name: elements.name,
+            operation: elements.operation.name(),
         }
-        Collective::AllGather => format!("{collective} of {elements} {dtype}"),
+    }
+}
+
+impl fmt::Display for Latest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { collective, root, elements, type_name, operation } = *self;
+        write!(f, "{collective}")?;
+        match elements {
+            _ if collective == Collective::Barrier => {}
+            Some(elements) => write!(f, " of {elements} {type_name}")?,
+            None => write!(f, " of {type_name} in blocks of given lengths")?,
+        }
+        match collective {
+            Collective::Broadcast | Collective::Scatter => write!(f, " from rank {root}")?,
+            Collective::Reduce | Collective::Gather => write!(f, " to rank {root}")?,
+            _ => {}
+        }
+        if collective.reduces() { write!(f, " with {operation}") } else { Ok(()) }
+    }
+}
+
+/// How long the blocks of a collective are.
+#[derive(Clone, Copy)]
+enum Blocks<'a> {
+    /// All the same, or there are none.
+    Equal,
+    /// One length for each rank.
+    Given(&'a [usize]),
+    /// What goes to each rank, and what comes from each.
+    Exchanged(&'a [usize], &'a [usize]),
+}
+
+impl Blocks<'_> {
+    /// The lengths, made when they are not known from an earlier call.
+    fn known(self, state: &mut State) -> Counts {
+        let (first, second) = match self {
+            Blocks::Equal => (&[][..], &[][..]),
+            Blocks::Given(counts) => (counts, &[][..]),
+            Blocks::Exchanged(sent, received) => (sent, received),
+        };
+        state.lengths.clear();
+        state.lengths.extend_from_slice(first);
+        state.lengths.extend_from_slice(second);
+        if let Some(counts) = state.counts.get(&state.lengths[..]) {
+            return counts.clone();
+        }
+        let counts = Counts::new(&state.lengths[..]);
+        if state.counts.len() >= SCHEDULES {
+            state.counts.clear();
+        }
+        state.counts.insert(counts.clone());
+        counts
+    }
+}
+
+/// The name of an element type, without the path to it.
+fn element_name<T>() -> &'static str {
+    let name = std::any::type_name::<T>();
+    // Of `Pair<a::b::C>`, nothing: the path of a parameter is part of the name.
+    if name.contains('<') { name } else { name.rsplit("::").next().unwrap_or(name) }
+}
+
+/// Refuses an operation that does not exist for the type, or not in this collective.
+fn check_operation(operation: Operation<'_>, call: &Call) -> Result<()> {
+    operation.check()?;
+    let scans = matches!(call.collective, Collective::Scan | Collective::ExclusiveScan);
+    if !scans || operation.averages().is_none() {
+        return Ok(());
+    }
+    Err(Error::misuse(
+        "cannot average",
+        "each rank has the result of another number of ranks",
+        "take the sum, and divide it by the number of ranks it is of",
+    ))
+}
+
+/// Refuses buffers that are not as long as the call says.
+fn fits(call: &Call, elements: Elements<'_>, input: usize, output: usize) -> Result<()> {
+    let wanted_input = if call.buffer_mode == BufferMode::InPlace { 0 } else { call.input_len() };
+    let wanted_output = call.output_len();
+    if input == wanted_input * elements.size && output == wanted_output * elements.size && elements.size > 0 {
+        return Ok(());
+    }
+    Err(misfit(call, elements, (input, wanted_input), (output, wanted_output)))
+}
+
+/// Says which buffer has a wrong length.
+#[cold]
+fn misfit(
+    call: &Call,
+    elements: Elements<'_>,
+    (input, wanted_input): (usize, usize),
+    (output, wanted_output): (usize, usize),
+) -> Error {
+    let Elements { size, name, .. } = elements;
+    let why = if size == 0 {
+        format!("elements of type {name} have no bytes")
+    } else if input == wanted_input * size {
+        format!("the output has {} elements and must have {wanted_output}", output / size)
+    } else {
+        format!("the input has {} elements and must have {wanted_input}", input / size)
     };
-    let State { number, history, .. } = state;
-    format!("collective number {number}, {last} (checksum of all calls so far: {history:016x})")
+    let error = Error::misuse(format!("cannot run {}", call.collective), why, "make the buffers fit");
+    at_rank(error, call)
+}
+
+/// Adds the rank to an error that names the call.
+#[cold]
+fn at_rank(error: Error, call: &Call) -> Error {
+    error.in_the_course_of(&format!("the {} at rank {} of {}", call.collective, call.rank, call.size))
+}
+
+/// Where in the output the result of a reduction lies; nowhere at ranks that get none.
+fn result_of(call: &Call) -> Range<usize> {
+    match (call.collective, call.buffer_mode) {
+        (Collective::Reduce, _) if call.rank != call.root => 0..0,
+        (Collective::ReduceScatter, BufferMode::InPlace) => call.block(call.rank),
+        _ => 0..call.output_len(),
+    }
 }
 
 /// Says which collective an error is of, and for how long that has been under way.
 #[cold]
-fn name_collective(error: Error, call: &Call, dtype: DType, number: u64, elapsed: Duration) -> Error {
-    let Call { collective, elements, .. } = *call;
-    let size = match collective {
+fn name_collective(
+    error: Error,
+    call: &Call,
+    elements: Elements<'_>,
+    number: u64,
+    elapsed: Duration,
+) -> Error {
+    let count = call.input_len().max(call.output_len());
+    let size = match call.collective {
         Collective::Barrier => String::new(),
-        _ => format!(" of {elements} {dtype} ({} bytes)", elements * dtype.size()),
+        _ => format!(" of {count} {} ({} bytes)", elements.name, count * elements.size),
     };
     error.in_the_course_of(&format!(
-        "the {collective}{size}, number {} of this communicator, failed after {elapsed:.1?}",
+        "the {}{size}, number {} of this communicator, failed after {elapsed:.1?}",
+        call.collective,
         number + 1
     ))
-}
-
-/// How a rank leaves.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Exit<'a> {
-    Finished,
-    /// Without a word: on an error, most likely.
-    Dropped,
-    /// The program failed with this error, because of the rank that is lost if there is one.
-    Failed {
-        lost: Option<usize>,
-        error: &'a str,
-    },
-}
-
-/// Waits until all ranks have come here, and all messages where it can be told that some are missing. Calls the job off if
-/// some are lost.
-fn part(control: &Control, endpoint: &Endpoint, label: &str, patience: Duration) -> Result<()> {
-    let Some(sent) = endpoint.sent_messages() else { return control.barrier(label, patience) };
-    let mine: Vec<u8> = (0u32..)
-        .zip(&sent)
-        .filter(|&(_, &count)| count > 0)
-        .flat_map(|(rank, count)| [&rank.to_le_bytes()[..], &count.to_le_bytes()].concat())
-        .collect();
-    let all = control.exchange(label, &mine, patience)?;
-    let here = endpoint.rank() as u32;
-    let sent_here: Vec<u64> = all.iter().map(|wire| count_for(here, wire)).collect();
-    let mut progress = Progress::new();
-    loop {
-        let came = match endpoint.await_messages(&sent_here, &mut progress) {
-            Ok(came) => came,
-            Err(why) => {
-                control.give_up_with(None, &why);
-                return Ok(());
-            }
-        };
-        let all = control.exchange("waiting for the last messages", &[u8::from(came)], patience)?;
-        let waiting: Vec<usize> = (0..all.len()).filter(|&rank| all[rank] == [0]).collect();
-        if waiting.is_empty() {
-            return Ok(());
-        }
-        waiting.into_iter().filter(|&rank| sent[rank] > 0).for_each(|rank| endpoint.send_last(rank));
-    }
-}
-
-/// The count for a rank in a list of ranks and counts.
-fn count_for(rank: u32, wire: &[u8]) -> u64 {
-    let (entries, _) = wire.as_chunks::<12>();
-    let mut words = entries.iter().map(|entry| {
-        let (rank, count) = entry.split_at(4);
-        (
-            u32::from_le_bytes(rank.try_into().unwrap_or_default()),
-            u64::from_le_bytes(count.try_into().unwrap_or_default()),
-        )
-    });
-    words.find(|entry| entry.0 == rank).map_or(0, |entry| entry.1)
-}
-
-impl Drop for Communicator {
-    fn drop(&mut self) {
-        if let Err(error) = self.leave(Exit::Dropped) {
-            log::warn!("{error}");
-        }
-    }
 }
 
 impl fmt::Debug for Communicator {

@@ -1,11 +1,10 @@
 //! Runs a schedule over an endpoint.
 
+use super::reduce::Operation;
 use super::schedule::{Action, BufferId, Schedule, Span, StepId};
-use super::{ReduceOp, reduce};
 use crate::endpoint::{BorrowTracker, Endpoint, Place, Tag, WorkspaceState};
 use crate::error::{Error, Result};
 use crate::memory::RegisteredBuf;
-use crate::tensor::DType;
 
 /// How many sends, and how many receives, are under way at a time. Enough to keep a link busy with pieces; one each is
 /// what schedules need at least, in the order of their steps.
@@ -72,10 +71,13 @@ pub(super) struct ExecutorState {
 }
 
 /// What the elements are, and what is done with them.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Elements {
-    pub dtype: DType,
-    pub op: ReduceOp,
+#[derive(Clone, Copy)]
+pub(super) struct Elements<'a> {
+    /// What the type is called.
+    pub name: &'static str,
+    /// Bytes per element.
+    pub size: usize,
+    pub operation: Operation<'a>,
 }
 
 /// The memory of one run. The input is empty in place.
@@ -90,7 +92,7 @@ pub(super) fn run(
     endpoint: &Endpoint,
     prepared: &Prepared,
     state: &mut ExecutorState,
-    elements: Elements,
+    elements: Elements<'_>,
     number: u64,
     buffers: Buffers<'_>,
 ) -> Result<()> {
@@ -158,7 +160,7 @@ struct Run<'a> {
     waits: &'a mut [u32],
     ready: &'a mut Vec<StepId>,
     left: usize,
-    elements: Elements,
+    elements: Elements<'a>,
     base: u64,
     borrow_tracker: BorrowTracker<'a>,
 }
@@ -195,10 +197,10 @@ impl Run<'_> {
     /// Does a local step.
     fn compute(&mut self, step: StepId) -> Result<()> {
         match self.schedule.steps()[step as usize].action {
-            Action::Reduce { source, into } => {
+            Action::Reduce { source, into, source_first } => {
                 let (into, source) = (self.locate(into), self.locate(source));
                 let (into, source) = self.borrow_tracker.parts(into, source)?;
-                reduce::reduce_into(self.elements.op, self.elements.dtype, into, source)?;
+                self.elements.operation.combine(into, source, source_first)?;
             }
             Action::Copy { source, into } => {
                 let (into, source) = (self.locate(into), self.locate(source));
@@ -230,7 +232,7 @@ impl Run<'_> {
             BufferId::Output => Place::Output,
             BufferId::Scratch => Place::Scratch,
         };
-        let size = self.elements.dtype.size();
+        let size = self.elements.size;
         (place, span.start * size..(span.start + span.len) * size)
     }
 

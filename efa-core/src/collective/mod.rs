@@ -18,8 +18,8 @@ pub mod select;
 pub mod simulate;
 mod validate;
 
-pub use call::{BufferMode, Call, Collective, MAX_RANKS};
+pub use call::{BufferMode, Call, Collective, Counts, MAX_RANKS};
 pub use communicator::Communicator;
-pub use reduce::ReduceOp;
+pub use reduce::{Located, ReduceOp, Reduction, UserOp};
 pub use schedule::Schedule;
 pub use select::{Algorithm, Options};

@@ -17,7 +17,7 @@
 use std::fmt;
 use std::ops::Range;
 
-use super::{Algorithm, BufferMode, Call, Collective};
+use super::{Algorithm, BufferMode, Call, Collective, Counts};
 use crate::{Error, Result};
 
 /// The index of a step in its schedule.
@@ -99,6 +99,9 @@ pub enum Action {
         source: Span,
         /// What it is combined into.
         into: Span,
+        /// Whether `source` is the operation's first operand, and `into` its second. Of no meaning to an operation that
+        /// commutes.
+        source_first: bool,
     },
     /// Copy `source` over `into`.
     Copy {
@@ -140,12 +143,19 @@ impl Schedule {
 
     /// The same work with the ranks in other places: what was made for rank `r` is done by rank `order[r]`, which is
     /// how a ring comes to go through the ranks in that order. Where the blocks of a result belong to ranks, they go
-    /// to where those ranks' blocks belong.
+    /// to where those ranks' blocks belong. For algorithms that [may stand in any order](Algorithm::may_be_reordered).
     ///
     /// # Errors
     /// [`Error::Misuse`] unless `order` has every rank once.
     pub fn in_order(mut self, order: &[usize]) -> Result<Self> {
         let size = self.call.size;
+        if !self.algorithm.may_be_reordered(&self.call) {
+            return Err(Error::misuse(
+                format!("cannot reorder the ranks of {}", self.call.collective),
+                format!("{} depends on the numbers of the ranks", self.algorithm),
+                "choose another algorithm, or leave the ranks in their order",
+            ));
+        }
         let mut seen = vec![false; size];
         let fresh = |&rank: &usize| seen.get_mut(rank).is_some_and(|seen| !std::mem::replace(seen, true));
         if order.len() != size || !order.iter().all(fresh) {
@@ -155,18 +165,30 @@ impl Schedule {
                 "list every rank, from 0 on, once",
             ));
         }
-        let whole = match (self.call.collective, self.call.buffer_mode) {
+        let before = self.call.clone();
+        if let Some(counts) = before.counts() {
+            let mut lengths = vec![0; size];
+            order.iter().zip(counts.as_slice()).for_each(|(&rank, &count)| lengths[rank] = count);
+            self.call = self.call.with_counts(Counts::new(lengths));
+        }
+        self.call.rank = order[before.rank];
+        if before.collective.has_root() {
+            self.call.root = order[before.root];
+        }
+        let whole = match (before.collective, before.buffer_mode) {
             (Collective::AllGather, _) | (Collective::ReduceScatter, BufferMode::InPlace) => {
                 Some(BufferId::Output)
             }
             (Collective::ReduceScatter, BufferMode::OutOfPlace) => Some(BufferId::Input),
             _ => None,
         };
-        let block = self.call.elements.max(1);
-        // No span reaches over the end of its block: algorithms move blocks, or pieces of them.
+        let (call, places) = (&self.call, Vec::from_iter((0..size).map(|place| before.block(place))));
+        // No span reaches over the end of its block: algorithms that may stand in another order move blocks, or
+        // pieces of them.
         let moved = |span: Span| match whole {
             Some(buffer) if buffer == span.buffer && span.len > 0 => {
-                Span { start: order[span.start / block] * block + span.start % block, ..span }
+                let place = places.partition_point(|block| block.end <= span.start);
+                Span { start: call.block(order[place]).start + span.start - places[place].start, ..span }
             }
             _ => span,
         };
@@ -176,15 +198,11 @@ impl Schedule {
                 Action::Receive { from, slot, span } => {
                     Action::Receive { from: order[from], slot, span: moved(span) }
                 }
-                Action::Reduce { source, into } => {
-                    Action::Reduce { source: moved(source), into: moved(into) }
+                Action::Reduce { source, into, source_first } => {
+                    Action::Reduce { source: moved(source), into: moved(into), source_first }
                 }
                 Action::Copy { source, into } => Action::Copy { source: moved(source), into: moved(into) },
             };
-        }
-        self.call.rank = order[self.call.rank];
-        if self.call.collective == Collective::Broadcast {
-            self.call.root = order[self.call.root];
         }
         Ok(self)
     }
@@ -248,7 +266,7 @@ impl ScheduleBuilder {
         let input = if call.buffer_mode == BufferMode::InPlace { 0 } else { call.input_len() };
         Self {
             schedule: Schedule {
-                call: *call,
+                call: call.clone(),
                 algorithm,
                 lengths: [input, call.output_len(), scratch],
                 slots: 0,
@@ -270,8 +288,14 @@ impl ScheduleBuilder {
         self.push(Action::Receive { from, slot, span }, after)
     }
 
+    /// Combines `source` into `into`, which holds contributions of ranks before those in `source` if that matters.
     pub(super) fn reduce(&mut self, source: Span, into: Span, after: &[StepId]) -> StepId {
-        self.push(Action::Reduce { source, into }, after)
+        self.push(Action::Reduce { source, into, source_first: false }, after)
+    }
+
+    /// The same where `source` holds the contributions of the ranks before.
+    pub(super) fn reduce_before(&mut self, source: Span, into: Span, after: &[StepId]) -> StepId {
+        self.push(Action::Reduce { source, into, source_first: true }, after)
     }
 
     pub(super) fn copy(&mut self, source: Span, into: Span, after: &[StepId]) -> StepId {

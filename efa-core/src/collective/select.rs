@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use super::algorithms;
 use super::schedule::Schedule;
-use super::{Call, Collective};
+use super::{Call, Collective, Counts};
 use crate::{Error, Result};
 
 /// A way to carry out a collective.
@@ -23,16 +23,29 @@ pub enum Algorithm {
     Auto,
     /// Barrier: tell ever more distant ranks what was heard.
     Dissemination,
-    /// Broadcast along a binomial tree.
+    /// Broadcast, reduce, gather and scatter along a binomial tree.
     Tree,
-    /// Broadcast along a chain, in pieces.
+    /// The same along a tree of radix 4: fewer rounds, and more messages in each.
+    KNomial,
+    /// Gather and scatter between the root and each rank directly.
+    Linear,
+    /// Broadcast, reduce and scan along a chain, in pieces.
     Chain,
     /// Broadcast as a scatter and an all-gather.
     ScatterAllGather,
-    /// All-reduce by exchanging everything with ever more distant ranks.
+    /// All-reduce, all-gather and scan by exchanging everything with ever more distant ranks. An all-gather needs a
+    /// power of two of ranks for it.
     RecursiveDoubling,
-    /// All-reduce by sending everything to everybody.
+    /// Reduce-scatter by exchanging ever smaller halves; all-reduce and reduce, where an all-gather or a gather
+    /// follows, are Rabenseifner's algorithm.
+    RecursiveHalving,
+    /// All-reduce, reduce-scatter and all-to-all by sending everything directly to those whom it concerns, at once.
     AllPairs,
+    /// All-to-all by an exchange with one rank after the other.
+    Pairwise,
+    /// All-gather and all-to-all in a logarithmic number of rounds, after Bruck. An all-to-all needs blocks of equal
+    /// length for it.
+    Bruck,
     /// All-reduce, all-gather and reduce-scatter by passing blocks around a ring.
     Ring,
 }
@@ -60,6 +73,13 @@ impl Default for Options {
 /// at memory speed, several times a link's.
 pub const REDUCTION_PER_BYTE: f64 = 0.25;
 
+/// What a byte costs that goes to a distant rank rather than to the neighbour on the ring, which stands on the same host
+/// or close by: distant ranks share the links between hosts.
+pub const DISTANT_BYTE: f64 = 1.25;
+
+/// What copying a byte costs, in the same unit.
+pub const COPY_PER_BYTE: f64 = 0.2;
+
 /// What a further message costs when it need not wait for the one before, with a latency as the unit.
 pub const PIPELINED_MESSAGE: f64 = 0.1;
 
@@ -70,10 +90,15 @@ impl Algorithm {
             Self::Auto => "auto",
             Self::Dissemination => "dissemination",
             Self::Tree => "tree",
+            Self::KNomial => "k-nomial",
+            Self::Linear => "linear",
             Self::Chain => "chain",
             Self::ScatterAllGather => "scatter-all-gather",
             Self::RecursiveDoubling => "recursive-doubling",
+            Self::RecursiveHalving => "recursive-halving",
             Self::AllPairs => "all-pairs",
+            Self::Pairwise => "pairwise",
+            Self::Bruck => "bruck",
             Self::Ring => "ring",
         }
     }
@@ -82,9 +107,58 @@ impl Algorithm {
     pub const fn of(collective: Collective) -> &'static [Self] {
         match collective {
             Collective::Barrier => &[Self::Dissemination],
-            Collective::Broadcast => &[Self::Tree, Self::Chain, Self::ScatterAllGather],
-            Collective::AllReduce => &[Self::RecursiveDoubling, Self::AllPairs, Self::Ring],
-            Collective::AllGather | Collective::ReduceScatter => &[Self::Ring],
+            Collective::Broadcast => &[Self::Tree, Self::Chain, Self::ScatterAllGather, Self::KNomial],
+            Collective::Reduce => &[Self::Tree, Self::Chain, Self::RecursiveHalving, Self::KNomial],
+            Collective::AllReduce => {
+                &[Self::RecursiveDoubling, Self::AllPairs, Self::Ring, Self::RecursiveHalving]
+            }
+            Collective::Gather | Collective::Scatter => &[Self::Tree, Self::Linear, Self::KNomial],
+            Collective::AllGather => &[Self::Ring, Self::RecursiveDoubling, Self::Bruck],
+            Collective::ReduceScatter => &[Self::Ring, Self::RecursiveHalving, Self::AllPairs],
+            Collective::AllToAll => &[Self::AllPairs, Self::Pairwise, Self::Bruck],
+            Collective::Scan | Collective::ExclusiveScan => &[Self::RecursiveDoubling, Self::Chain],
+        }
+    }
+
+    /// Returns why this algorithm, one of those for the call's collective, can't carry out this call: the number of ranks,
+    /// blocks that differ in length, or an operation that does not commute. None if it can.
+    pub fn obstacle(self, call: &Call) -> Option<String> {
+        let size = call.size;
+        match (call.collective, self) {
+            (Collective::AllGather, Self::RecursiveDoubling) if !size.is_power_of_two() => {
+                Some(format!("it needs a power of two of ranks, and there are {size}"))
+            }
+            (Collective::AllToAll, Self::Bruck) if call.counts().is_some() => {
+                Some("it needs blocks of equal length".into())
+            }
+            _ if call.ordered && !self.keeps_order(call.collective) => Some(
+                "it combines contributions in another order than that of the ranks, and the operation does not \
+                 commute"
+                    .into(),
+            ),
+            _ => None,
+        }
+    }
+
+    /// Whether contributions are combined in the order of the ranks, or not at all.
+    const fn keeps_order(self, collective: Collective) -> bool {
+        match collective {
+            Collective::Reduce => matches!(self, Self::Tree | Self::KNomial),
+            Collective::AllReduce => matches!(self, Self::RecursiveDoubling | Self::AllPairs),
+            Collective::ReduceScatter => matches!(self, Self::AllPairs),
+            _ => true,
+        }
+    }
+
+    /// Returns `true` if the ranks may stand in any order when this algorithm carries out `call`
+    /// ([`Schedule::in_order`]): their numbers mean nothing to the result, and blocks of several ranks don't travel
+    /// together.
+    pub fn may_be_reordered(self, call: &Call) -> bool {
+        match call.collective {
+            Collective::Barrier | Collective::Broadcast => true,
+            Collective::Reduce | Collective::AllReduce => !call.ordered,
+            Collective::AllGather | Collective::ReduceScatter => self == Self::Ring && !call.ordered,
+            _ => false,
         }
     }
 
@@ -122,14 +196,12 @@ impl fmt::Display for Algorithm {
 /// # Errors
 /// [`Error::Misuse`] when the call makes no sense or the algorithm is not one for it.
 pub fn plan(call: &Call, element_bytes: usize, options: &Options) -> Result<Schedule> {
-    let algorithm = match options.algorithm {
-        Algorithm::Auto => choose(call, element_bytes, options),
-        named => named,
-    };
+    let algorithm = chosen(call, element_bytes, options);
     algorithms::build(algorithm, call, (options.segment_bytes / element_bytes.max(1)).max(1))
 }
 
-/// The same with the ranks in the places that `order` gives them; see [`Schedule::in_order`].
+/// The same with the ranks in the places that `order` gives them, where the algorithm allows that; see
+/// [`Schedule::in_order`].
 ///
 /// # Errors
 /// As [`plan`], and [`Error::Misuse`] when `order` does not have every rank once.
@@ -139,12 +211,26 @@ pub fn plan_in_order(
     options: &Options,
     order: &[usize],
 ) -> Result<Schedule> {
+    if !chosen(call, element_bytes, options).may_be_reordered(call) {
+        return plan(call, element_bytes, options);
+    }
     let place_of = |rank: usize| order.iter().position(|&other| other == rank).unwrap_or(rank);
     let mut moved = call.at_rank(place_of(call.rank));
-    if call.collective == Collective::Broadcast {
+    if call.collective.has_root() {
         moved = moved.with_root(place_of(call.root));
     }
+    if let Some(counts) = call.counts() {
+        let at_place = |&rank: &usize| counts.as_slice().get(rank).copied().unwrap_or(0);
+        moved = moved.with_counts(Counts::new(Vec::from_iter(order.iter().map(at_place))));
+    }
     plan(&moved, element_bytes, options)?.in_order(order)
+}
+
+fn chosen(call: &Call, element_bytes: usize, options: &Options) -> Algorithm {
+    match options.algorithm {
+        Algorithm::Auto => choose(call, element_bytes, options),
+        named => named,
+    }
 }
 
 /// The algorithm that costs least; of two that cost the same, the first that [`Algorithm::of`] lists.
@@ -152,8 +238,9 @@ pub fn choose(call: &Call, element_bytes: usize, options: &Options) -> Algorithm
     let cost = |algorithm: Algorithm| cost(algorithm, call, element_bytes, options);
     *Algorithm::of(call.collective)
         .iter()
+        .filter(|algorithm| algorithm.obstacle(call).is_none())
         .min_by(|a, b| cost(**a).total_cmp(&cost(**b)))
-        .expect("every collective has an algorithm")
+        .expect("every call has an algorithm")
 }
 
 /// What `algorithm` costs, in bytes moved by a link.
@@ -162,33 +249,96 @@ fn cost(algorithm: Algorithm, call: &Call, element_bytes: usize, options: &Optio
     let rounds = f64::from(call.size.next_power_of_two().max(1).ilog2());
     let latency = options.latency_bytes as f64;
     let segment = options.segment_bytes as f64;
-    let total = call.elements as f64 * element_bytes as f64;
+    // Of one rank's block where there are blocks, else of the whole.
+    let bytes = call.elements as f64 * element_bytes as f64;
+    let others = (n - 1.0).max(0.0);
+    let further = PIPELINED_MESSAGE * latency;
+    // Ranks beyond a power of two hand over first, and get the result in the end.
+    let folding = if call.size.is_power_of_two() { 0.0 } else { 1.0 };
+    let reduction = REDUCTION_PER_BYTE;
+    // The first piece travels all the way, and is combined at each rank on it; the others follow it closely, and their
+    // reduction is hidden behind the transfer.
+    let chain = |reduction: f64| {
+        let first = segment.min(bytes);
+        others * (latency + (1.0 + reduction) * first) + (bytes - first) + further * (bytes / segment)
+    };
+    // Rounds of a tree of radix 4, in each of which a rank has three messages to send or to receive; a further one costs
+    // once where it is sent, and once where it is received.
+    let (quarter_rounds, thrice) = ((rounds / 2.0).ceil(), latency + 4.0 * further);
     match (call.collective, algorithm) {
-        (Collective::Broadcast, Algorithm::Tree) => rounds * (latency + total),
-        (Collective::Broadcast, Algorithm::Chain) => {
-            // The first piece travels all the way; the others follow it closely.
-            let first = segment.min(total);
-            let others = PIPELINED_MESSAGE * latency * (total / segment);
-            (n - 1.0) * (latency + first) + (total - first) + others
-        }
+        (Collective::Broadcast, Algorithm::Tree) => rounds * (latency + bytes),
+        (Collective::Broadcast, Algorithm::KNomial) => quarter_rounds * (thrice + 3.0 * bytes),
+        (Collective::Broadcast, Algorithm::Chain) => chain(0.0),
         (Collective::Broadcast, Algorithm::ScatterAllGather) => {
-            (rounds + n - 1.0) * latency + 2.0 * (n - 1.0) / n * total
+            (rounds + n - 1.0) * latency + 2.0 * (n - 1.0) / n * bytes
+        }
+        (Collective::Reduce, Algorithm::Tree) => rounds * (latency + (1.0 + reduction) * bytes),
+        (Collective::Reduce, Algorithm::KNomial) => {
+            quarter_rounds * (thrice + 3.0 * (1.0 + reduction) * bytes)
+        }
+        (Collective::Reduce, Algorithm::Chain) => chain(reduction),
+        (Collective::Reduce, Algorithm::RecursiveHalving) => {
+            let share = others / n * bytes;
+            (2.0 * rounds + folding) * latency
+                + (2.0 + reduction) * share
+                + folding * (1.0 + reduction) * bytes
         }
         (Collective::AllReduce, Algorithm::RecursiveDoubling) => {
-            let folding = if call.size.is_power_of_two() { 0.0 } else { 1.0 };
-            (rounds + folding) * (latency + total) + rounds * REDUCTION_PER_BYTE * total
+            (rounds + folding) * (latency + bytes) + rounds * reduction * bytes
         }
         (Collective::AllReduce, Algorithm::AllPairs) => {
             // Each further message costs once where it is sent, and once where it is received.
-            let further = 2.0 * PIPELINED_MESSAGE * (n - 2.0).max(0.0);
-            (1.0 + further) * latency + (n - 1.0) * (1.0 + REDUCTION_PER_BYTE) * total
+            let more = 2.0 * PIPELINED_MESSAGE * (n - 2.0).max(0.0);
+            (1.0 + more) * latency + (n - 1.0) * (1.0 + reduction) * bytes
         }
         (Collective::AllReduce, Algorithm::Ring) => {
-            let share = (n - 1.0) / n * total;
+            let share = (n - 1.0) / n * bytes;
             // Only the reduction of the last piece of a block is not hidden behind a transfer.
-            let reduction = (n - 1.0) * REDUCTION_PER_BYTE * segment.min(total / n);
-            2.0 * (n - 1.0) * latency + 2.0 * share + reduction
+            let visible = (n - 1.0) * reduction * segment.min(bytes / n);
+            2.0 * (n - 1.0) * latency + 2.0 * share + visible
         }
+        (Collective::AllReduce, Algorithm::RecursiveHalving) => {
+            let share = others / n * bytes;
+            (2.0 * rounds + 2.0 * folding) * latency
+                + (2.0 * DISTANT_BYTE + reduction) * share
+                + folding * (2.0 + reduction) * bytes
+        }
+        // Blocks that go together through a tree are moved once in each round.
+        (Collective::Gather | Collective::Scatter, Algorithm::Tree) => rounds * latency + others * bytes,
+        (Collective::Gather | Collective::Scatter, Algorithm::KNomial) => {
+            quarter_rounds * thrice + others * bytes
+        }
+        (Collective::Gather | Collective::Scatter, Algorithm::Linear) => {
+            latency + further * (n - 2.0).max(0.0) + others * bytes
+        }
+        (Collective::AllGather, Algorithm::Ring) => others * (latency + bytes),
+        (Collective::AllGather, Algorithm::RecursiveDoubling) => {
+            rounds * latency + others * DISTANT_BYTE * bytes
+        }
+        // Most rounds take a second message, where the blocks go around the end.
+        (Collective::AllGather, Algorithm::Bruck) => {
+            rounds * (latency + further) + others * DISTANT_BYTE * bytes
+        }
+        (Collective::ReduceScatter, Algorithm::Ring) => {
+            others * (latency + bytes + reduction * segment.min(bytes))
+        }
+        (Collective::ReduceScatter, Algorithm::RecursiveHalving) => {
+            (rounds + 2.0 * folding) * latency
+                + others * (DISTANT_BYTE + reduction) * bytes
+                + folding * (n * (1.0 + reduction) + 1.0) * bytes
+        }
+        (Collective::ReduceScatter | Collective::AllToAll, Algorithm::AllPairs) => {
+            let combined = if call.collective == Collective::AllToAll { 0.0 } else { reduction };
+            let more = 2.0 * further * (n - 2.0).max(0.0);
+            latency + more + others * (1.0 + combined) * bytes
+        }
+        (Collective::AllToAll, Algorithm::Pairwise) => others * (latency + bytes),
+        // Each round moves half of the blocks, and copies them before and after.
+        (Collective::AllToAll, Algorithm::Bruck) => {
+            rounds * (latency + n / 2.0 * (1.0 + 2.0 * COPY_PER_BYTE) * bytes)
+        }
+        (_, Algorithm::RecursiveDoubling) => rounds * (latency + (1.0 + reduction) * bytes),
+        (_, Algorithm::Chain) => chain(reduction),
         _ => 0.0,
     }
 }
@@ -208,8 +358,22 @@ mod tests {
                 if (3..=8).contains(&size) { Algorithm::AllPairs } else { Algorithm::RecursiveDoubling };
             assert_eq!(chosen(Collective::AllReduce, size, 8), small, "{size}");
             assert_eq!(chosen(Collective::AllReduce, size, 1 << 30), Algorithm::Ring, "{size}");
-            assert_eq!(chosen(Collective::Broadcast, size, 8), Algorithm::Tree, "{size}");
+            let small = if size == 2 { Algorithm::Tree } else { Algorithm::KNomial };
+            assert_eq!(chosen(Collective::Broadcast, size, 8), small, "{size}");
+            assert_eq!(chosen(Collective::Reduce, size, 8), small, "{size}");
+            assert_eq!(chosen(Collective::Scan, size, 8), Algorithm::RecursiveDoubling, "{size}");
+            assert_eq!(chosen(Collective::Scan, size, 1 << 30), Algorithm::Chain, "{size}");
+            let large = Algorithm::AllPairs;
+            assert_eq!(chosen(Collective::AllToAll, size, 8 << 20), large, "{size}");
         }
+        assert_eq!(chosen(Collective::AllToAll, 64, 8), Algorithm::Bruck);
+        assert_eq!(chosen(Collective::Gather, 8, 8), Algorithm::Linear);
+        assert_eq!(chosen(Collective::Gather, 512, 8), Algorithm::KNomial);
+        assert_eq!(chosen(Collective::AllGather, 64, 8), Algorithm::RecursiveDoubling);
+        assert_eq!(chosen(Collective::AllGather, 63, 8), Algorithm::Bruck);
+        assert_eq!(chosen(Collective::AllGather, 64, 1 << 20), Algorithm::Ring);
+        assert_eq!(chosen(Collective::ReduceScatter, 64, 1 << 20), Algorithm::Ring);
+        assert_eq!(chosen(Collective::AllReduce, 64, 64 << 10), Algorithm::RecursiveHalving);
         assert_eq!(chosen(Collective::Broadcast, 2, 1 << 30), Algorithm::Tree);
         assert_eq!(chosen(Collective::Broadcast, 8, 1 << 30), Algorithm::Chain);
         assert_eq!(chosen(Collective::Broadcast, 64, 4 << 20), Algorithm::ScatterAllGather);
@@ -236,7 +400,7 @@ mod tests {
             }
         }
         let message = Algorithm::parse(Collective::Broadcast, "ring").unwrap_err().to_string();
-        assert!(message.contains("tree, chain, scatter-all-gather"), "{message}");
+        assert!(message.contains("tree, chain, scatter-all-gather, k-nomial"), "{message}");
     }
 
     #[test]

@@ -38,7 +38,7 @@ impl Schedule {
                         return refuse("the slot is in use already".into());
                     }
                 }
-                Action::Reduce { source, into } | Action::Copy { source, into } => {
+                Action::Reduce { source, into, .. } | Action::Copy { source, into } => {
                     if source.len != into.len || source.overlaps(into) {
                         return refuse("the spans differ in length or overlap".into());
                     }
@@ -90,7 +90,7 @@ fn touched(action: &Action) -> (Option<Span>, Option<Span>) {
     match *action {
         Action::Send { span, .. } => (Some(span), None),
         Action::Receive { span, .. } => (None, Some(span)),
-        Action::Reduce { source, into } | Action::Copy { source, into } => (Some(source), Some(into)),
+        Action::Reduce { source, into, .. } | Action::Copy { source, into } => (Some(source), Some(into)),
     }
 }
 

@@ -45,7 +45,8 @@ macro_rules! integers {
     ($($T:ty),*) => {$(
         impl Number for $T {
             fn random(random: &mut Random) -> Self {
-                random.next() as Self
+                // Now and then zero, for the operations on truth values.
+                if random.below(8) == 0 { 0 } else { random.next() as Self }
             }
 
             fn rubbish() -> Self {
@@ -60,6 +61,12 @@ macro_rules! integers {
                     ReduceOp::Min => values.min().unwrap(),
                     ReduceOp::Max => values.max().unwrap(),
                     ReduceOp::Average => (i128::from(sum()) / values.clone().count() as i128) as Self,
+                    ReduceOp::BitAnd => values.reduce(|a, b| a & b).unwrap(),
+                    ReduceOp::BitOr => values.reduce(|a, b| a | b).unwrap(),
+                    ReduceOp::BitXor => values.reduce(|a, b| a ^ b).unwrap(),
+                    ReduceOp::LogicalAnd => Self::from(values.clone().all(|value| value != 0)),
+                    ReduceOp::LogicalOr => Self::from(values.clone().any(|value| value != 0)),
+                    ReduceOp::LogicalXor => Self::from(values.filter(|&value| value != 0).count() % 2 == 1),
                 };
                 (result, 0.0)
             }
@@ -98,6 +105,7 @@ macro_rules! floats {
                     ReduceOp::Min => (values.fold(f64::INFINITY, f64::min), 0.0),
                     ReduceOp::Max => (values.fold(f64::NEG_INFINITY, f64::max), 0.0),
                     ReduceOp::Average => (sum / count, (count + 1.0) * magnitude / count * $epsilon),
+                    _ => panic!("{op} does not exist for floats"),
                 };
                 ($from_f64(result), slack)
             }

@@ -5,8 +5,8 @@
 //! two ranks it is a plain exchange.
 //!
 //! Each round receives into fresh memory and reduces what is there *into what was received*, so that a reduction
-//! never waits until a send is done with its buffer. Both partners of a round compute `a op b` and `b op a` from the
-//! same `a` and `b`; as the kernels are commutative to the bit, all ranks end with the same bits.
+//! never waits until a send is done with its buffer. Both partners of a round combine the same two partial results, the
+//! one of the lower ranks first, so all ranks end with the same bits.
 
 use super::{aligned, contribution};
 use crate::collective::schedule::{BufferId, Schedule, ScheduleBuilder, Span, StepId};
@@ -54,10 +54,16 @@ pub(super) fn schedule(call: &Call) -> Schedule {
         let received = builder.receive(round.peer, round.slot, landing, free);
         if in_place && rounds.len() == 1 {
             let after = Vec::from_iter([received].into_iter().chain(sent));
-            complete = Some(builder.reduce(landing, output, &after));
+            complete = Some(match round.peer < rank {
+                true => builder.reduce_before(landing, output, &after),
+                false => builder.reduce(landing, output, &after),
+            });
         } else {
             let after = Vec::from_iter([received].into_iter().chain(complete));
-            complete = Some(builder.reduce(current, landing, &after));
+            complete = Some(match round.peer < rank {
+                true => builder.reduce(current, landing, &after),
+                false => builder.reduce_before(current, landing, &after),
+            });
             current = landing;
         }
         if index == 0 {

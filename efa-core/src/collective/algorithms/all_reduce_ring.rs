@@ -13,7 +13,7 @@ use crate::collective::{Algorithm, BufferMode, Call};
 
 pub(super) fn schedule(call: &Call, segment: usize) -> Schedule {
     let &Call { rank, size, elements, buffer_mode, .. } = call;
-    let ring = Ring::new(call, elements, segment);
+    let ring = Ring::new(call, segment);
     let partial = match buffer_mode {
         BufferMode::InPlace => Partial::OutputThroughWindow,
         BufferMode::OutOfPlace => Partial::Output,

@@ -3,12 +3,9 @@
 //! About `(n - 1) (L + segment) + B`: every link carries the data once, and all links work at the same time. For
 //! large messages at few ranks.
 
-use super::{contribution, pieces};
+use super::{MAX_PIECES, contribution, pieces};
 use crate::collective::schedule::{BufferId, Schedule, ScheduleBuilder, Span};
 use crate::collective::{Algorithm, BufferMode, Call};
-
-/// More pieces than this gain nothing, as filling the chain is then a small part of the time already.
-const MAX_PIECES: usize = 1 << 16;
 
 pub(super) fn schedule(call: &Call, segment: usize) -> Schedule {
     let &Call { rank, size, root, elements, buffer_mode, .. } = call;

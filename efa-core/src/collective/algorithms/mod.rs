@@ -2,16 +2,33 @@
 //!
 //! In the costs given, `n` is the number of ranks, `B` the bytes of the whole and `L` the latency of a message.
 
+mod all_gather_bruck;
+mod all_gather_recursive_doubling;
 mod all_gather_ring;
 mod all_reduce_all_pairs;
 mod all_reduce_recursive_doubling;
+mod all_reduce_recursive_halving;
 mod all_reduce_ring;
+mod all_to_all_all_pairs;
+mod all_to_all_bruck;
+mod all_to_all_pairwise;
 mod barrier_dissemination;
 mod broadcast_chain;
 mod broadcast_scatter_all_gather;
 mod broadcast_tree;
+mod gather_tree;
+mod halving;
+mod reduce_chain;
+mod reduce_recursive_halving;
+mod reduce_scatter_all_pairs;
+mod reduce_scatter_recursive_halving;
 mod reduce_scatter_ring;
+mod reduce_tree;
 mod ring;
+mod scan_chain;
+mod scan_recursive_doubling;
+mod scatter_tree;
+mod tree;
 
 use super::schedule::{BufferId, Schedule, Span};
 use super::{Algorithm, BufferMode, Call, Collective};
@@ -34,21 +51,59 @@ pub fn build(algorithm: Algorithm, call: &Call, segment: usize) -> Result<Schedu
             "give at least one element per segment",
         ));
     }
+    if !Algorithm::of(call.collective).contains(&algorithm) {
+        return Err(Algorithm::unfit(call.collective, algorithm.name()));
+    }
+    if let Some(obstacle) = algorithm.obstacle(call) {
+        return Err(Error::misuse(
+            format!("cannot run {} by {algorithm} at {} ranks", call.collective, call.size),
+            obstacle,
+            "choose auto or another algorithm",
+        ));
+    }
     Ok(match (call.collective, algorithm) {
-        (Collective::Barrier, Algorithm::Dissemination) => barrier_dissemination::schedule(call),
-        (Collective::Broadcast, Algorithm::Tree) => broadcast_tree::schedule(call),
+        (Collective::Broadcast, Algorithm::Tree | Algorithm::KNomial) => {
+            broadcast_tree::schedule(call, algorithm)
+        }
         (Collective::Broadcast, Algorithm::Chain) => broadcast_chain::schedule(call, segment),
-        (Collective::Broadcast, Algorithm::ScatterAllGather) => broadcast_scatter_all_gather::schedule(call),
+        (Collective::Broadcast, _) => broadcast_scatter_all_gather::schedule(call),
+        (Collective::Reduce, Algorithm::Tree | Algorithm::KNomial) => reduce_tree::schedule(call, algorithm),
+        (Collective::Reduce, Algorithm::Chain) => reduce_chain::schedule(call, segment),
+        (Collective::Reduce, _) => reduce_recursive_halving::schedule(call),
         (Collective::AllReduce, Algorithm::RecursiveDoubling) => {
             all_reduce_recursive_doubling::schedule(call)
         }
         (Collective::AllReduce, Algorithm::AllPairs) => all_reduce_all_pairs::schedule(call),
-        (Collective::AllReduce, Algorithm::Ring) => all_reduce_ring::schedule(call, segment),
-        (Collective::AllGather, Algorithm::Ring) => all_gather_ring::schedule(call, segment),
-        (Collective::ReduceScatter, Algorithm::Ring) => reduce_scatter_ring::schedule(call, segment),
-        _ => return Err(Algorithm::unfit(call.collective, algorithm.name())),
+        (Collective::AllReduce, Algorithm::RecursiveHalving) => all_reduce_recursive_halving::schedule(call),
+        (Collective::AllReduce, _) => all_reduce_ring::schedule(call, segment),
+        (Collective::Gather, _) => gather_tree::schedule(call, algorithm),
+        (Collective::Scatter, _) => scatter_tree::schedule(call, algorithm),
+        (Collective::AllGather, Algorithm::RecursiveDoubling) => {
+            all_gather_recursive_doubling::schedule(call)
+        }
+        (Collective::AllGather, Algorithm::Bruck) => all_gather_bruck::schedule(call),
+        (Collective::AllGather, _) => all_gather_ring::schedule(call, segment),
+        (Collective::ReduceScatter, Algorithm::RecursiveHalving) => {
+            reduce_scatter_recursive_halving::schedule(call)
+        }
+        (Collective::ReduceScatter, Algorithm::AllPairs) => reduce_scatter_all_pairs::schedule(call),
+        (Collective::ReduceScatter, _) => reduce_scatter_ring::schedule(call, segment),
+        (Collective::AllToAll, Algorithm::Pairwise) => all_to_all_pairwise::schedule(call),
+        (Collective::AllToAll, Algorithm::Bruck) => all_to_all_bruck::schedule(call),
+        (Collective::AllToAll, _) => all_to_all_all_pairs::schedule(call),
+        (Collective::Scan | Collective::ExclusiveScan, Algorithm::Chain) => {
+            scan_chain::schedule(call, segment)
+        }
+        (Collective::Scan | Collective::ExclusiveScan, _) => scan_recursive_doubling::schedule(call),
+        (Collective::Barrier, _) => barrier_dissemination::schedule(call),
     })
 }
+
+/// More pieces than this gain nothing, as filling a chain is then a small part of the time already.
+const MAX_PIECES: usize = 1 << 16;
+/// How many messages a reduction may receive ahead of combining them. Enough to keep a link busy during a reduction;
+/// more would only take memory and cache.
+const LANDINGS: usize = 8;
 
 /// Spans start at multiples of this many elements in scratch: 64 bytes for the smallest type, a cache line.
 const SCRATCH_ALIGNMENT: usize = 64;

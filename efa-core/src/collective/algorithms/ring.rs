@@ -6,23 +6,22 @@
 //! on block `rank - s` and receives `rank - 1 - s`. Blocks are cut in pieces: a piece is reduced and passed on while
 //! the next one arrives.
 
-use super::{aligned, block, pieces};
-use crate::collective::Call;
+use std::ops::Range;
+
+use super::{LANDINGS, aligned, block, pieces};
 use crate::collective::schedule::{BufferId, ScheduleBuilder, Span, StepId};
+use crate::collective::{Call, Collective};
 
 /// At most this many messages per rank and way around, or one per block: bounds the size of a schedule where blocks
 /// are huge or segments tiny.
 const MAX_MESSAGES: usize = 1 << 20;
-/// How many pieces a reduce-scatter in place may receive ahead of reducing them. Enough to keep a link busy during a
-/// reduction; more would only take memory and cache.
-const WINDOW: usize = 8;
 
 /// One rank's place on the ring, and how the data is cut.
 pub(super) struct Ring {
     rank: usize,
     size: usize,
-    /// Elements of all blocks together.
-    elements: usize,
+    /// The block of each rank.
+    blocks: Vec<Range<usize>>,
     /// Elements of the longest block.
     longest: usize,
     /// Elements of a piece, but for the last of a block.
@@ -53,17 +52,22 @@ pub(super) struct Reduced {
 }
 
 impl Ring {
-    /// The ring for `elements` in all.
-    pub(super) fn new(call: &Call, elements: usize, segment: usize) -> Self {
-        let longest = elements.div_ceil(call.size);
+    /// The ring for `call`, with its blocks, or for an all-reduce such as are as equal as can be.
+    pub(super) fn new(call: &Call, segment: usize) -> Self {
+        let block_of = |rank| match call.collective {
+            Collective::AllReduce => block(BufferId::Output, call.elements, call.size, rank).range(),
+            _ => call.block(rank),
+        };
+        let blocks = Vec::from_iter((0..call.size).map(block_of));
+        let longest = blocks.iter().map(|block| block.len()).max().unwrap_or(0);
         let segment = segment.max(longest.div_ceil((MAX_MESSAGES / call.size).max(1))).min(longest.max(1));
-        Self { rank: call.rank, size: call.size, elements, longest, segment }
+        Self { rank: call.rank, size: call.size, blocks, longest, segment }
     }
 
     /// Scratch that [`reduce_scatter`](Self::reduce_scatter) needs.
     pub(super) fn scratch(&self, partial: Partial) -> usize {
         match partial {
-            _ if self.size == 1 || self.elements == 0 => 0,
+            _ if self.size == 1 || self.longest == 0 => 0,
             Partial::Output => 0,
             Partial::OutputThroughWindow => self.window() * aligned(self.segment),
             // The last block goes to the output; up to two more are under way.
@@ -73,12 +77,13 @@ impl Ring {
 
     /// The pieces of the block of `rank`, counted around the ring, in `buffer`.
     pub(super) fn pieces_of(&self, buffer: BufferId, rank: usize) -> Vec<Span> {
-        pieces(block(buffer, self.elements, self.size, rank % self.size), self.segment).collect()
+        let Range { start, end } = self.blocks[rank % self.size];
+        pieces(Span::new(buffer, start, end - start), self.segment).collect()
     }
 
-    /// The pieces of a rank's block where they lie alone, from `start` on.
-    pub(super) fn pieces_at(&self, buffer: BufferId, start: usize, len: usize) -> Vec<Span> {
-        pieces(Span::new(buffer, start, len), self.segment).collect()
+    /// The pieces of a rank's block where it lies alone.
+    pub(super) fn pieces_at(&self, block: Span) -> Vec<Span> {
+        pieces(block, self.segment).collect()
     }
 
     /// Reduces every block around the ring to the rank it belongs to, where it comes to lie in the output from `own`
@@ -173,8 +178,8 @@ impl Ring {
         sends: &[Vec<StepId>],
     ) -> (Span, Option<StepId>) {
         let start = step % 2 * aligned(self.longest) + k * self.segment;
-        // The step before passed on what lay here. All blocks are as long here, so it had as many pieces.
-        let emptied = (step >= 2).then(|| sends[step - 1][k]);
+        // The step before passed on what lay here, or an earlier one if that block had fewer pieces.
+        let emptied = (1..step).rev().step_by(2).find_map(|before| sends[before].get(k).copied());
         (Span { buffer: BufferId::Scratch, start, ..piece }, emptied)
     }
 
@@ -184,7 +189,7 @@ impl Ring {
 
     /// Places in the window: no more than there are messages.
     fn window(&self) -> usize {
-        WINDOW.min(self.longest.div_ceil(self.segment) * (self.size - 1))
+        LANDINGS.min(self.longest.div_ceil(self.segment) * (self.size - 1))
     }
 }
 

@@ -22,8 +22,14 @@ pub(super) fn divide<T: Kernel>(elements: &mut [T], ranks: usize) {
 }
 
 /// The loops for one element type.
+///
+/// An operation that does not exist for the type is refused before it comes here, and leaves everything as it is.
 pub(super) trait Kernel: Sized {
     fn combine(op: ReduceOp, accumulator: &mut [Self], input: &[Self]);
+
+    /// The value as an operation would leave it: a NaN is the one NaN there is.
+    fn canonical(self) -> Self;
+
     fn divide(elements: &mut [Self], ranks: usize);
 }
 
@@ -44,7 +50,17 @@ macro_rules! integers {
                     ReduceOp::Product => zip(accumulator, input, Self::wrapping_mul),
                     ReduceOp::Min => zip(accumulator, input, Self::min),
                     ReduceOp::Max => zip(accumulator, input, Self::max),
+                    ReduceOp::BitAnd => zip(accumulator, input, |a, b| a & b),
+                    ReduceOp::BitOr => zip(accumulator, input, |a, b| a | b),
+                    ReduceOp::BitXor => zip(accumulator, input, |a, b| a ^ b),
+                    ReduceOp::LogicalAnd => zip(accumulator, input, |a, b| Self::from((a != 0) & (b != 0))),
+                    ReduceOp::LogicalOr => zip(accumulator, input, |a, b| Self::from((a != 0) | (b != 0))),
+                    ReduceOp::LogicalXor => zip(accumulator, input, |a, b| Self::from((a != 0) ^ (b != 0))),
                 }
+            }
+
+            fn canonical(self) -> Self {
+                self
             }
 
             fn divide(elements: &mut [Self], ranks: usize) {
@@ -90,7 +106,12 @@ macro_rules! floats {
                     ReduceOp::Product => zip(accumulator, input, |a, b| $canonical(a * b)),
                     ReduceOp::Min => zip(accumulator, input, $min),
                     ReduceOp::Max => zip(accumulator, input, $max),
+                    _ => {}
                 }
+            }
+
+            fn canonical(self) -> Self {
+                $canonical(self)
             }
 
             fn divide(elements: &mut [Self], ranks: usize) {
@@ -117,7 +138,12 @@ impl Kernel for bf16 {
             ReduceOp::Product => zip(accumulator, input, |a, b| narrow(canonical_f32(wide(a) * wide(b)))),
             ReduceOp::Min => zip(accumulator, input, |a, b| narrow(min_f32(wide(a), wide(b)))),
             ReduceOp::Max => zip(accumulator, input, |a, b| narrow(max_f32(wide(a), wide(b)))),
+            _ => {}
         }
+    }
+
+    fn canonical(self) -> Self {
+        narrow_bf16(canonical_f32(widen_bf16(self)))
     }
 
     fn divide(elements: &mut [Self], ranks: usize) {
@@ -155,6 +181,10 @@ impl Kernel for f16 {
         }
     }
 
+    fn canonical(self) -> Self {
+        Self::from_f32(canonical_f32(self.to_f32()))
+    }
+
     fn divide(elements: &mut [Self], ranks: usize) {
         let mut wide = [0f32; BLOCK];
         for elements in elements.chunks_mut(BLOCK) {
@@ -169,6 +199,7 @@ impl Kernel for f16 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::tensor::DType;
 
     fn combined<T: Kernel + Copy>(op: ReduceOp, a: T, b: T) -> T {
         let mut accumulator = [a];
@@ -204,7 +235,7 @@ mod tests {
             [0.0, -0.0, 1.0, -1.0, f32::MIN_POSITIVE, f32::MAX, f32::INFINITY, f32::NEG_INFINITY, f32::NAN];
         let nans = [0x7fc0_0001, 0xffc0_0000, 0x7f80_0001, 0xff80_1234].map(f32::from_bits);
         let values: Vec<f32> = odd.into_iter().chain(nans).collect();
-        for op in ReduceOp::ALL {
+        for op in ReduceOp::ALL.into_iter().filter(|op| op.exists_for(DType::F32)) {
             for &a in &values {
                 for &b in &values {
                     let (x, y) = (combined(op, a, b), combined(op, b, a));
@@ -252,6 +283,20 @@ mod tests {
         let mut elements = [u64::MAX, i64::MAX as u64];
         divide(&mut elements, 1);
         assert_eq!(elements, [u64::MAX, i64::MAX as u64]);
+    }
+
+    #[test]
+    fn bits_and_truth_values_are_those_of_both() {
+        let of = |op| combined(op, 0b1100u8, 0b1010);
+        assert_eq!(of(ReduceOp::BitAnd), 0b1000);
+        assert_eq!(of(ReduceOp::BitOr), 0b1110);
+        assert_eq!(of(ReduceOp::BitXor), 0b0110);
+        for (a, b) in [(0i16, 0i16), (0, -5), (7, 0), (7, -5)] {
+            let (x, y) = (a != 0, b != 0);
+            assert_eq!(combined(ReduceOp::LogicalAnd, a, b), i16::from(x && y));
+            assert_eq!(combined(ReduceOp::LogicalOr, a, b), i16::from(x || y));
+            assert_eq!(combined(ReduceOp::LogicalXor, a, b), i16::from(x != y));
+        }
     }
 
     #[test]

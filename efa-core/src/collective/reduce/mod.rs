@@ -2,89 +2,30 @@
 //!
 //! Rules, the same on every machine:
 //!
-//! - Integers wrap around in sums and products.
+//! - Integers wrap around in sums and products. Logical operations take any value but zero for true, and give 1 or 0.
 //! - `f16` and `bf16` are computed in `f32` and rounded once per operation, to the nearest, ties to even.
 //! - A NaN in either operand gives a NaN, in [`Min`](ReduceOp::Min) and [`Max`](ReduceOp::Max) too: training wants to see
 //!   it, not to lose it. It is always the same NaN, whatever the operands held.
 //! - In `Min` and `Max`, `-0.0` is less than `0.0`.
+//! - Of several least or greatest [`Located`] values that are equal, the one with the least location counts.
 //!
 //! So every operation is commutative to the bit, and ranks that combine the same two operands in either order get the
 //! same bytes. Sums and products of floats are not associative: different algorithms may differ in the last bits.
+//!
+//! A program may bring an operation of its own: [`UserOp`].
 
 mod kernels;
+mod located;
+mod op;
+mod operation;
 
-use std::fmt;
-use std::str::FromStr;
-
-use serde::{Deserialize, Serialize};
+pub use located::Located;
+pub use op::ReduceOp;
+pub(super) use operation::Operation;
+pub use operation::{Reduction, UserOp};
 
 use crate::tensor::{DType, Element, bf16, f16};
 use crate::{Error, Result};
-
-/// How elements are combined.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum ReduceOp {
-    /// The sum.
-    Sum,
-    /// The product.
-    Product,
-    /// The least.
-    Min,
-    /// The greatest.
-    Max,
-    /// The sum, divided by the number of ranks at the end; see [`finish_average`]. A sum that overflows its type
-    /// gives a wrong average.
-    Average,
-}
-
-impl ReduceOp {
-    /// Every operation there is.
-    pub const ALL: [Self; 5] = [Self::Sum, Self::Product, Self::Min, Self::Max, Self::Average];
-
-    /// The name, as on the command line: `sum`.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Sum => "sum",
-            Self::Product => "product",
-            Self::Min => "min",
-            Self::Max => "max",
-            Self::Average => "average",
-        }
-    }
-
-    /// Reads `sum`, `product`, `min`, `max` or `average`, and `prod` and `avg` for those used to them.
-    ///
-    /// # Errors
-    /// [`Error::Setting`] for any other name.
-    pub fn parse(name: &str) -> Result<Self> {
-        match name {
-            "prod" => Ok(Self::Product),
-            "avg" => Ok(Self::Average),
-            _ => Self::ALL.into_iter().find(|op| op.name() == name).ok_or_else(|| {
-                Error::setting(
-                    format!("cannot reduce by '{name}'"),
-                    "there is no operation of that name",
-                    format!("choose one of {}", Self::ALL.map(Self::name).join(", ")),
-                )
-            }),
-        }
-    }
-}
-
-impl fmt::Display for ReduceOp {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(self.name())
-    }
-}
-
-impl FromStr for ReduceOp {
-    type Err = Error;
-
-    fn from_str(name: &str) -> Result<Self> {
-        Self::parse(name)
-    }
-}
 
 /// Runs `$body` with `$T` standing for the Rust type of `$dtype`.
 macro_rules! with_type {
@@ -145,9 +86,10 @@ macro_rules! with_type {
 /// Combines `input` into `accumulator`, element by element. An average adds; [`finish_average`] divides.
 ///
 /// # Errors
-/// [`Error::Misuse`] when the lengths differ, are no whole number of elements, or an address is not aligned for the
-/// type.
+/// [`Error::Misuse`] when the operation does not exist for the type, the lengths differ, are no whole number of elements,
+/// or an address is not aligned for the type.
 pub fn reduce_into(op: ReduceOp, dtype: DType, accumulator: &mut [u8], input: &[u8]) -> Result<()> {
+    op.check(dtype)?;
     if accumulator.len() != input.len() {
         return Err(Error::misuse(
             format!("cannot reduce {} bytes into {}", input.len(), accumulator.len()),
@@ -162,7 +104,7 @@ pub fn reduce_into(op: ReduceOp, dtype: DType, accumulator: &mut [u8], input: &[
 /// Combines `input` into `accumulator`, element by element. An average adds; [`finish_average`] divides.
 ///
 /// # Errors
-/// [`Error::Misuse`] when the lengths differ.
+/// [`Error::Misuse`] when the operation does not exist for the type, or the lengths differ.
 pub fn reduce_slice<T: Element>(op: ReduceOp, accumulator: &mut [T], input: &[T]) -> Result<()> {
     reduce_into(op, T::DTYPE, bytemuck::cast_slice_mut(accumulator), bytemuck::cast_slice(input))
 }
@@ -183,11 +125,25 @@ pub fn finish_average(dtype: DType, bytes: &mut [u8], ranks: usize) -> Result<()
     Ok(())
 }
 
+/// Keeps, of each two [`Located`] values, the least or the greatest.
+fn locate_into(op: ReduceOp, dtype: DType, accumulator: &mut [u8], input: &[u8]) -> Result<()> {
+    with_type!(dtype, T => located::combine::<T>(op, pods_mut(dtype, accumulator)?, pods(dtype, input)?));
+    Ok(())
+}
+
 fn elements<T: Element>(dtype: DType, bytes: &[u8]) -> Result<&[T]> {
-    bytemuck::try_cast_slice(bytes).map_err(|reason| uncastable(dtype, bytes.len(), reason))
+    pods(dtype, bytes)
 }
 
 fn elements_mut<T: Element>(dtype: DType, bytes: &mut [u8]) -> Result<&mut [T]> {
+    pods_mut(dtype, bytes)
+}
+
+fn pods<T: bytemuck::Pod>(dtype: DType, bytes: &[u8]) -> Result<&[T]> {
+    bytemuck::try_cast_slice(bytes).map_err(|reason| uncastable(dtype, bytes.len(), reason))
+}
+
+fn pods_mut<T: bytemuck::Pod>(dtype: DType, bytes: &mut [u8]) -> Result<&mut [T]> {
     let length = bytes.len();
     bytemuck::try_cast_slice_mut(bytes).map_err(|reason| uncastable(dtype, length, reason))
 }

@@ -24,6 +24,14 @@ impl Contributors {
         self.0.iter().find(|(run, _)| run.contains(&rank)).map_or(0, |(_, count)| *count)
     }
 
+    /// True when `next` has each of the ranks that follow this one's once, and there is none but once here.
+    fn precedes(&self, next: &Self) -> bool {
+        match (&self.0[..], &next.0[..]) {
+            ([(run, 1)], [(following, 1)]) => run.end == following.start,
+            _ => false,
+        }
+    }
+
     /// For every rank, the counts of both combined.
     fn merge(&self, other: &Self, combine: impl Fn(u32, u32) -> u32) -> Self {
         let mut bounds: Vec<usize> =
@@ -49,6 +57,8 @@ impl Contributors {
 pub(super) struct Value {
     shift: isize,
     contributors: Rc<Contributors>,
+    /// Whether the contributors follow one another, and were combined in their order.
+    in_order: bool,
 }
 
 /// The contents of every buffer of every rank.
@@ -64,15 +74,10 @@ impl Contents {
     pub(super) fn new(schedules: &[Schedule]) -> Self {
         let of_rank = |schedule: &Schedule| {
             let mut buffers = [RangeMap::new(), RangeMap::new(), RangeMap::new()];
-            let call = schedule.call();
-            let (buffer, start) = match (call.buffer_mode, call.collective) {
-                (BufferMode::OutOfPlace, _) => (BufferId::Input, 0),
-                (BufferMode::InPlace, Collective::AllGather) => (BufferId::Output, call.rank * call.elements),
-                (BufferMode::InPlace, _) => (BufferId::Output, 0),
-            };
-            let contributors = Rc::new(Contributors::once(call.rank..call.rank + 1));
-            let value = Value { shift: -(start as isize), contributors };
-            buffers[buffer as usize].insert(start..start + call.input_len(), value);
+            let (rank, mine) = (schedule.rank(), schedule.call().contribution());
+            let contributors = Rc::new(Contributors::once(rank..rank + 1));
+            let value = Value { shift: -(mine.start as isize), contributors, in_order: true };
+            buffers[mine.buffer as usize].insert(mine.range(), value);
             buffers
         };
         Self { buffers: schedules.iter().map(of_rank).collect() }
@@ -82,10 +87,17 @@ impl Contents {
     pub(super) fn check(&self, schedules: &[Schedule]) -> Result<()> {
         for (schedule, buffers) in schedules.iter().zip(&self.buffers) {
             let output = &buffers[BufferId::Output as usize];
-            for (range, expected) in expected(schedule.call()) {
+            let ordered = schedule.call().ordered;
+            for (range, expected) in expected(schedules, schedule.call()) {
                 let mut next = range.start;
                 for (part, value) in output.get(range.clone()) {
-                    if *value != expected || part.start != next {
+                    if ordered && !value.in_order {
+                        let what = "contributions that were not combined in the order of the ranks";
+                        return Err(wrong(schedule.rank(), &part, what));
+                    }
+                    let holds =
+                        (value.shift, &value.contributors) == (expected.shift, &expected.contributors);
+                    if !holds || part.start != next {
                         return Err(wrong(schedule.rank(), &part, &format!("{value:?}, not {expected:?}")));
                     }
                     next = part.end;
@@ -122,7 +134,14 @@ impl Contents {
         }
     }
 
-    fn reduce(&mut self, rank: usize, step: StepId, source: Pieces, into: Span) -> Result<()> {
+    fn reduce(
+        &mut self,
+        rank: usize,
+        step: StepId,
+        source: Pieces,
+        into: Span,
+        source_first: bool,
+    ) -> Result<()> {
         for (range, value) in source {
             let part = Span { start: into.start + range.start, len: range.len(), ..into };
             let mut sums = self.read(rank, step, part)?;
@@ -134,6 +153,9 @@ impl Contents {
                     );
                     return Err(untrustworthy(why));
                 }
+                let (first, second) = if source_first { (&value, &*sum) } else { (&*sum, &value) };
+                let follow = first.contributors.precedes(&second.contributors);
+                sum.in_order = first.in_order && second.in_order && follow;
                 sum.contributors = Rc::new(sum.contributors.merge(&value.contributors, |a, b| a + b));
             }
             self.write(rank, part, sums);
@@ -157,9 +179,9 @@ impl Observer for Contents {
                 let pieces = self.read(rank, step, source)?;
                 self.write(rank, into, pieces);
             }
-            Action::Reduce { source, into } => {
+            Action::Reduce { source, into, source_first } => {
                 let pieces = self.read(rank, step, source)?;
-                self.reduce(rank, step, pieces, into)?;
+                self.reduce(rank, step, pieces, into, source_first)?;
             }
         }
         Ok(())
@@ -167,25 +189,52 @@ impl Observer for Contents {
 }
 
 /// What the ranges of a rank's output are to hold in the end.
-fn expected(call: &Call) -> Vec<(Range<usize>, Value)> {
-    let &Call { collective, rank, size, root, elements, buffer_mode } = call;
-    let value = |ranks, shift| Value { shift, contributors: Rc::new(Contributors::once(ranks)) };
-    let block = rank * elements;
-    match (collective, buffer_mode) {
-        (Collective::Barrier, _) => Vec::new(),
-        (Collective::Broadcast, _) => vec![(0..elements, value(root..root + 1, 0))],
-        (Collective::AllReduce, _) => vec![(0..elements, value(0..size, 0))],
-        (Collective::AllGather, _) => (0..size)
+fn expected(schedules: &[Schedule], call: &Call) -> Vec<(Range<usize>, Value)> {
+    let &Call { collective, rank, size, root, elements, buffer_mode, .. } = call;
+    let in_place = buffer_mode == BufferMode::InPlace;
+    let value =
+        |ranks, shift| Value { shift, contributors: Rc::new(Contributors::once(ranks)), in_order: true };
+    // What lies where it was brought to.
+    let kept = |ranks: Range<usize>, elements: Range<usize>| {
+        let shift = -(elements.start as isize);
+        (elements, value(ranks, shift))
+    };
+    // The own block of a result, which lies at the beginning of the output or where the block belongs.
+    let block = |ranks, whole: bool| match (call.block(rank), whole) {
+        (block, true) => (block, value(ranks, 0)),
+        (block, false) => (0..block.len(), value(ranks, block.start as isize)),
+    };
+    match collective {
+        Collective::Barrier => Vec::new(),
+        Collective::Broadcast => vec![(0..elements, value(root..root + 1, 0))],
+        Collective::AllReduce => vec![(0..elements, value(0..size, 0))],
+        Collective::Reduce if rank == root => vec![(0..elements, value(0..size, 0))],
+        Collective::Scan => vec![(0..elements, value(0..rank + 1, 0))],
+        Collective::ExclusiveScan if rank > 0 => vec![(0..elements, value(0..rank, 0))],
+        // In place the contribution is left as it is.
+        Collective::Reduce | Collective::ExclusiveScan if in_place => {
+            vec![(0..elements, value(rank..rank + 1, 0))]
+        }
+        Collective::Gather if rank != root && in_place => {
+            vec![(0..call.input_len(), value(rank..rank + 1, 0))]
+        }
+        Collective::Gather if rank != root => Vec::new(),
+        Collective::Gather | Collective::AllGather => {
+            (0..size).map(|from| kept(from..from + 1, call.block(from))).collect()
+        }
+        Collective::Scatter if rank == root && in_place => {
+            vec![(0..call.total(), value(rank..rank + 1, 0))]
+        }
+        Collective::Scatter => vec![block(root..root + 1, false)],
+        Collective::ReduceScatter => vec![block(0..size, in_place)],
+        Collective::AllToAll => (0..size)
             .map(|from| {
-                (from * elements..(from + 1) * elements, value(from..from + 1, -((from * elements) as isize)))
+                let (here, there) = (call.result_block(from), schedules[from].call().block(rank));
+                let shift = there.start as isize - here.start as isize;
+                (here, value(from..from + 1, shift))
             })
             .collect(),
-        (Collective::ReduceScatter, BufferMode::OutOfPlace) => {
-            vec![(0..elements, value(0..size, block as isize))]
-        }
-        (Collective::ReduceScatter, BufferMode::InPlace) => {
-            vec![(block..block + elements, value(0..size, 0))]
-        }
+        Collective::Reduce | Collective::ExclusiveScan => Vec::new(),
     }
 }
 
