@@ -123,6 +123,7 @@ fn launchers(port: u16, rank: usize) -> Vec<(&'static str, Vec<(&'static str, St
         ("SLURM_STEP_TASKS_PER_NODE", size.clone()),
         ("SLURM_STEP_NODELIST", "localhost".to_owned()),
         ("SLURM_JOB_ID", port.to_string()),
+        ("SLURM_STEP_ID", "0".to_owned()),
     ];
     let before = (port - 1).to_string();
     let (port, unused) = (port.to_string(), "unused");
