@@ -105,6 +105,7 @@
 //!   the system's libfabric when it runs; whether a program with it uses the built-in one depends on the host, see
 //!   [`fabric::library`].
 //! - `vendored-efa`: the same with the efa provider; needs rdma-core's headers and libraries.
+//! - `bytes`: [`Buf`](memory::Buf) for `bytes::Bytes`, and [`BufMut`](memory::BufMut) for `bytes::BytesMut`.
 
 pub mod collective;
 pub mod endpoint;
@@ -119,6 +120,8 @@ pub mod tensor;
 #[cfg(test)]
 use efa_fuzz as fuzz;
 
+/// The crate whose [`Pod`](bytemuck::Pod) says which types are plain data, which messages are made of.
+pub use bytemuck;
 pub use efa_admission as admission;
 pub use efa_admission::placement;
 pub use efa_bootstrap as bootstrap;

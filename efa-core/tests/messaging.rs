@@ -2,6 +2,8 @@
 
 mod common;
 
+use std::sync::Arc;
+
 use common::{provider, ranks};
 use efa_core::fabric::Provider;
 use efa_core::{Error, Source, Tag, TagMatch};
@@ -282,5 +284,49 @@ fn pieces_of_a_registered_buffer_arrive_and_go_on_in_place() {
             }
         });
         assert!(buffer.iter().copied().eq(0..1000));
+    });
+}
+
+#[test]
+fn text_and_arrays_on_the_heap_are_buffers() {
+    ranks(2, |endpoint| {
+        if endpoint.rank() == 0 {
+            endpoint.send(1, 1u32, String::from("text")).wait().unwrap();
+            endpoint.send(1, 2u32, Box::new([1.5f64; 3])).wait().unwrap();
+            endpoint.send(1, 3u32, Arc::new([7u16; 600])).wait().unwrap();
+            endpoint.send(1, 4u32, "static text").wait().unwrap();
+            let array = [9u8; 5];
+            endpoint.scope(|scope| scope.send(1, 5u32, &array).wait()).unwrap();
+        } else {
+            let (completion, text) = endpoint.recv(0, 1u32, Box::new([0u8; 8])).wait().unwrap();
+            assert_eq!(&text[..completion.bytes], b"text");
+            assert_eq!(*endpoint.recv(0, 2u32, Box::new([0f64; 3])).wait().unwrap().1, [1.5; 3]);
+            assert_eq!(*endpoint.recv(0, 3u32, Box::new([0u16; 600])).wait().unwrap().1, [7; 600]);
+            assert_eq!(endpoint.recv(0, 4u32, vec![0u8; 11]).wait().unwrap().1, b"static text");
+            let mut array = [0u8; 5];
+            endpoint.scope(|scope| scope.recv(0, 5u32, &mut array).wait().map(drop)).unwrap();
+            assert_eq!(array, [9; 5]);
+        }
+    });
+}
+
+#[cfg(feature = "bytes")]
+#[test]
+fn buffers_of_the_crate_bytes_are_sent_in_place() {
+    use bytes::{Bytes, BytesMut};
+
+    ranks(2, |endpoint| {
+        if endpoint.rank() == 0 {
+            let whole = Bytes::from(vec![3u8; 10_000]);
+            let parts = [whole.slice(..100), whole.slice(100..), Bytes::new(), Bytes::from_static(b"end")];
+            for part in parts {
+                endpoint.send(1, 1u32, part).wait().unwrap();
+            }
+        } else {
+            for expected in [vec![3; 100], vec![3; 9900], Vec::new(), b"end".to_vec()] {
+                let (completion, got) = endpoint.recv(0, 1u32, BytesMut::zeroed(10_000)).wait().unwrap();
+                assert_eq!(got[..completion.bytes], expected);
+            }
+        }
     });
 }

@@ -28,6 +28,8 @@ pub const MAX_RANKS: usize = 1 << RANK_BITS;
 /// use efa_core::Tag;
 /// assert_eq!(Tag::from(7u32), Tag::new(7)?);
 /// assert!(Tag::new(1 << 40).is_err());
+/// let layer: usize = 12;
+/// assert_eq!(Tag::try_from(layer)?.value(), 12);
 /// # Ok::<(), efa_core::Error>(())
 /// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -66,6 +68,24 @@ impl Tag {
 impl From<u32> for Tag {
     fn from(value: u32) -> Self {
         Self(value.into())
+    }
+}
+
+impl TryFrom<u64> for Tag {
+    type Error = Error;
+
+    /// As [`Tag::new`].
+    fn try_from(value: u64) -> Result<Self> {
+        Self::new(value)
+    }
+}
+
+impl TryFrom<usize> for Tag {
+    type Error = Error;
+
+    /// As [`Tag::new`].
+    fn try_from(value: usize) -> Result<Self> {
+        Self::new(value as u64)
     }
 }
 

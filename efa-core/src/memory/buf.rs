@@ -12,6 +12,14 @@ use super::Registration;
 /// For as long as the value lives, and wherever it is moved to, `as_ptr` must return the same address, and the
 /// `byte_len` bytes from there must stay allocated, initialised and unchanged by anything but this value's owner. The
 /// bytes must not be part of the value itself. A registration that is returned must cover all of the bytes.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` cannot be given to the device",
+    label = "is not a `Buf`",
+    note = "an operation by value takes memory that it can own: `Vec<T>`, `Box<[T]>`, `Arc<[T]>`, `String` or \
+            `RegisteredBuf<T>`, where `T` is plain data (`bytemuck::Pod`)",
+    note = "to use memory without giving it away, pass a slice (`&x[..]`) to a blocking call such as `send_blocking`, or \
+            to an operation of `Endpoint::scope`"
+)]
 pub unsafe trait Buf {
     /// Where the bytes start.
     fn as_ptr(&self) -> *const u8;
@@ -30,96 +38,83 @@ pub unsafe trait Buf {
 /// # Safety
 /// As [`Buf`]; in addition nobody else may read or write the bytes while the value is borrowed or owned by an
 /// operation, and any bit pattern must be valid there.
+#[diagnostic::on_unimplemented(
+    message = "the device cannot write into `{Self}`",
+    label = "is not a `BufMut`",
+    note = "an operation by value takes memory that it can own and write: `Vec<T>`, `Box<[T]>` or `RegisteredBuf<T>`, where \
+            `T` is plain data (`bytemuck::Pod`)",
+    note = "to use memory without giving it away, pass a slice (`&mut x[..]`) to a blocking call such as \
+            `recv_blocking`, or to an operation of `Endpoint::scope`"
+)]
 pub unsafe trait BufMut: Buf {
     /// Where the bytes start.
     fn as_mut_ptr(&mut self) -> *mut u8;
 }
 
-// SAFETY: a vector's heap block stays put when the vector is moved, and only its owner can grow it.
-unsafe impl<T: Pod> Buf for Vec<T> {
-    #[inline]
-    fn as_ptr(&self) -> *const u8 {
-        self.as_slice().as_ptr().cast()
-    }
+/// Implements [`Buf`] for types that dereference to their bytes' slice, array or string.
+macro_rules! buf {
+    ($([$($generics:tt)*] $type:ty;)*) => {$(
+        // SAFETY: the bytes are on the heap or borrowed, so they stay put when the value is moved. They are `Pod` or text, so
+        // they are initialised and have no interior mutability. Nobody else can change them: the value owns them, shares
+        // them read-only, or borrows them.
+        unsafe impl<$($generics)*> Buf for $type {
+            #[inline]
+            fn as_ptr(&self) -> *const u8 {
+                (**self).as_ptr().cast()
+            }
 
-    #[inline]
-    fn byte_len(&self) -> usize {
-        size_of_val(self.as_slice())
-    }
+            #[inline]
+            fn byte_len(&self) -> usize {
+                size_of_val(&**self)
+            }
+        }
+    )*};
 }
 
-// SAFETY: as above; `Pod` accepts every bit pattern, and an owned vector is not shared.
-unsafe impl<T: Pod> BufMut for Vec<T> {
-    #[inline]
-    fn as_mut_ptr(&mut self) -> *mut u8 {
-        self.as_mut_slice().as_mut_ptr().cast()
-    }
+/// Implements [`BufMut`] for types that dereference to a slice or array that is theirs alone.
+macro_rules! buf_mut {
+    ($([$($generics:tt)*] $type:ty;)*) => {$(
+        // SAFETY: as for `Buf`; the value owns the bytes or borrows them exclusively, and `Pod` accepts every bit pattern.
+        unsafe impl<$($generics)*> BufMut for $type {
+            #[inline]
+            fn as_mut_ptr(&mut self) -> *mut u8 {
+                (**self).as_mut_ptr().cast()
+            }
+        }
+    )*};
 }
 
-// SAFETY: a box's heap block stays put when the box is moved.
-unsafe impl<T: Pod> Buf for Box<[T]> {
-    #[inline]
-    fn as_ptr(&self) -> *const u8 {
-        (**self).as_ptr().cast()
-    }
-
-    #[inline]
-    fn byte_len(&self) -> usize {
-        size_of_val(&**self)
-    }
+buf! {
+    [T: Pod] Vec<T>;
+    [T: Pod] Box<[T]>;
+    [T: Pod, const N: usize] Box<[T; N]>;
+    [T: Pod] Arc<[T]>;
+    [T: Pod, const N: usize] Arc<[T; N]>;
+    [T: Pod] &[T];
+    [T: Pod, const N: usize] &[T; N];
+    [T: Pod] &mut [T];
+    [T: Pod, const N: usize] &mut [T; N];
+    [] String;
+    [] Box<str>;
+    [] Arc<str>;
+    [] &str;
 }
 
-// SAFETY: as above; `Pod` accepts every bit pattern, and a box is not shared.
-unsafe impl<T: Pod> BufMut for Box<[T]> {
-    #[inline]
-    fn as_mut_ptr(&mut self) -> *mut u8 {
-        (**self).as_mut_ptr().cast()
-    }
+buf_mut! {
+    [T: Pod] Vec<T>;
+    [T: Pod] Box<[T]>;
+    [T: Pod, const N: usize] Box<[T; N]>;
+    [T: Pod] &mut [T];
+    [T: Pod, const N: usize] &mut [T; N];
 }
 
-// SAFETY: the shared block stays put and, `T` being `Pod`, has no interior mutability.
-unsafe impl<T: Pod> Buf for Arc<[T]> {
-    #[inline]
-    fn as_ptr(&self) -> *const u8 {
-        (**self).as_ptr().cast()
-    }
-
-    #[inline]
-    fn byte_len(&self) -> usize {
-        size_of_val(&**self)
-    }
+#[cfg(feature = "bytes")]
+buf! {
+    [] bytes::Bytes;
+    [] bytes::BytesMut;
 }
 
-// SAFETY: the memory is borrowed, so it stays put and unchanged for the borrow.
-unsafe impl<T: Pod> Buf for &[T] {
-    #[inline]
-    fn as_ptr(&self) -> *const u8 {
-        (**self).as_ptr().cast()
-    }
-
-    #[inline]
-    fn byte_len(&self) -> usize {
-        size_of_val(&**self)
-    }
-}
-
-// SAFETY: the memory is borrowed exclusively, so it stays put for the borrow.
-unsafe impl<T: Pod> Buf for &mut [T] {
-    #[inline]
-    fn as_ptr(&self) -> *const u8 {
-        (**self).as_ptr().cast()
-    }
-
-    #[inline]
-    fn byte_len(&self) -> usize {
-        size_of_val(&**self)
-    }
-}
-
-// SAFETY: as above; `Pod` accepts every bit pattern, and the borrow is exclusive.
-unsafe impl<T: Pod> BufMut for &mut [T] {
-    #[inline]
-    fn as_mut_ptr(&mut self) -> *mut u8 {
-        (**self).as_mut_ptr().cast()
-    }
+#[cfg(feature = "bytes")]
+buf_mut! {
+    [] bytes::BytesMut;
 }
