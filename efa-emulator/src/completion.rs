@@ -7,10 +7,21 @@ use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 
 use crate::channel::Channel;
 use crate::process::Process;
-use crate::queue::Queue;
 use crate::spin::Spin;
 use crate::status::Status;
 use crate::wire::Address;
+
+/// A queue pair as its completion queues see it.
+pub(crate) trait Attached: Send + Sync {
+    /// Asks senders to ring the doorbell at the next message.
+    fn arm(&self);
+    /// Returns whether a message is there.
+    fn has_receive(&self) -> bool;
+    /// Takes a message, if there is one, and copies it to where it belongs.
+    fn receive(&self) -> Option<Completion>;
+    /// Gives the place of a send back.
+    fn end(&self);
+}
 
 /// One finished piece of work.
 #[derive(Clone)]
@@ -33,7 +44,7 @@ pub(crate) struct Completion {
     /// The sender's address handle number here, if it has one.
     pub(crate) source_handle: Option<u16>,
     /// Whose send it was: frees a place in its queue when polled.
-    pub(crate) sender: Option<Arc<Queue>>,
+    pub(crate) sender: Option<Arc<dyn Attached>>,
 }
 
 impl Completion {
@@ -64,7 +75,7 @@ pub(crate) struct Completions {
     /// Length of the above, to look at without its lock.
     waiting: AtomicUsize,
     /// Queue pairs whose receives complete here.
-    receivers: Spin<Vec<Arc<Queue>>>,
+    receivers: Spin<Vec<Arc<dyn Attached>>>,
     /// Counts up with every change of the above.
     version: AtomicU64,
     /// Where to tell that something arrived.
@@ -72,6 +83,8 @@ pub(crate) struct Completions {
     /// The C structure, as events name it.
     identity: usize,
     armed: AtomicBool,
+    /// Whether the helper looks for receives at each ring of the doorbell.
+    watched: AtomicBool,
     /// Whether the C structure is gone; held while an event is sent.
     closed: Spin<bool>,
 }
@@ -88,6 +101,7 @@ impl Completions {
             channel,
             identity,
             armed: AtomicBool::new(false),
+            watched: AtomicBool::new(false),
             closed: Spin::new(false),
         }
     }
@@ -113,13 +127,13 @@ impl Completions {
     }
 
     /// Takes part in receiving for a queue pair.
-    pub(crate) fn attach(&self, queue: &Arc<Queue>) {
-        self.receivers.lock().push(queue.clone());
+    pub(crate) fn attach(&self, queue: Arc<dyn Attached>) {
+        self.receivers.lock().push(queue);
         self.version.fetch_add(1, Ordering::Release);
     }
 
     /// Forgets a queue pair, and whatever it finished that nobody polled.
-    pub(crate) fn detach(&self, queue: &Arc<Queue>) {
+    pub(crate) fn detach(&self, queue: &Arc<dyn Attached>) {
         self.receivers.lock().retain(|other| !Arc::ptr_eq(other, queue));
         self.version.fetch_add(1, Ordering::Release);
         let mut finished = self.finished.lock();
@@ -128,7 +142,7 @@ impl Completions {
     }
 
     /// The queue pairs to receive for, if they changed since `version`, which is brought up to date.
-    pub(crate) fn receivers_since(&self, version: &mut u64) -> Option<Vec<Arc<Queue>>> {
+    pub(crate) fn receivers_since(&self, version: &mut u64) -> Option<Vec<Arc<dyn Attached>>> {
         let now = self.version.load(Ordering::Acquire);
         if now == *version {
             return None;
@@ -151,7 +165,12 @@ impl Completions {
         for queue in self.receivers.lock().iter() {
             queue.arm();
         }
-        self.process.helper.watch(&self.process, self);
+        if !self.watched.swap(true, Ordering::AcqRel) {
+            let weak = Arc::downgrade(self);
+            self.process.helper.at_each_ring(move || {
+                weak.upgrade().inspect(|completions| completions.tell_of_receives()).is_some()
+            });
+        }
         // What came between the caller's last poll and this call must not be slept through.
         if self.waiting.load(Ordering::SeqCst) > 0 {
             self.tell();

@@ -4,8 +4,8 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use crate::errno::Errno;
+use crate::job::Job;
 use crate::peers::RemoteQueue;
-use crate::process::Process;
 use crate::spin::Spin;
 use crate::wire::Address;
 
@@ -84,11 +84,11 @@ impl Destination {
     }
 
     /// One of its queue pairs. An error if it isn't there.
-    pub(crate) fn queue(&self, process: &Process, qpn: u16) -> Result<Arc<RemoteQueue>, Errno> {
+    pub(crate) fn queue(&self, job: &Job, qpn: u16) -> Result<Arc<RemoteQueue>, Errno> {
         if let Some((_, queue)) = self.queues.lock().iter().find(|(number, _)| *number == qpn) {
             return Ok(queue.clone());
         }
-        let queue = Arc::new(RemoteQueue::open(process, self.address, qpn)?);
+        let queue = Arc::new(RemoteQueue::open(job, self.address, qpn)?);
         self.queues.lock().insert(0, (qpn, queue.clone()));
         Ok(queue)
     }

@@ -1,210 +1,164 @@
-//! The helper: one thread, started when something has to happen later or without the program's doing.
+//! The helper: a thread that runs work later, or whenever the process's doorbell rings.
 //!
-//! It retries sends whose receiver wasn't ready, carries out requests that the fault plan holds back, tells sleeping
-//! programs of arrivals, and answers letters. It sleeps on the process's doorbell, which other processes ring too.
+//! It starts with the first work that it gets, knows nothing of what the work is, and sleeps on the doorbell, which other
+//! processes ring too. Sends are retried here whose receiver wasn't ready, requests go on that the fault plan holds back,
+//! sleeping programs are told of arrivals, and letters are answered.
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
-use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, Weak};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use crate::completion::Completions;
-use crate::letters;
+use crate::futex;
 use crate::log::monotonic;
-use crate::process::Process;
-use crate::queue::Queue;
-use crate::status::Status;
-use crate::transmit::{self, Outcome};
-use crate::wire::Address;
-use crate::work::Work;
+use crate::wire::process::ProcessFile;
 
 /// Sleep without a reason to wake: nothing is due, and everyone who wants something rings.
 const IDLE: Duration = Duration::from_secs(10);
 
-/// How far a request has come.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Attempt {
-    /// Tries left when the receiver isn't ready.
-    pub(crate) retries: u32,
-    /// Wait before the next of these.
-    pub(crate) wait: Duration,
-    /// How long it has waited for the peer to answer letters.
-    pub(crate) waited: Duration,
-    /// Fail like this instead of trying.
-    pub(crate) fail: Option<Status>,
-    /// Pretend this many times that no receive was there.
-    pub(crate) not_ready: u32,
-}
-
-/// A request held back.
-pub(crate) struct Held {
+/// Work that is due at a time.
+struct Later {
     due: Duration,
+    /// Work that is due at the same time runs in the order in which it came.
     order: u64,
-    queue: Arc<Queue>,
-    work: Work,
-    attempt: Attempt,
+    run: Box<dyn FnOnce() + Send>,
 }
 
-impl Held {
-    /// Hands a request to the helper, to be tried after a wait.
-    pub(crate) fn hold(queue: &Arc<Queue>, work: Work, wait: Duration, attempt: Attempt) {
-        let process = queue.parts.process.clone();
-        let helper = &process.helper;
-        let order = helper.order.fetch_add(1, Ordering::Relaxed);
-        let held = Self { due: monotonic() + wait, order, queue: queue.clone(), work, attempt };
-        lock(&helper.held).push(Reverse(held));
-        helper.start(&process);
-        wake(&process);
-    }
-
-    fn go_on(self) {
-        let queue = self.queue.clone();
-        queue.work_aside(|| self.go_on_now());
-    }
-
-    fn go_on_now(self) {
-        let Self { queue, work, mut attempt, .. } = self;
-        let outcome = if let Some(status) = attempt.fail {
-            Outcome::Done(status)
-        } else if attempt.not_ready > 0 {
-            attempt.not_ready -= 1;
-            Outcome::NotReady
-        } else {
-            transmit::attempt(&queue, &work)
-        };
-        transmit::settle(&queue, work, outcome, attempt);
-    }
-}
-
-impl PartialEq for Held {
+impl PartialEq for Later {
     fn eq(&self, other: &Self) -> bool {
         self.cmp(other).is_eq()
     }
 }
 
-impl Eq for Held {}
+impl Eq for Later {}
 
-impl PartialOrd for Held {
+impl PartialOrd for Later {
     fn partial_cmp(&self, other: &Self) -> Option<std::cmp::Ordering> {
         Some(self.cmp(other))
     }
 }
 
-impl Ord for Held {
+impl Ord for Later {
     fn cmp(&self, other: &Self) -> std::cmp::Ordering {
         (self.due, self.order).cmp(&(other.due, other.order))
     }
 }
 
+/// Work for each ring of the doorbell. It returns whether it wants to run at the next one too.
+type AtRing = Box<dyn FnMut() -> bool + Send>;
+
 /// The helper of a process, whether its thread runs or not.
-#[derive(Default)]
-pub(crate) struct Helper {
-    held: Mutex<BinaryHeap<Reverse<Held>>>,
-    watched: Mutex<Vec<Weak<Completions>>>,
+pub(crate) struct Helper(Arc<Shared>);
+
+/// What the thread shares with those who give it work.
+struct Shared {
+    /// The process's file, in which the doorbell is.
+    file: Arc<ProcessFile>,
+    later: Mutex<BinaryHeap<Reverse<Later>>>,
+    at_ring: Mutex<Vec<AtRing>>,
     started: AtomicBool,
     order: AtomicU64,
 }
 
 impl std::fmt::Debug for Helper {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "Helper({} held)", lock(&self.held).len())
+        write!(f, "Helper({} later)", lock(&self.0.later).len())
     }
 }
 
 impl Helper {
+    /// Makes the helper of the process whose file this is. The thread starts with the first work.
+    pub(crate) fn new(file: Arc<ProcessFile>) -> Self {
+        let shared = Shared {
+            file,
+            later: Mutex::default(),
+            at_ring: Mutex::default(),
+            started: AtomicBool::new(false),
+            order: AtomicU64::new(0),
+        };
+        Self(Arc::new(shared))
+    }
+
+    /// Runs `work` once, after a wait.
+    pub(crate) fn after(&self, wait: Duration, work: impl FnOnce() + Send + 'static) {
+        let order = self.0.order.fetch_add(1, Ordering::Relaxed);
+        let later = Later { due: monotonic() + wait, order, run: Box::new(work) };
+        lock(&self.0.later).push(Reverse(later));
+        self.start();
+        ring(&self.0.file);
+    }
+
+    /// Runs `work` at each ring of the doorbell, until `work` returns `false`.
+    pub(crate) fn at_each_ring(&self, work: impl FnMut() -> bool + Send + 'static) {
+        lock(&self.0.at_ring).push(Box::new(work));
+        self.start();
+    }
+
     /// Starts the thread unless it runs.
-    pub(crate) fn start(&self, process: &Arc<Process>) {
-        if self.started.swap(true, Ordering::AcqRel) {
+    fn start(&self) {
+        if self.0.started.swap(true, Ordering::AcqRel) {
             return;
         }
-        let own = process.clone();
+        let shared = self.0.clone();
         // The program's signals are for the program's threads.
         let before = block_signals();
-        let spawned = std::thread::Builder::new().name("efa-emulator".to_owned()).spawn(move || run(&own));
+        let spawned =
+            std::thread::Builder::new().name("efa-emulator".to_owned()).spawn(move || shared.work());
         restore_signals(&before);
         if spawned.is_err() {
-            self.started.store(false, Ordering::Release);
+            self.0.started.store(false, Ordering::Release);
+        }
+    }
+}
+
+impl Shared {
+    /// What the thread does.
+    fn work(&self) {
+        let Ok(header) = self.file.header() else { return };
+        loop {
+            let seen = header.doorbell.load(Ordering::Acquire);
+            while let Some(later) = self.take_due(monotonic()) {
+                (later.run)();
+            }
+            self.run_at_ring();
+            let wait = self.next_due().map_or(IDLE, |due| due.saturating_sub(monotonic()));
+            if !wait.is_zero() {
+                futex::wait(&header.doorbell, seen, wait);
+            }
         }
     }
 
-    /// Keeps an eye on a completion queue that someone sleeps on.
-    pub(crate) fn watch(&self, process: &Arc<Process>, completions: &Arc<Completions>) {
-        let mut watched = lock(&self.watched);
-        watched.retain(|other| other.strong_count() > 0);
-        if !watched.iter().any(|other| std::ptr::eq(other.as_ptr(), Arc::as_ptr(completions))) {
-            watched.push(Arc::downgrade(completions));
-        }
-        drop(watched);
-        self.start(process);
+    /// Runs the work for each ring without the lock, since work may bring more work.
+    fn run_at_ring(&self) {
+        let mut all = std::mem::take(&mut *lock(&self.at_ring));
+        all.retain_mut(|work| work());
+        lock(&self.at_ring).append(&mut all);
     }
 
-    fn take_due(&self, now: Duration) -> Option<Held> {
-        let mut held = lock(&self.held);
-        if held.peek().is_some_and(|Reverse(first)| first.due <= now) {
-            return held.pop().map(|Reverse(first)| first);
+    fn take_due(&self, now: Duration) -> Option<Later> {
+        let mut later = lock(&self.later);
+        if later.peek().is_some_and(|Reverse(first)| first.due <= now) {
+            return later.pop().map(|Reverse(first)| first);
         }
         None
     }
 
     fn next_due(&self) -> Option<Duration> {
-        lock(&self.held).peek().map(|Reverse(first)| first.due)
+        lock(&self.later).peek().map(|Reverse(first)| first.due)
     }
 }
 
-/// Rings the doorbell of another process, or of this one.
-pub(crate) fn ring(process: &Process, whose: Address) {
-    if whose.slot == process.job.slot() {
-        return wake(process);
-    }
-    if let Ok(peer) = process.peers.process(process, whose)
-        && let Ok(header) = peer.header()
-    {
+/// Rings the doorbell of the process whose file this is.
+pub(crate) fn ring(file: &ProcessFile) {
+    if let Ok(header) = file.header() {
         header.doorbell.fetch_add(1, Ordering::AcqRel);
-        futex_wake(&header.doorbell);
-    }
-}
-
-fn wake(process: &Process) {
-    if let Ok(header) = process.regions.file().header() {
-        header.doorbell.fetch_add(1, Ordering::AcqRel);
-        futex_wake(&header.doorbell);
-    }
-}
-
-fn run(process: &Arc<Process>) {
-    let Ok(header) = process.regions.file().header() else { return };
-    loop {
-        let seen = header.doorbell.load(Ordering::Acquire);
-        while let Some(held) = process.helper.take_due(monotonic()) {
-            held.go_on();
-        }
-        letters::answer(process);
-        let watched: Vec<_> = lock(&process.helper.watched).iter().filter_map(Weak::upgrade).collect();
-        watched.iter().for_each(|completions| completions.tell_of_receives());
-        drop(watched);
-        let wait = process.helper.next_due().map_or(IDLE, |due| due.saturating_sub(monotonic()));
-        if !wait.is_zero() {
-            futex_wait(&header.doorbell, seen, wait);
-        }
+        futex::wake(&header.doorbell);
     }
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
-}
-
-/// Sleeps while a word in shared memory keeps its value, at most for `wait`.
-pub(crate) fn futex_wait(word: &AtomicU32, value: u32, wait: Duration) {
-    let wait = libc::timespec { tv_sec: wait.as_secs() as i64, tv_nsec: i64::from(wait.subsec_nanos()) };
-    // SAFETY: the word and the time live through the call.
-    unsafe { libc::syscall(libc::SYS_futex, word.as_ptr(), libc::FUTEX_WAIT, value, &wait) };
-}
-
-/// Wakes whoever sleeps on a word in shared memory.
-pub(crate) fn futex_wake(word: &AtomicU32) {
-    // SAFETY: the kernel only uses the address to find the sleepers.
-    unsafe { libc::syscall(libc::SYS_futex, word.as_ptr(), libc::FUTEX_WAKE, i32::MAX) };
 }
 
 fn block_signals() -> libc::sigset_t {

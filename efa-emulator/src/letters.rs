@@ -6,14 +6,16 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use crate::abi::verbs::{IBV_ACCESS_REMOTE_READ, IBV_ACCESS_REMOTE_WRITE};
-use crate::helper::{futex_wait, futex_wake, ring};
+use crate::attempt::Outcome;
+use crate::futex;
 use crate::process::Process;
 use crate::status::Status;
-use crate::transmit::{LETTER_PATIENCE, Outcome};
 use crate::wire::Address;
 use crate::wire::process::{LETTER_BYTES, LETTERS, Letter, ProcessFile, RegionInfo, letter};
 use crate::work::{Operation, Ranges, Work};
 
+/// How long a peer that must answer letters is waited for.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(10);
 /// Sleep between looks at the peer's answer: it also wakes us.
 const LOOK: Duration = Duration::from_millis(1);
 
@@ -25,7 +27,8 @@ pub(crate) fn attend(process: &Arc<Process>) {
     let Ok(header) = process.regions.file().header() else { return };
     if header.answers_letters.load(Ordering::Relaxed) == 0 && process.regions.reserve_letters().is_ok() {
         header.answers_letters.store(1, Ordering::Release);
-        process.helper.start(process);
+        let weak = Arc::downgrade(process);
+        process.helper.at_each_ring(move || weak.upgrade().inspect(|process| answer(process)).is_some());
     }
 }
 
@@ -70,7 +73,7 @@ fn ask(
     piece: Piece,
 ) -> Result<(), Outcome> {
     let own = process.job.slot();
-    let deadline = Instant::now() + LETTER_PATIENCE;
+    let deadline = Instant::now() + PATIENCE;
     let free = |index: usize| {
         let letter = peer.letter(index)?;
         let taken = letter::of(letter::TAKEN, own);
@@ -99,13 +102,13 @@ fn ask(
         unsafe { data.copy_from(piece.local, piece.count) };
     }
     letter.state.store(letter::of(letter::ASKED, own), Ordering::Release);
-    ring(process, to);
+    process.ring(to);
     loop {
         let state = letter.state.load(Ordering::Acquire);
         if letter::parts(state).0 == letter::ANSWERED {
             break;
         }
-        futex_wait(&letter.state, state, LOOK);
+        futex::wait(&letter.state, state, LOOK);
         // Two helpers that ask each other must also answer each other.
         answer(process);
         if let Err(outcome) = wait_for_peer(process, to, deadline) {
@@ -148,7 +151,7 @@ pub(crate) fn answer(process: &Process) {
             if letter.state.compare_exchange(word, busy, Ordering::AcqRel, Ordering::Relaxed).is_ok() {
                 letter.status.store(carry_out(process, letter).number(), Ordering::Relaxed);
                 letter.state.store(letter::of(letter::ANSWERED, asker), Ordering::Release);
-                futex_wake(&letter.state);
+                futex::wake(&letter.state);
             }
         } else if dead() {
             let _ = letter.state.compare_exchange(word, letter::FREE, Ordering::AcqRel, Ordering::Relaxed);

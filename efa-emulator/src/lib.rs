@@ -70,11 +70,13 @@
 //! number for the outcome, `from` and `to` are ranks.
 
 pub mod abi;
+mod attempt;
 mod channel;
 mod completion;
 mod device;
 mod errno;
 pub mod faults;
+mod futex;
 #[cfg(test)]
 mod fuzz;
 mod handles;

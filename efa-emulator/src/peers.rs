@@ -5,8 +5,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use crate::errno::Errno;
+use crate::job::Job;
 use crate::log::monotonic_coarse;
-use crate::process::Process;
 use crate::spin::Spin;
 use crate::wire::Address;
 use crate::wire::process::ProcessFile;
@@ -27,13 +27,13 @@ impl std::fmt::Debug for Peers {
 
 impl Peers {
     /// A peer's process file. An error if the process isn't there.
-    pub(crate) fn process(&self, process: &Process, peer: Address) -> Result<Arc<ProcessFile>, Errno> {
+    pub(crate) fn process(&self, job: &Job, peer: Address) -> Result<Arc<ProcessFile>, Errno> {
         if let Some((generation, file)) = self.0.lock().get(&peer.slot)
             && *generation == peer.generation
         {
             return Ok(file.clone());
         }
-        let file = Arc::new(ProcessFile::open(&process.job.process_path(peer.slot, peer.generation))?);
+        let file = Arc::new(ProcessFile::open(&job.process_path(peer.slot, peer.generation))?);
         self.0.lock().insert(peer.slot, (peer.generation, file.clone()));
         Ok(file)
     }
@@ -50,19 +50,19 @@ pub(crate) struct RemoteQueue {
 
 impl RemoteQueue {
     /// Maps a peer's queue pair. An error if there is no such queue pair.
-    pub(crate) fn open(process: &Process, address: Address, qpn: u16) -> Result<Self, Errno> {
-        let path = process.job.queue_path(address.slot, address.generation, address.device, qpn);
+    pub(crate) fn open(job: &Job, address: Address, qpn: u16) -> Result<Self, Errno> {
+        let path = job.queue_path(address.slot, address.generation, address.device, qpn);
         let file = QueueFile::open(&path)?;
-        let alive = process.job.is_alive(address.slot, address.generation);
+        let alive = job.is_alive(address.slot, address.generation);
         Ok(Self { file, address, checked_ms: AtomicU64::new(now_ms()), dead: AtomicBool::new(!alive) })
     }
 
     /// Whether the owner lived a moment ago.
-    pub(crate) fn is_alive(&self, process: &Process) -> bool {
+    pub(crate) fn is_alive(&self, job: &Job) -> bool {
         let now = now_ms();
         if now.wrapping_sub(self.checked_ms.load(Ordering::Relaxed)) >= CHECK_MS {
             self.checked_ms.store(now, Ordering::Relaxed);
-            if !process.job.is_alive(self.address.slot, self.address.generation) {
+            if !job.is_alive(self.address.slot, self.address.generation) {
                 self.dead.store(true, Ordering::Relaxed);
             }
         }

@@ -8,7 +8,7 @@ use crate::device::sysfs;
 use crate::errno::{Errno, complain};
 use crate::faults::{Event, Faults};
 use crate::handles::Handles;
-use crate::helper::Helper;
+use crate::helper::{self, Helper};
 use crate::job::Job;
 use crate::log::Log;
 use crate::peers::Peers;
@@ -78,6 +78,7 @@ impl Process {
         })?;
         let log = Log::open(settings.log.as_deref(), rank).inspect_err(|_| job.leave())?;
         let generation = job.generation();
+        let file = Arc::new(file);
         let device = |index| DeviceState {
             handles: Handles::default(),
             // Numbers that differ from process to process show mix-ups that equal ones would hide.
@@ -89,9 +90,9 @@ impl Process {
             rank,
             faults: Faults::new(settings.plan.clone(), rank),
             log,
+            helper: Helper::new(file.clone()),
             regions: Regions::new(file, handle),
             peers: Peers::default(),
-            helper: Helper::default(),
             devices,
             rdma: settings.rdma,
             queue_pairs: settings.queue_pairs,
@@ -158,6 +159,15 @@ impl Process {
                     0
                 }
             };
+        }
+    }
+
+    /// Rings the doorbell of another process, or of this one.
+    pub(crate) fn ring(&self, whose: Address) {
+        if whose.slot == self.job.slot() {
+            helper::ring(self.regions.file());
+        } else if let Ok(peer) = self.peers.process(&self.job, whose) {
+            helper::ring(&peer);
         }
     }
 

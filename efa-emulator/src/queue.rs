@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
 use crate::abi::queue::{IBV_WC_RECV, IBV_WC_RECV_RDMA_WITH_IMM};
 use crate::abi::verbs::{IBV_ACCESS_LOCAL_WRITE, ibv_grh};
-use crate::completion::{Completion, Completions};
+use crate::completion::{Attached, Completion, Completions};
 use crate::errno::Errno;
 use crate::process::Process;
 use crate::receive::{Arrival, Receive, Receives};
@@ -114,7 +114,7 @@ impl Queue {
             destroyed: AtomicBool::new(false),
             place: Spin::new(Some(place)),
         });
-        queue.parts.receive_completions.attach(&queue);
+        queue.parts.receive_completions.attach(queue.clone());
         Ok(queue)
     }
 
@@ -150,8 +150,9 @@ impl Queue {
         }
         let _ = std::fs::remove_file(&self.path);
         drop(self.place.lock().take());
-        self.parts.receive_completions.detach(self);
-        self.parts.send_completions.detach(self);
+        let attached: Arc<dyn Attached> = self.clone();
+        self.parts.receive_completions.detach(&attached);
+        self.parts.send_completions.detach(&attached);
     }
 
     /// Whether it has been destroyed: nothing of it completes any more.
@@ -185,53 +186,9 @@ impl Queue {
         Ok(())
     }
 
-    /// Gives the place of a send back.
-    pub(crate) fn end(&self) {
-        self.outstanding.fetch_sub(1, Ordering::Relaxed);
-    }
-
     /// Posts a receive. ENOMEM if there are as many as agreed.
     pub(crate) fn post_receive(&self, receive: Receive) -> Result<(), Errno> {
         if self.receives.lock().post(&self.file, receive) { Ok(()) } else { Err(Errno(libc::ENOMEM)) }
-    }
-
-    /// Asks senders to ring the doorbell at the next message.
-    pub(crate) fn arm(&self) {
-        if let Ok(header) = self.file.header() {
-            header.armed.store(1, Ordering::SeqCst);
-        }
-    }
-
-    /// Whether a message is there.
-    pub(crate) fn has_receive(&self) -> bool {
-        self.receives.lock().is_ready(&self.file)
-    }
-
-    /// Takes a message, if there is one, and copies it to where it belongs.
-    pub(crate) fn receive(&self) -> Option<Completion> {
-        let job = &self.parts.process.job;
-        let is_dead = |slot: u16| {
-            slot != job.slot()
-                && job
-                    .table()
-                    .entry(slot)
-                    .is_none_or(|e| !job.is_alive(slot, e.generation.load(Ordering::Acquire)))
-        };
-        let mut receives = self.receives.lock();
-        if self.parts.process.is_gone(self.parts.device) {
-            let flushed = receives.flush(&self.file)?;
-            drop(receives);
-            let completion =
-                Completion::new(flushed.wr_id, IBV_WC_RECV, Status::Flushed, u32::from(self.qpn));
-            self.log(&completion);
-            return Some(completion);
-        }
-        let arrival = receives.front(&self.file, self.parts.unsolicited, is_dead)?;
-        let completion = self.deliver(&arrival);
-        receives.take_out(&self.file, &arrival);
-        drop(receives);
-        self.log(&completion);
-        Some(completion)
     }
 
     fn deliver(&self, arrival: &Arrival) -> Completion {
@@ -304,6 +261,48 @@ impl Queue {
                 ),
             );
         }
+    }
+}
+
+impl Attached for Queue {
+    fn arm(&self) {
+        if let Ok(header) = self.file.header() {
+            header.armed.store(1, Ordering::SeqCst);
+        }
+    }
+
+    fn has_receive(&self) -> bool {
+        self.receives.lock().is_ready(&self.file)
+    }
+
+    fn receive(&self) -> Option<Completion> {
+        let job = &self.parts.process.job;
+        let is_dead = |slot: u16| {
+            slot != job.slot()
+                && job
+                    .table()
+                    .entry(slot)
+                    .is_none_or(|e| !job.is_alive(slot, e.generation.load(Ordering::Acquire)))
+        };
+        let mut receives = self.receives.lock();
+        if self.parts.process.is_gone(self.parts.device) {
+            let flushed = receives.flush(&self.file)?;
+            drop(receives);
+            let completion =
+                Completion::new(flushed.wr_id, IBV_WC_RECV, Status::Flushed, u32::from(self.qpn));
+            self.log(&completion);
+            return Some(completion);
+        }
+        let arrival = receives.front(&self.file, self.parts.unsolicited, is_dead)?;
+        let completion = self.deliver(&arrival);
+        receives.take_out(&self.file, &arrival);
+        drop(receives);
+        self.log(&completion);
+        Some(completion)
+    }
+
+    fn end(&self) {
+        self.outstanding.fetch_sub(1, Ordering::Relaxed);
     }
 }
 

@@ -3,11 +3,11 @@
 use std::sync::Arc;
 
 use crate::abi::verbs::{IBV_ACCESS_REMOTE_READ, IBV_ACCESS_REMOTE_WRITE};
+use crate::attempt::Outcome;
 use crate::errno::Errno;
 use crate::letters;
 use crate::queue::Queue;
 use crate::status::Status;
-use crate::transmit::Outcome;
 use crate::wire::Address;
 use crate::wire::process::ProcessFile;
 use crate::work::{Operation, Ranges, Work};
@@ -21,7 +21,7 @@ pub(crate) fn transfer(queue: &Arc<Queue>, work: &Work, to: Address) -> Result<(
     let peer: &ProcessFile = if to.slot == own.slot {
         process.regions.file()
     } else {
-        mapped = process.peers.process(process, to).map_err(gone)?;
+        mapped = process.peers.process(&process.job, to).map_err(gone)?;
         &mapped
     };
     if !peer.knows(to.device, own) {

@@ -1,7 +1,7 @@
 //! This process's registered regions.
 
 use std::fs::File;
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex};
 
 use crate::errno::Errno;
 use crate::wire::process::{MAX_REGIONS, ProcessFile, REGION_CHUNK, RegionInfo};
@@ -9,7 +9,7 @@ use crate::wire::process::{MAX_REGIONS, ProcessFile, REGION_CHUNK, RegionInfo};
 /// Gives out keys, and answers for them; the table itself is in the process's shared file.
 #[derive(Debug)]
 pub(crate) struct Regions {
-    file: ProcessFile,
+    file: Arc<ProcessFile>,
     handle: File,
     keys: Mutex<Keys>,
 }
@@ -26,7 +26,7 @@ struct Keys {
 
 impl Regions {
     /// No regions yet, in this process's file.
-    pub(crate) fn new(file: ProcessFile, handle: File) -> Self {
+    pub(crate) fn new(file: Arc<ProcessFile>, handle: File) -> Self {
         Self { file, handle, keys: Mutex::default() }
     }
 
@@ -82,7 +82,7 @@ mod tests {
     fn a_key_is_not_used_again() {
         let dir = tempfile::tempdir().unwrap();
         let (file, handle) = ProcessFile::create(&dir.path().join("p")).unwrap();
-        let regions = Regions::new(file, handle);
+        let regions = Regions::new(Arc::new(file), handle);
         let info = RegionInfo { address: 0x1000, len: 64, access: 1, device: 0 };
         let mut seen = std::collections::HashSet::new();
         for _ in 0..3 {

@@ -6,21 +6,9 @@ use std::sync::OnceLock;
 use crate::device::limits;
 use crate::errno::{Errno, complain};
 use crate::faults::Plan;
-use crate::work::Operation;
 
 /// Most devices of one process: the most that any instance type has.
 pub(crate) const MAX_DEVICES: usize = 32;
-
-impl Rdma {
-    /// Whether the device carries out such work.
-    pub(crate) fn allows(self, operation: Operation) -> bool {
-        match operation {
-            Operation::Send => true,
-            Operation::Read => self >= Self::Read,
-            Operation::Write => self >= Self::Write,
-        }
-    }
-}
 
 /// Most queue pairs of one device: their numbers have 16 bits, two of which are not given out.
 const MAX_QUEUE_PAIRS: u32 = 16_000;

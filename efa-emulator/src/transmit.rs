@@ -4,41 +4,27 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use crate::completion::Completion;
+use crate::attempt::{Attempt, Outcome};
+use crate::completion::{Attached, Completion};
 use crate::device::limits;
 use crate::errno::Errno;
 use crate::faults::{Subject, Verdict};
 use crate::handles::Destination;
-use crate::helper::{Attempt, Held};
+use crate::letters::PATIENCE;
 use crate::peers::RemoteQueue;
 use crate::queue::{Kind, Queue, RETRY_FOR_EVER};
 use crate::rdma;
+use crate::settings::Rdma;
 use crate::status::Status;
 use crate::wire::MAX_MESSAGE;
 use crate::wire::queue::{STATE_GONE, STATE_READY, Which};
 use crate::wire::ring::{Label, Refusal};
 use crate::work::{Operation, Work};
 
-/// Wait before the first retry when a receiver isn't ready; it doubles up to the second.
-const RETRY_FIRST: Duration = Duration::from_micros(20);
+/// The longest wait before a retry when a receiver isn't ready.
 const RETRY_LAST: Duration = Duration::from_millis(1);
 /// Wait before a peer whose device went away is given up.
 const VANISHED: Duration = Duration::from_millis(500);
-/// How long a peer that must answer letters is waited for.
-pub(crate) const LETTER_PATIENCE: Duration = Duration::from_secs(10);
-
-/// How one try went.
-#[derive(Debug, PartialEq)]
-pub(crate) enum Outcome {
-    /// Finished, well or not.
-    Done(Status),
-    /// The receiver has no receive posted.
-    NotReady,
-    /// The same again in a moment: the peer must do something first. Given up after a while with the status, if any.
-    Later(Option<Status>),
-    /// Finished after a while.
-    After(Duration, Status),
-}
 
 /// Carries out work requests, at once or through the helper. ENOMEM, and none is, if too many are unfinished.
 pub(crate) fn post_all(queue: &Arc<Queue>, work: impl ExactSizeIterator<Item = Work>) -> Result<(), Errno> {
@@ -55,12 +41,12 @@ fn post(queue: &Arc<Queue>, work: Work) {
     if process.faults.active() {
         return post_with_faults(queue, work);
     }
-    let outcome = attempt(queue, &work);
+    let outcome = try_work(queue, &work);
     settle(queue, work, outcome, Attempt::first(queue.retries()));
 }
 
 /// Goes on from how a try went: finishes the request or hands it to the helper.
-pub(crate) fn settle(queue: &Arc<Queue>, mut work: Work, outcome: Outcome, attempt: Attempt) {
+fn settle(queue: &Arc<Queue>, mut work: Work, outcome: Outcome, attempt: Attempt) {
     match outcome {
         Outcome::Done(status) => finish(queue, &work, status),
         Outcome::NotReady if queue.parts.kind == Kind::Unreliable => finish(queue, &work, Status::Ok),
@@ -73,21 +59,37 @@ pub(crate) fn settle(queue: &Arc<Queue>, mut work: Work, outcome: Outcome, attem
             let retries =
                 if attempt.retries == RETRY_FOR_EVER { RETRY_FOR_EVER } else { attempt.retries - 1 };
             let next = Attempt { retries, wait: (wait * 2).min(RETRY_LAST), ..attempt };
-            Held::hold(queue, work, wait, next);
+            hold(queue, work, wait, next);
         }
-        Outcome::Later(Some(status)) if attempt.waited >= LETTER_PATIENCE => finish(queue, &work, status),
+        Outcome::Later(Some(status)) if attempt.waited >= PATIENCE => finish(queue, &work, status),
         Outcome::Later(_) => {
             let next = Attempt { waited: attempt.waited + RETRY_LAST, ..attempt };
-            Held::hold(queue, work, RETRY_LAST, next);
+            hold(queue, work, RETRY_LAST, next);
         }
-        Outcome::After(wait, status) => {
-            Held::hold(queue, work, wait, Attempt { fail: Some(status), ..attempt })
-        }
+        Outcome::After(wait, status) => hold(queue, work, wait, Attempt { fail: Some(status), ..attempt }),
     }
 }
 
+/// Hands a request to the helper, which goes on with it after a wait.
+fn hold(queue: &Arc<Queue>, work: Work, wait: Duration, attempt: Attempt) {
+    let own = queue.clone();
+    queue.parts.process.helper.after(wait, move || own.work_aside(|| go_on(&own, work, attempt)));
+}
+
+fn go_on(queue: &Arc<Queue>, work: Work, mut attempt: Attempt) {
+    let outcome = if let Some(status) = attempt.fail {
+        Outcome::Done(status)
+    } else if attempt.not_ready > 0 {
+        attempt.not_ready -= 1;
+        Outcome::NotReady
+    } else {
+        try_work(queue, &work)
+    };
+    settle(queue, work, outcome, attempt);
+}
+
 /// One try.
-pub(crate) fn attempt(queue: &Arc<Queue>, work: &Work) -> Outcome {
+fn try_work(queue: &Arc<Queue>, work: &Work) -> Outcome {
     match try_once(queue, work) {
         Ok(()) => Outcome::Done(Status::Ok),
         // An unreliable datagram that can't be delivered is lost, and nobody is told.
@@ -105,7 +107,12 @@ fn try_once(queue: &Arc<Queue>, work: &Work) -> Result<(), Outcome> {
         return Err(Outcome::Done(Status::Flushed));
     }
     let to = work.to.as_ref().ok_or(Outcome::Done(Status::BadDestination))?;
-    if !process.rdma.allows(work.operation) {
+    let is_supported = match work.operation {
+        Operation::Send => true,
+        Operation::Read => process.rdma >= Rdma::Read,
+        Operation::Write => process.rdma >= Rdma::Write,
+    };
+    if !is_supported {
         return Err(Outcome::Done(Status::Unsupported));
     }
     let len = work.len();
@@ -135,10 +142,10 @@ fn reach(queue: &Arc<Queue>, to: &Arc<Destination>, work: &Work) -> Result<Arc<R
     }
     let bad = Outcome::Done(Status::BadDestination);
     let Ok(qpn) = u16::try_from(work.to_qpn) else { return Err(bad) };
-    let Ok(remote) = to.queue(process, qpn) else { return Err(bad) };
+    let Ok(remote) = to.queue(&process.job, qpn) else { return Err(bad) };
     let Ok(header) = remote.file.header() else { return Err(bad) };
     let state = header.state.load(Ordering::Acquire);
-    if state == STATE_GONE || !remote.is_alive(process) {
+    if state == STATE_GONE || !remote.is_alive(&process.job) {
         to.forget(qpn);
         return Err(bad);
     }
@@ -187,7 +194,7 @@ fn place(
     })?;
     std::sync::atomic::fence(Ordering::SeqCst);
     if header.armed.load(Ordering::Relaxed) != 0 && header.armed.swap(0, Ordering::SeqCst) != 0 {
-        crate::helper::ring(process, to.address);
+        process.ring(to.address);
     }
     Ok(())
 }
@@ -203,7 +210,7 @@ fn post_with_faults(queue: &Arc<Queue>, mut work: Work) {
     };
     let verdict = process.faults.verdict(n, subject);
     if verdict == Verdict::default() {
-        let outcome = attempt(queue, &work);
+        let outcome = try_work(queue, &work);
         return settle(queue, work, outcome, Attempt::first(queue.retries()));
     }
     process.log.line(
@@ -221,12 +228,7 @@ fn post_with_faults(queue: &Arc<Queue>, mut work: Work) {
         return finish(queue, &work, status);
     }
     let first = Attempt::first(queue.retries());
-    Held::hold(
-        queue,
-        work,
-        verdict.hold,
-        Attempt { fail: verdict.fail, not_ready: verdict.not_ready, ..first },
-    );
+    hold(queue, work, verdict.hold, Attempt { fail: verdict.fail, not_ready: verdict.not_ready, ..first });
 }
 
 /// Makes a request fit to be held back: the bytes of a send are taken now, those of a write may stay, as the program
@@ -279,11 +281,4 @@ fn log_post(queue: &Queue, work: &Work) {
             work.remote_key,
         ),
     );
-}
-
-impl Attempt {
-    /// Before the first try.
-    pub(crate) fn first(retries: u32) -> Self {
-        Self { retries, wait: RETRY_FIRST, waited: Duration::ZERO, fail: None, not_ready: 0 }
-    }
 }

@@ -10,9 +10,8 @@ use super::completions::CompletionQueue;
 use crate::abi::efadv::efadv_cq;
 use crate::abi::queue::{IBV_WC_GRH, IBV_WC_WITH_IMM, ibv_cq, ibv_cq_ex, ibv_poll_cq_attr, ibv_wc};
 use crate::abi::verbs::ibv_gid;
-use crate::completion::Completion;
+use crate::completion::{Attached, Completion};
 use crate::letters;
-use crate::queue::Queue;
 use crate::status::Status;
 
 /// Sender's number in a completion when there is no address handle for it.
@@ -25,7 +24,7 @@ const CROWD_CHECK: u32 = 4096;
 /// What the thread that polls knows.
 pub(crate) struct Poller {
     current: Completion,
-    receivers: Vec<Arc<Queue>>,
+    receivers: Vec<Arc<dyn Attached>>,
     version: u64,
     /// Whose turn it is among the receivers, so that a busy one doesn't starve the others.
     turn: usize,
