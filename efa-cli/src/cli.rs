@@ -13,7 +13,6 @@ use crate::{bench::BenchCommand, info::InfoArgs, run::RunArgs};
     name = "efa",
     version,
     about = "OS-bypass messaging in the manner of an Elastic Fabric Adapter: judge, launch, measure",
-    disable_help_subcommand = true,
     after_help = "\
 Examples:
   efa info                                                  what is here

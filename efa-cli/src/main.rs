@@ -23,6 +23,7 @@ mod failure;
 #[cfg(feature = "libfabric")]
 mod info;
 mod palette;
+mod plot_file;
 #[cfg(feature = "libfabric")]
 mod run;
 mod stdout;

@@ -147,6 +147,27 @@ fn a_picture_is_drawn() {
 }
 
 #[test]
+fn a_path_that_no_picture_can_go_to_is_refused_before_measuring() {
+    for (path, why) in [("/nonexistent/x.svg", "/nonexistent"), ("x.png", "pictures are SVG")] {
+        let output = bench(&["latency", "--sizes", "8:64", "--plot", path]);
+        assert_eq!(output.status.code(), Some(2), "{path}");
+        assert!(output.stdout.is_empty() && text(&output.stderr).contains(why), "{}", text(&output.stderr));
+    }
+}
+
+#[test]
+fn help_on_a_command_can_be_asked_for_by_name() {
+    let output = efa(&["help", "bench"]);
+    assert!(output.status.success() && text(&output.stdout).contains("--algorithm"));
+}
+
+#[test]
+fn a_range_whose_steps_miss_its_end_says_so_on_stderr() {
+    let output = bench(&["latency", "--sizes", "8:100:8"]);
+    assert!(text(&output.stderr).contains("the sizes end at 64 B"), "{}", text(&output.stderr));
+}
+
+#[test]
 fn in_a_job_it_measures_with_the_ranks_of_the_job() {
     let myself = env!("CARGO_BIN_EXE_efa");
     let job = [

@@ -19,10 +19,12 @@ use super::plot;
 use super::point_to_point::{self, Flow};
 use super::progress::Progress;
 use super::remote::{self, Verb};
+use super::sizes::Sizes;
 use super::statistics::{Summary, rounded};
 use crate::bytes::Bytes;
 use crate::emulation::is_emulated;
 use crate::failure::{EXIT_FAILED, Failure};
+use crate::plot_file::PlotFile;
 
 /// How many results of each size `--check` checks. Collectives are always checked once.
 const CHECKED: u64 = 10;
@@ -63,6 +65,11 @@ fn lead(world: &mut Communicator, args: &BenchArgs, plan: &Plan) -> Result<u64, 
     if world.endpoint().provider() == Provider::Efa && is_emulated() {
         eprintln!("# emulated device: not EFA's speed");
     }
+    // A path that can't be written to must not cost all the measuring.
+    let plot_file = args.plot.as_deref().map(PlotFile::open).transpose()?;
+    if let Some(note) = args.sizes.as_ref().and_then(Sizes::note) {
+        eprintln!("# {note}");
+    }
     let mut progress = Progress::on_stderr(plan.sizes.len());
     let mut printer = Printer::begin(io::stdout(), args.format, plan.case, &provider, world.size())
         .map_err(cannot_print)?;
@@ -77,8 +84,8 @@ fn lead(world: &mut Communicator, args: &BenchArgs, plan: &Plan) -> Result<u64, 
         wrong += wrong_here;
     }
     printer.finish().map_err(cannot_print)?;
-    if let Some(path) = &args.plot {
-        plot::write(path, &records)?;
+    if let Some(file) = plot_file {
+        file.write(&plot::svg(&records)?)?;
     }
     Ok(wrong)
 }

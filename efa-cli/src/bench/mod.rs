@@ -25,6 +25,7 @@ use std::process::ExitCode;
 use clap::{Args, Subcommand};
 
 use crate::failure::Failure;
+use crate::plot_file::PlotFile;
 use options::{BenchArgs, Plan};
 use suite::SuiteArgs;
 
@@ -64,5 +65,6 @@ fn case(args: &BenchArgs) -> Result<ExitCode, Failure> {
     let ranks = args.ranks.unwrap_or(start::DEFAULT_RANKS);
     // What makes no sense is told once, here, and not by every rank.
     Plan::new(args, ranks)?;
+    args.plot.as_deref().map(PlotFile::open).transpose()?;
     start::ranks(ranks, args.provider, &args.emulation)
 }

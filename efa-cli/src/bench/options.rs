@@ -58,7 +58,7 @@ pub(crate) struct BenchArgs {
     #[arg(long, value_name = "TYPE")]
     pub(crate) dtype: Option<DType>,
     /// How all-reduce combines: sum, product, min, max or average [default: sum]
-    #[arg(long, value_name = "OP", value_parser = parse_op)]
+    #[arg(long, alias = "redop", value_name = "OP", value_parser = parse_op)]
     pub(crate) op: Option<ReduceOp>,
     /// Algorithm of a collective [default: auto]
     #[arg(long, value_name = "NAME")]

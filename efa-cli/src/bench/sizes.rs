@@ -18,12 +18,22 @@ const HOW: &str = "write a range such as 8:4M or 8:4M:4 (factor 4), or a list su
 /// A range goes from its first size to its second, each step times two or the factor given; the second is reached
 /// only if a step hits it. A range from 0 goes on with 1. `K`, `M`, `G` mean 2^10, 2^20, 2^30.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Sizes(Vec<u64>);
+pub(crate) struct Sizes {
+    sizes: Vec<u64>,
+    /// The end of a range whose steps miss it.
+    missed: Option<u64>,
+}
 
 impl Sizes {
     /// The sizes, smallest first if they were given as a range.
     pub(crate) fn as_slice(&self) -> &[u64] {
-        &self.0
+        &self.sizes
+    }
+
+    /// Returns a sentence if the steps of a range miss its end.
+    pub(crate) fn note(&self) -> Option<String> {
+        let (missed, last) = (self.missed?, self.sizes.last()?);
+        Some(format!("the sizes end at {}: the steps of the range miss {}", Bytes(*last), Bytes(missed)))
     }
 }
 
@@ -31,13 +41,18 @@ impl FromStr for Sizes {
     type Err = Error;
 
     fn from_str(text: &str) -> Result<Self, Error> {
-        let parsed =
-            if text.contains(':') { parse_range(text) } else { text.split(',').map(parse_size).collect() };
-        parsed.map(Self).map_err(|why| Error::setting(format!("cannot use the sizes '{text}'"), why, HOW))
+        let parsed = match text.contains(':') {
+            true => parse_range(text),
+            false => {
+                let sizes: Result<_, String> = text.split(',').map(parse_size).collect();
+                sizes.map(|sizes| Self { sizes, missed: None })
+            }
+        };
+        parsed.map_err(|why| Error::setting(format!("cannot use the sizes '{text}'"), why, HOW))
     }
 }
 
-fn parse_range(text: &str) -> Result<Vec<u64>, String> {
+fn parse_range(text: &str) -> Result<Sizes, String> {
     let parts: Vec<&str> = text.split(':').collect();
     let (first, last, factor) = match parts[..] {
         [first, last] => (parse_size(first)?, parse_size(last)?, DOUBLING),
@@ -48,7 +63,9 @@ fn parse_range(text: &str) -> Result<Vec<u64>, String> {
         return Err(format!("the range is reversed: {} is more than {}", Bytes(first), Bytes(last)));
     }
     let next = |&size: &u64| if size == 0 { Some(1) } else { size.checked_mul(factor) };
-    Ok(std::iter::successors(Some(first), next).take_while(|&size| size <= last).collect())
+    let sizes: Vec<u64> = std::iter::successors(Some(first), next).take_while(|&size| size <= last).collect();
+    let missed = (sizes.last() != Some(&last)).then_some(last);
+    Ok(Sizes { sizes, missed })
 }
 
 fn parse_size(text: &str) -> Result<u64, String> {
@@ -91,6 +108,16 @@ mod tests {
         assert_eq!(sizes("3:20"), [3, 6, 12]);
         assert_eq!(sizes("64:64"), [64]);
         assert_eq!(sizes("8:4M").len(), 20);
+    }
+
+    #[test]
+    fn a_range_whose_steps_miss_its_end_says_so() {
+        let note = |text: &str| text.parse::<Sizes>().expect(text).note();
+        assert_eq!(
+            note("8:4M:8").as_deref(),
+            Some("the sizes end at 2 MiB: the steps of the range miss 4 MiB")
+        );
+        assert_eq!([note("8:4M"), note("64:64"), note("64,1M,3")], [None, None, None]);
     }
 
     #[test]

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use efa_core::Error;
 use efa_core::bootstrap::{Job, Launcher};
-use efa_core::fabric::ProviderChoice;
+use efa_core::fabric::{Provider, ProviderChoice};
 
 use crate::emulation::EmulationArgs;
 use crate::failure::Failure;
@@ -49,10 +49,17 @@ pub(super) fn ranks(
     launch(&Launch {
         ranks,
         program: &program,
-        provider,
+        provider: provider.or_else(|| emulated_efa(emulation)),
         policy: None,
         emulation,
         output: Output::FirstRankSpeaks,
         grace: GRACE,
     })
+}
+
+/// Returns efa for ranks that get an emulated EFA, unless the environment names a provider. `auto` would measure something
+/// else without a word where libfabric has no efa provider.
+fn emulated_efa(emulation: &EmulationArgs) -> Option<ProviderChoice> {
+    let is_open = std::env::var_os("EFA_PROVIDER").is_none_or(|name| name.is_empty());
+    (emulation.emulate_efa && is_open).then_some(ProviderChoice::Only(Provider::Efa))
 }

@@ -21,12 +21,12 @@ use efa_bootstrap::{Job, Launcher};
 use efa_error::Error;
 
 use crate::failure::Failure;
+use crate::plot_file::PlotFile;
 #[cfg(not(feature = "libfabric"))]
 use absent as live;
 pub(crate) use args::DoctorArgs;
 #[cfg(feature = "libfabric")]
 pub(crate) use live::{Examination, Place, examine_job};
-use picture::Target;
 
 /// Prints the report and exits as it says: 0 admitted, 1 refused, 3 undetermined.
 pub(crate) fn doctor(args: &DoctorArgs) -> Result<ExitCode, Failure> {
@@ -45,7 +45,7 @@ pub(crate) fn doctor(args: &DoctorArgs) -> Result<ExitCode, Failure> {
         });
     }
     // A path that can't be written to must not cost a whole judgement. All ranks of a job would draw the same.
-    let target = args.plot.as_deref().filter(|_| job.rank == 0).map(Target::open).transpose()?;
+    let target = args.plot.as_deref().filter(|_| job.rank == 0).map(PlotFile::open).transpose()?;
     match &args.members {
         Some(path) => described_job(args, path, target, job.rank == 0),
         None if job.launcher == Launcher::Alone => live::this_host(args, target),
@@ -57,12 +57,12 @@ pub(crate) fn doctor(args: &DoctorArgs) -> Result<ExitCode, Failure> {
 fn described_job(
     args: &DoctorArgs,
     path: &Path,
-    target: Option<Target>,
+    target: Option<PlotFile>,
     tells: bool,
 ) -> Result<ExitCode, Failure> {
     let judged = judge::file(args, path)?;
     if let Some(target) = target {
-        target.draw(&judged.report, &judged.members, judged.lookup.rules())?;
+        target.write(&picture::picture(&judged.report, &judged.members, judged.lookup.rules()))?;
     }
     let report = &judged.report;
     if !tells {

@@ -31,7 +31,9 @@ pub struct Offer {
 /// What a provider can do at most.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 pub struct Limits {
-    /// The longest message, in bytes.
+    /// The longest message, in bytes. A provider without a limit of its own gives the largest number there is; in JSON the
+    /// value is `null` then.
+    #[serde(serialize_with = "serialize_size")]
     pub max_message_size: usize,
     /// Up to how many bytes a send is copied at once, so that it is over when it returns. On efa no send is: it is over when the device
     /// has the receiver's word for it. Nor is one on tcp with a libfabric that does not tell of lost messages.
@@ -64,6 +66,15 @@ pub struct Limits {
     /// From how many bytes on a send must not be read out of registered memory by the receiver's device.
     #[serde(skip)]
     unread_from: usize,
+}
+
+/// From this size on a provider's limit is none: no machine has as much memory.
+const UNLIMITED: u64 = 1 << 48;
+
+/// Writes a size that is no limit as `null`: many readers of JSON round numbers beyond 2^53.
+fn serialize_size<S: serde::Serializer>(size: &usize, serializer: S) -> Result<S::Ok, S::Error> {
+    let size = Some(*size as u64).filter(|&size| size < UNLIMITED);
+    size.serialize(serializer)
 }
 
 /// From this length on the receiver's device reads a message out of the sender's registered memory, where it can:
@@ -142,11 +153,17 @@ pub fn offers() -> Result<Vec<Offer>> {
     let mut offers = Vec::new();
     for provider in Provider::ALL {
         for info in ask(provider, None, None).unwrap_or_default() {
+            let (device, fabric) = (info.domain(), info.fabric_name());
+            // A device is offered once for each set of attributes; endpoints take the first offer.
+            let is_same = |it: &Offer| (it.provider, &it.device, &it.fabric) == (provider, &device, &fabric);
+            if offers.iter().any(is_same) {
+                continue;
+            }
             offers.push(Offer {
                 provider,
                 provider_version: info.provider_version().to_string(),
-                device: info.domain(),
-                fabric: info.fabric_name(),
+                device,
+                fabric,
                 pci_address: info.pci_address(),
                 link_speed: info.link_speed(),
                 limits: Limits::of(&info),
@@ -307,6 +324,15 @@ mod tests {
             let offer = offers.iter().find(|offer| offer.provider == provider).unwrap();
             assert!(offer.limits.inject_size > 0);
             assert!(offer.limits.max_message_size >= 1 << 30);
+        }
+    }
+
+    #[test]
+    fn a_device_is_offered_once() {
+        let offers = offers().unwrap();
+        for (index, one) in offers.iter().enumerate() {
+            let key = |it: &Offer| (it.provider, it.device.clone(), it.fabric.clone());
+            assert!(!offers[..index].iter().any(|other| key(other) == key(one)), "{one:?} is there twice");
         }
     }
 

@@ -6,29 +6,18 @@ mod chart;
 mod draw;
 mod scale;
 
-use std::fs;
-use std::path::Path;
-
 use efa_core::Error;
 
+use crate::bench::output::Record;
 use chart::Chart;
 pub(crate) use chart::today;
 
-use crate::bench::output::Record;
-
-/// Draws the records of one benchmark into an SVG file.
+/// Draws the records of one benchmark as an SVG document.
 ///
 /// # Errors
-/// The file can't be written, or nothing was measured that has a size to draw over.
-pub(crate) fn write(path: &Path, records: &[Record]) -> Result<(), Error> {
-    let chart = Chart::of(records)?;
-    fs::write(path, draw::svg(&chart)).map_err(|error| {
-        Error::system(
-            error,
-            format!("cannot write the plot to {}", path.display()),
-            "check the folder and its permissions",
-        )
-    })
+/// Nothing was measured that has a size to draw over.
+pub(super) fn svg(records: &[Record]) -> Result<String, Error> {
+    Ok(draw::svg(&Chart::of(records)?))
 }
 
 #[cfg(test)]

@@ -248,7 +248,7 @@ fn write(folder: &Folder, results: &Results) -> Result<(), Error> {
         for (case, records) in &measured.cases {
             folder.json(&format!("{case}.json"), records)?;
             if *case != Case::Barrier {
-                plot::write(&folder.path(&format!("{case}.svg")), records)?;
+                folder.text(&format!("{case}.svg"), &plot::svg(records)?)?;
             }
         }
     }

@@ -10,12 +10,13 @@ use serde::{Serialize, de::DeserializeOwned};
 
 use super::super::args::DoctorArgs;
 use super::super::judge::{policy, provider};
-use super::super::picture::{self, Target};
+use super::super::picture;
 use super::matrix::Matrix;
 use super::pairs::{Known, Next};
 use super::report::{Diagnosis, reject_unused_rules};
 use super::{host, pairs};
 use crate::failure::{EXIT_UNDETERMINED, EXIT_USAGE, Failure};
+use crate::plot_file::PlotFile;
 
 /// How long all the measuring may take; pairs that it does not get to have no time.
 const TIMING: Duration = Duration::from_secs(60);
@@ -25,7 +26,7 @@ const ATTEMPTS: usize = 4;
 const STEP: Duration = Duration::from_secs(120);
 
 /// Judges the job that this process is a rank of, tries its pairs if it is admitted, and looks at its hosts.
-pub(in crate::doctor) fn doctor(args: &DoctorArgs, target: Option<Target>) -> Result<ExitCode, Failure> {
+pub(in crate::doctor) fn doctor(args: &DoctorArgs, target: Option<PlotFile>) -> Result<ExitCode, Failure> {
     let mut init = Init::from_env()?;
     init.provider = provider(args)?;
     init.policy = policy(args)?;
@@ -53,7 +54,9 @@ pub(in crate::doctor) fn doctor(args: &DoctorArgs, target: Option<Target>) -> Re
         failure(error, rank)
     })?;
     let members: Vec<Facts> = judged.members().cloned().collect();
-    let drawn = target.map_or(Ok(()), |target| target.draw(&diagnosis.report, &members, judged.rules()));
+    let drawn = target.map_or(Ok(()), |target| {
+        target.write(&picture::picture(&diagnosis.report, &members, judged.rules()))
+    });
     let told = if rank == 0 { diagnosis.print(args) } else { Ok(diagnosis.status()) };
     let exit = drawn.and(told).unwrap_or_else(Failure::report);
     // A launcher may end the job once a rank has ended with a status other than 0, so nobody goes before all is told.
@@ -90,7 +93,7 @@ pub(crate) fn examine_job(judged: &Judged, place: Place) -> Result<Examination, 
     Ok(Examination {
         table: diagnosis.to_table(false),
         json: serde_json::to_value(&diagnosis).expect("plain data"),
-        picture: picture::drawn(&diagnosis.report, &members, judged.rules()),
+        picture: picture::picture(&diagnosis.report, &members, judged.rules()),
         exit: diagnosis.report.exit_status(),
     })
 }

@@ -15,18 +15,19 @@ use efa_core::this_member;
 
 use super::args::DoctorArgs;
 use super::judge::{self, Judged};
-use super::picture::Target;
+use super::picture;
 use crate::failure::{EXIT_UNDETERMINED, EXIT_USAGE, Failure};
+use crate::plot_file::PlotFile;
 pub(super) use job::doctor as job;
 pub(crate) use job::{Examination, Place, examine_job};
 use report::{Diagnosis, reject_unused_rules};
 
 /// Judges this host and checks what it needs.
-pub(super) fn this_host(args: &DoctorArgs, target: Option<Target>) -> Result<ExitCode, Failure> {
+pub(super) fn this_host(args: &DoctorArgs, target: Option<PlotFile>) -> Result<ExitCode, Failure> {
     let hosts = host::group(vec![(host::name(), Some(host::State::of_this_host(1)))]);
     let judged = judge_this_host(args)?;
     if let Some(target) = target {
-        target.draw(&judged.report, &judged.members, judged.lookup.rules())?;
+        target.write(&picture::picture(&judged.report, &judged.members, judged.lookup.rules()))?;
     }
     Diagnosis { report: judged.report, provider: None, hosts, pairs: None }.print(args)
 }

@@ -27,7 +27,7 @@ const SMALL: Style = Style::new(11.0, MUTED);
 const BADGE: Style = Style::new(10.0, WHITE).bold().centred();
 
 /// The picture of a judged job as an SVG document.
-pub(super) fn picture(report: &Report, members: &[Facts], rules: &SecurityGroups) -> String {
+pub(in crate::doctor) fn picture(report: &Report, members: &[Facts], rules: &SecurityGroups) -> String {
     let mut picture = Picture::new(report, members, rules);
     picture.heading();
     picture.group_list();
