@@ -1,12 +1,15 @@
 //! In the steady state no operation allocates memory: what it needs was made before, and is used again.
 
 mod common;
+#[path = "collectives/job.rs"]
+mod job;
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
 
 use common::{meet, ranks};
 use efa_core::Endpoint;
+use efa_core::collective::{Located, ReduceOp, UserOp};
 use efa_core::memory::Access;
 
 thread_local! {
@@ -165,5 +168,48 @@ fn pooled_buffers_allocate_nothing() {
         (0..300).for_each(|_| round());
         assert_eq!(ALLOCATIONS.get() - before, 0);
         meet(&endpoint);
+    });
+}
+
+#[test]
+fn collectives_allocate_nothing() {
+    const WARM_UP: usize = 50;
+    const ROUNDS: usize = 20;
+    const ATTEMPTS: usize = 4;
+    job::run(3, |world| {
+        let (rank, sum) = (world.rank(), ReduceOp::Sum);
+        let counts = [4, 0, 5];
+        let (mine, mut whole, mut own) = ([1u32; 3], [0u32; 9], [0u32; 5]);
+        let (own, mut located) = (&mut own[..counts[rank]], [Located::new(1.0f32, 7)]);
+        let mut round = || {
+            world.barrier().unwrap();
+            world.broadcast(&mut whole, 1).unwrap();
+            world.reduce(&mine, &mut whole[..3], sum, 2).unwrap();
+            world.all_reduce(&mine, &mut whole[..3], sum).unwrap();
+            world.all_reduce_in_place(&mut located, ReduceOp::Max).unwrap();
+            world.all_reduce_in_place(&mut whole, UserOp::ordered(|a: u32, _| a)).unwrap();
+            world.gather(&mine, &mut whole, 0).unwrap();
+            world.gather_counts(own, &mut whole, &counts, 0).unwrap();
+            world.scatter_in_place(if rank == 0 { &mut whole } else { &mut whole[..3] }, 0).unwrap();
+            world.scatter_counts(&whole, own, &counts, 1).unwrap();
+            world.all_gather(&mine, &mut whole).unwrap();
+            world.all_gather_counts(own, &mut whole, &counts).unwrap();
+            world.reduce_scatter_in_place(&mut whole, sum).unwrap();
+            world.reduce_scatter_counts(&whole, own, &counts, sum).unwrap();
+            world.all_to_all_in_place(&mut whole).unwrap();
+            world.all_to_all_counts(&mine, &[1; 3], &mut whole[..3], &[1; 3]).unwrap();
+            world.scan(&mine, &mut whole[..3], sum).unwrap();
+            world.exclusive_scan_in_place(&mut whole, sum).unwrap();
+        };
+        (0..WARM_UP).for_each(|_| round());
+        let counts: Vec<u64> = (0..ATTEMPTS)
+            .map(|_| {
+                let before = ALLOCATIONS.get();
+                (0..ROUNDS).for_each(|_| round());
+                ALLOCATIONS.get() - before
+            })
+            .collect();
+        assert!(counts.contains(&0), "{counts:?} allocations in {ROUNDS} rounds each");
+        world.finish().unwrap();
     });
 }
