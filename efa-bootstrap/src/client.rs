@@ -8,7 +8,7 @@ use mio::{Events, Poll};
 
 use super::ControlConfig;
 use super::dial::{Dialled, dial};
-use super::fault::{Fault, seconds};
+use super::fault::{called_off, peer_lost, seconds};
 use super::gather::deadline_after;
 use super::inbox::Inbox;
 use super::job::{Job, Rendezvous};
@@ -160,7 +160,7 @@ impl Client {
         }
         let root = &self.root;
         if !self.inbox.has_begun() {
-            return self.inbox.end(Fault::peer_lost(
+            return self.inbox.end(peer_lost(
                 root.clone(),
                 format!("{root} went away before all members of the job had arrived"),
                 error.to_string(),
@@ -173,7 +173,7 @@ impl Client {
         // Nobody else could tell who dies from now on, so that the job ends here, for every rank.
         self.inbox.liveness.set_root_lost(&reason);
         if let Some(cause) = self.inbox.liveness.called_off() {
-            self.inbox.end(Fault::called_off(cause));
+            self.inbox.end(called_off(cause));
         }
     }
 }

@@ -171,7 +171,7 @@ impl Control {
         self.worker = Some(worker);
         match self.inbox.wait_for_arrival(until + GRACE) {
             Some(Ok(meeting)) => (self.peers, self.secret) = (meeting.peers, meeting.secret),
-            Some(Err(fault)) => return Err(fault.into_error()),
+            Some(Err(fault)) => return Err(fault),
             None => {
                 return Err(Error::timeout(
                     begun.elapsed(),

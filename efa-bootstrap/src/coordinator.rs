@@ -7,13 +7,13 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::{Duration, Instant};
 
 use super::ControlConfig;
-use super::fault::{Fault, seconds};
+use super::fault::{peer_lost, seconds};
 use super::gather::{Gather, deadline_after};
 use super::job::Job;
 use super::message::{Greeting, Health, Message, PROTOCOL_VERSION};
 use super::ranks::name_ranks;
 use super::secret::JobSecret;
-use crate::Peer;
+use crate::{Error, Peer};
 
 /// Something for the connections to do.
 #[derive(Debug, PartialEq)]
@@ -34,7 +34,7 @@ enum Phase {
     },
     Running,
     /// Somebody is missing or doesn't fit, for this reason: the job never began.
-    Failed(Fault),
+    Failed(Error),
 }
 
 /// What is known of a member.
@@ -130,7 +130,7 @@ impl Coordinator {
         now: Instant,
     ) -> Result<usize, Box<Message>> {
         if greeting.protocol == PROTOCOL_VERSION && self.is_of_another_job(greeting) {
-            return Err(Box::new(Message::Refused(Fault::rendezvous(
+            return Err(Box::new(Message::Refused(Error::rendezvous(
                 format!("rank {} cannot join the job '{}'", greeting.rank, self.job_id),
                 format!("it belongs to the job '{}'", greeting.job_id),
                 "give each job a rendezvous of its own with EFA_RENDEZVOUS",
@@ -189,11 +189,11 @@ impl Coordinator {
     }
 
     /// Why a member can't be part of this job, if so.
-    fn mismatch(&self, greeting: &Greeting, from: SocketAddr) -> Option<Fault> {
+    fn mismatch(&self, greeting: &Greeting, from: SocketAddr) -> Option<Error> {
         let size = self.members.len();
         let Greeting { protocol, rank, host, library, .. } = greeting;
         if *protocol != PROTOCOL_VERSION {
-            return Some(Fault::rendezvous(
+            return Some(Error::rendezvous(
                 format!("the member at {from} runs another version of this library"),
                 format!(
                     "it speaks version {protocol} of the control protocol, rank 0 version {PROTOCOL_VERSION}"
@@ -202,21 +202,21 @@ impl Coordinator {
             ));
         }
         if library != env!("CARGO_PKG_VERSION") {
-            return Some(Fault::rendezvous(
+            return Some(Error::rendezvous(
                 format!("rank {rank} ({host}, {from}) runs another version of this library"),
                 format!("it has version {library}, rank 0 has {}", env!("CARGO_PKG_VERSION")),
                 "run the same build of the program on every host",
             ));
         }
         if greeting.size != size as u64 {
-            return Some(Fault::rendezvous(
+            return Some(Error::rendezvous(
                 "the members do not agree on the size of the job",
                 format!("rank {rank} ({host}, {from}) says {}, rank 0 says {size}", greeting.size),
                 "start every rank with the same size",
             ));
         }
         let Some(member) = usize::try_from(*rank).ok().and_then(|rank| self.members.get(rank)) else {
-            return Some(Fault::rendezvous(
+            return Some(Error::rendezvous(
                 format!("a member at {from} on {host} says it is rank {rank}"),
                 format!("the job has {size} ranks, counted from 0"),
                 "start ranks 0 to size - 1, each once",
@@ -224,7 +224,7 @@ impl Coordinator {
         };
         if member.arrived {
             let other = &self.peers[*rank as usize].host;
-            return Some(Fault::rendezvous(
+            return Some(Error::rendezvous(
                 format!("two members say they are rank {rank}"),
                 format!("one is on {other} ({}), the other on {host} ({from})", member.from),
                 "start every rank once, and each job with a rendezvous of its own",
@@ -247,7 +247,7 @@ impl Coordinator {
         self.outputs.push(Output::SendAll(welcome));
     }
 
-    fn fail_arrival(&mut self, fault: Fault) {
+    fn fail_arrival(&mut self, fault: Error) {
         self.outputs.push(Output::SendAll(Message::Refused(fault.clone())));
         self.phase = Phase::Failed(fault);
     }
@@ -326,7 +326,7 @@ impl Coordinator {
                 let peer = self.peer_with_source(rank);
                 self.members[rank].gone = Some(Health::Dead { reason: reason.clone() });
                 let what = format!("{peer} went away before all members of the job had arrived");
-                self.fail_arrival(Fault::peer_lost(peer, what, reason));
+                self.fail_arrival(peer_lost(peer, what, reason));
                 self.outputs.push(Output::Disconnect(rank));
             }
             Phase::Running => self.gone(rank, Health::Dead { reason }),
@@ -409,7 +409,7 @@ impl Coordinator {
                 why.push_str(&format!("; {from} tried to join with a wrong or missing job key"));
                 remedy = "give every rank, rank 0 too, the same EFA_JOB_KEY or EFA_JOB_KEY_FILE";
             }
-            self.fail_arrival(Fault::timeout(
+            self.fail_arrival(Error::timeout(
                 waited,
                 format!(
                     "only {} of {} ranks arrived within {}",

@@ -37,7 +37,7 @@ fn from(rank: usize) -> SocketAddr {
 const ROOT: IpAddr = IpAddr::V4(Ipv4Addr::new(10, 0, 0, 100));
 
 /// The refusal of a member that can't join.
-fn refused(coordinator: &mut Coordinator, greeting: &Greeting, rank: usize, now: Instant) -> Fault {
+fn refused(coordinator: &mut Coordinator, greeting: &Greeting, rank: usize, now: Instant) -> Error {
     match *coordinator.greet(greeting, from(rank), ROOT, now).unwrap_err() {
         Message::Refused(fault) => fault,
         other => panic!("{other:?}"),
@@ -95,7 +95,7 @@ fn other_versions_are_named() {
     ] {
         let mut coordinator = coordinator(2, now);
         let fault = refused(&mut coordinator, &greeting, 1, now);
-        assert!(fault.text.why.contains(says), "{fault:?}");
+        assert!(fault.explanation().why.contains(says), "{fault:?}");
         assert!(coordinator.has_failed());
         assert_eq!(coordinator.outputs, [Output::SendAll(Message::Refused(fault))]);
     }
@@ -120,7 +120,7 @@ fn a_rank_that_has_left_and_comes_again_belongs_to_the_next_program() {
     // Of this one the news that it has left is still on its way, or somebody started it twice.
     match *coordinator.greet(&greeting(2, 3), from(2), ROOT, now).unwrap_err() {
         Message::Later { fault: Some(fault) } => {
-            assert!(fault.text.what.contains("two members say they are rank 2"), "{fault:?}");
+            assert!(fault.explanation().what.contains("two members say they are rank 2"), "{fault:?}");
         }
         other => panic!("{other:?}"),
     }
@@ -149,7 +149,7 @@ fn a_member_lost_before_all_arrived_ends_the_job_with_its_name() {
     else {
         panic!("{:?}", coordinator.outputs)
     };
-    assert!(fault.text.what.contains("rank 2 (node-2, 10.0.0.2:4000)"), "{fault:?}");
+    assert!(fault.explanation().what.contains("rank 2 (node-2, 10.0.0.2:4000)"), "{fault:?}");
 }
 
 #[test]
@@ -163,7 +163,10 @@ fn an_accept_error_is_told_with_who_is_missing() {
     let [Output::SendAll(Message::Refused(fault))] = &coordinator.outputs[..] else {
         panic!("{:?}", coordinator.outputs)
     };
-    assert!(fault.text.why.contains("rank 1") && fault.text.why.contains("too many open files"), "{fault:?}");
+    assert!(
+        fault.explanation().why.contains("rank 1") && fault.explanation().why.contains("too many open files"),
+        "{fault:?}"
+    );
 }
 
 #[test]
@@ -238,7 +241,9 @@ fn an_operation_with_somebody_who_is_gone_fails_at_once_for_all_who_wait() {
     coordinator.message(0, barrier(0, LIMIT), now);
     coordinator.message(2, Message::Leave, now);
     let failed = |output: &Output, to: usize| match output {
-        Output::Send(rank, Message::Failed { sequence: 0, fault }) => *rank == to && fault.peer.rank == 2,
+        Output::Send(rank, Message::Failed { sequence: 0, fault }) => {
+            *rank == to && fault.peer().unwrap().rank == 2
+        }
         _ => false,
     };
     assert!(failed(&coordinator.outputs[1], 0), "{:?}", coordinator.outputs);

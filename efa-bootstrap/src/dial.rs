@@ -16,7 +16,7 @@ use zeroize::Zeroizing;
 
 use super::ControlConfig;
 use super::address::{require_loopback, resolve};
-use super::fault::{Fault, seconds};
+use super::fault::{peer_lost, seconds};
 use super::job::{Job, Rendezvous};
 use super::key::{JobKey, pre_shared_key};
 use super::message::{Greeting, Message, PROTOCOL_VERSION};
@@ -62,7 +62,7 @@ enum Miss {
     /// What listens there is not rank 0 of this job.
     Wrong(SocketAddr, ConnectionError),
     /// It is the rank 0 of a job that takes no more ranks; and what is wrong if it should be that of this job.
-    Later(Option<Fault>),
+    Later(Option<Error>),
 }
 
 /// Connects to the rendezvous, again and again until the deadline: rank 0 may start later than we do, and it turns
@@ -127,9 +127,13 @@ pub(super) fn dial(
                 match fault {
                     None => taken_since = None,
                     Some(fault) if now - *taken_since.get_or_insert(now) >= TAKEN_AFTER => {
-                        return Err(fault.into_error());
+                        return Err(fault);
                     }
-                    Some(fault) => last_error.push_str(&format!("; {}: {}", fault.text.what, fault.text.why)),
+                    Some(fault) => last_error.push_str(&format!(
+                        "; {}: {}",
+                        fault.explanation().what,
+                        fault.explanation().why
+                    )),
                 }
             }
         }
@@ -224,7 +228,7 @@ fn ask_rank_0(
 fn never_came(rendezvous: &Rendezvous, why: &str) -> Error {
     let root = Peer { rank: 0, host: String::new(), address: rendezvous.to_string() };
     let what = format!("{root} ended before it joined the job");
-    Fault::peer_lost(root, what, format!("its process has ended, and nobody listens: {why}")).into_error()
+    peer_lost(root, what, format!("its process has ended, and nobody listens: {why}"))
 }
 
 fn not_rank_0(job: &Job, address: SocketAddr, error: &ConnectionError) -> Error {
@@ -339,7 +343,7 @@ fn introduce(
             let early = messages.split_off(1);
             return match Message::decode(&messages[0]) {
                 Ok(Message::Admitted) => Ok(Ok(Dialled { poll, secure, address, early })),
-                Ok(Message::Refused(fault)) => Err(fault.into_error()),
+                Ok(Message::Refused(fault)) => Err(fault),
                 Ok(Message::Later { fault }) => Ok(Err(Miss::Later(fault))),
                 _ => Err(not_rank_0(job, address, &ConnectionError::Nonsense)),
             };

@@ -56,8 +56,8 @@ fn welcome() -> Message {
     Message::Welcome { peers: vec![peer(0), peer(1)], secret: JobSecret::from_bytes([7; 32]) }
 }
 
-fn fault() -> Fault {
-    Fault::rendezvous(
+fn fault() -> Error {
+    Error::rendezvous(
         "two members say they are rank 1",
         "one is on node-a, the other on node-b",
         "start each once",

@@ -8,7 +8,6 @@ use std::time::{Duration, Instant};
 use efa_fuzz::Random;
 
 use super::coordinator::{Coordinator, Output};
-use super::fault::Fault;
 use super::frame::{Assembler, MAX_GREETING, MAX_MESSAGE, Records, next_piece, put_record};
 use super::inbox::Inbox;
 use super::message::{Gathering, Greeting, Health, Message, PROTOCOL_VERSION};
@@ -39,7 +38,7 @@ fn greeting(rank: u64) -> Greeting {
 
 /// One message of each kind.
 fn messages() -> Vec<Message> {
-    let fault = Fault::timeout(Duration::from_secs(1), "what", "why", "remedy");
+    let fault = Error::timeout(Duration::from_secs(1), "what", "why", "remedy");
     let contribute = |gathering| Message::Contribute {
         sequence: 1,
         gathering,

@@ -2,11 +2,11 @@
 
 use std::time::{Duration, Instant};
 
-use super::fault::{Fault, seconds};
+use super::fault::{peer_lost, seconds};
 use super::frame::MAX_PAYLOAD;
 use super::message::{Gathering, Message};
 use super::ranks::{group_by_value, list_groups, name_ranks};
-use crate::Peer;
+use crate::{Error, Peer};
 
 /// Parts of a result that travel in one message, in bytes: small enough to keep heartbeats flowing in between.
 const PARTS_BYTES: usize = 1 << 20;
@@ -29,7 +29,7 @@ pub(super) struct Gather {
     /// The earliest deadline of those who have contributed.
     pub(super) deadline: Instant,
     /// Why it can't succeed any more; told to those who come late, too.
-    pub(super) fault: Option<Fault>,
+    pub(super) fault: Option<Error>,
 }
 
 impl Gather {
@@ -60,7 +60,7 @@ impl Gather {
         if !self.same_call_as_first(rank) && self.fault.is_none() {
             let calls =
                 self.present().map(|(rank, c)| (rank, format!("{} '{}'", c.gathering.name(), c.label)));
-            self.fault = Some(Fault::rendezvous(
+            self.fault = Some(Error::rendezvous(
                 "the members of the job do not make the same calls",
                 list_groups(&group_by_value(calls), peers, ("is at", "are at")),
                 "make the same collective calls in the same order on every rank, from one thread at a time",
@@ -79,7 +79,7 @@ impl Gather {
     pub(super) fn expire(&mut self, now: Instant, peers: &[Peer]) {
         if self.fault.is_none() {
             let waited = now.duration_since(self.begun);
-            self.fault = Some(Fault::timeout(
+            self.fault = Some(Error::timeout(
                 waited,
                 format!("{} timed out after {}", self.name(), seconds(waited)),
                 format!("nothing came from {}", name_ranks(&self.missing(), peers)),
@@ -92,7 +92,7 @@ impl Gather {
     pub(super) fn lose(&mut self, peer: &Peer, reason: &str) {
         if self.contributions.get(peer.rank).is_some_and(Option::is_none) && self.fault.is_none() {
             let what = format!("{} cannot complete without {peer}", self.name());
-            self.fault = Some(Fault::peer_lost(peer.clone(), what, reason));
+            self.fault = Some(peer_lost(peer.clone(), what, reason));
         }
     }
 
@@ -235,7 +235,7 @@ mod tests {
         put(&mut g, 2, "facts", b"", &peers);
         assert!(g.fault.is_none());
         put(&mut g, 1, "addresses", b"", &peers);
-        let why = g.fault.unwrap().text.why;
+        let why = g.fault.unwrap().explanation().why.clone();
         assert_eq!(why, "ranks 0, 2 are at exchange 'facts', rank 1 (node-1) is at exchange 'addresses'");
     }
 
@@ -259,8 +259,8 @@ mod tests {
         put(&mut g, 1, "facts", b"", &peers);
         g.expire(now + Duration::from_secs(10), &peers);
         let fault = g.fault.unwrap();
-        assert!(fault.text.what.contains("exchange 'facts'"), "{fault:?}");
-        assert!(fault.text.why.contains("ranks 0, 2-3"), "{fault:?}");
+        assert!(fault.explanation().what.contains("exchange 'facts'"), "{fault:?}");
+        assert!(fault.explanation().why.contains("ranks 0, 2-3"), "{fault:?}");
     }
 
     #[test]
@@ -271,6 +271,6 @@ mod tests {
         g.lose(&peers[1], "it was killed");
         assert!(g.fault.is_none());
         g.lose(&peers[0], "it was killed");
-        assert_eq!(g.fault.unwrap().peer.rank, 0);
+        assert_eq!(g.fault.unwrap().peer().unwrap().rank, 0);
     }
 }

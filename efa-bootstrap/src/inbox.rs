@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use super::fault::{Fault, seconds};
+use super::fault::{called_off, seconds};
 use super::gather::deadline_after;
 use super::liveness::Liveness;
 use super::message::{Health, Message};
@@ -19,7 +19,7 @@ const STOPPED: Duration = Duration::from_secs(1);
 #[derive(Default)]
 struct Pending {
     parts: Vec<Vec<u8>>,
-    outcome: Option<Result<(), Fault>>,
+    outcome: Option<Result<(), Error>>,
 }
 
 /// What a member knows once all have arrived.
@@ -31,11 +31,11 @@ pub(super) struct Meeting {
 
 #[derive(Default)]
 struct State {
-    arrival: Option<Result<Meeting, Fault>>,
+    arrival: Option<Result<Meeting, Error>>,
     next_sequence: u64,
     pending: HashMap<u64, Pending>,
     /// Why no operation can succeed any more.
-    ended: Option<Fault>,
+    ended: Option<Error>,
 }
 
 /// Shared by a [`Control`](super::Control) and its background thread.
@@ -103,12 +103,12 @@ impl Inbox {
     pub(super) fn abort(&self, rank: usize, lost: Option<usize>, reason: &str) {
         self.liveness.set_aborted(rank, lost, reason);
         if let Some(cause) = self.liveness.called_off() {
-            self.end(Fault::called_off(cause));
+            self.end(called_off(cause));
         }
     }
 
     /// Notes that nothing more will come; the first reason given counts.
-    pub(super) fn end(&self, fault: Fault) {
+    pub(super) fn end(&self, fault: Error) {
         let mut state = self.state();
         state.arrival.get_or_insert(Err(fault.clone()));
         state.end(&fault);
@@ -127,7 +127,7 @@ impl Inbox {
     }
 
     /// Waits until all members have arrived.
-    pub(super) fn wait_for_arrival(&self, until: Instant) -> Option<Result<Meeting, Fault>> {
+    pub(super) fn wait_for_arrival(&self, until: Instant) -> Option<Result<Meeting, Error>> {
         self.wait_until(until, |state| state.arrival.clone())
     }
 
@@ -135,7 +135,7 @@ impl Inbox {
     pub(super) fn begin(&self) -> Result<u64> {
         let mut state = self.state();
         if let Some(fault) = &state.ended {
-            return Err(fault.clone().into_error());
+            return Err(fault.clone());
         }
         let sequence = state.next_sequence;
         state.next_sequence += 1;
@@ -163,7 +163,7 @@ impl Inbox {
         self.state().pending.remove(&sequence);
         match outcome {
             Some((Ok(()), parts)) => Ok(parts),
-            Some((Err(fault), _)) => Err(fault.into_error()),
+            Some((Err(fault), _)) => Err(fault),
             None => {
                 let waited = begun.elapsed();
                 Err(Error::timeout(
@@ -202,7 +202,7 @@ impl Inbox {
 }
 
 impl State {
-    fn end(&mut self, fault: &Fault) {
+    fn end(&mut self, fault: &Error) {
         self.ended.get_or_insert_with(|| fault.clone());
         for entry in self.pending.values_mut() {
             entry.outcome.get_or_insert(Err(fault.clone()));

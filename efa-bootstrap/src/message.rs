@@ -1,18 +1,16 @@
 //! What members tell one another over the control connections, and how it is written as bytes.
 //!
-//! Numbers are big-endian; texts and byte strings follow their length in four bytes. The greeting begins with a magic
+//! Numbers are big-endian; texts and byte strings follow their length in four bytes. Errors are JSON, as serde writes them. The greeting begins with a magic
 //! number and the protocol's version in every version, so that members of different versions can say so.
 
 use std::net::IpAddr;
 use std::time::Duration;
 
-use super::fault::{Fault, FaultKind};
 use super::secret::JobSecret;
-use crate::Explanation;
-use crate::Peer;
+use crate::{Error, Peer};
 
 /// The version of this protocol; it changes whenever the messages do.
-pub(super) const PROTOCOL_VERSION: u16 = 5;
+pub(super) const PROTOCOL_VERSION: u16 = 6;
 
 /// What a member says of itself when it arrives.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -73,11 +71,11 @@ pub(super) enum Message {
     Admitted,
     /// From rank 0, the answer to a greeting: this job takes no more ranks, so come again for the next one that meets here.
     /// The fault is what is wrong should there be no next one; there is none where the rank has ended in this job.
-    Later { fault: Option<Fault> },
+    Later { fault: Option<Error> },
     /// From rank 0: all have arrived, these they are, and this is what they share.
     Welcome { peers: Vec<Peer>, secret: JobSecret },
     /// From rank 0: you, or the whole job, can't go on.
-    Refused(Fault),
+    Refused(Error),
     /// Both ways: still there.
     Heartbeat,
     /// To rank 0: my part of operation number `sequence`.
@@ -85,7 +83,7 @@ pub(super) enum Message {
     /// From rank 0: parts `first..` of the `total` that operation `sequence` has gathered.
     Parts { sequence: u64, total: u32, first: u32, parts: Vec<Vec<u8>> },
     /// From rank 0: operation `sequence` has failed.
-    Failed { sequence: u64, fault: Fault },
+    Failed { sequence: u64, fault: Error },
     /// From rank 0: how `rank` fares now.
     Status { rank: u32, health: Health },
     /// From rank 0: these have left in good order since it last said so.
@@ -130,7 +128,7 @@ impl Message {
             }
             Self::Refused(fault) => {
                 w.u8(2);
-                w.fault(fault);
+                w.error(fault);
             }
             Self::Heartbeat => w.u8(3),
             Self::Contribute { sequence, gathering, label, patience, data } => {
@@ -157,7 +155,7 @@ impl Message {
             Self::Failed { sequence, fault } => {
                 w.u8(6);
                 w.u64(*sequence);
-                w.fault(fault);
+                w.error(fault);
             }
             Self::Status { rank, health } => {
                 w.u8(7);
@@ -196,7 +194,7 @@ impl Message {
             Self::Later { fault } => {
                 w.u8(13);
                 w.u8(u8::from(fault.is_some()));
-                fault.iter().for_each(|fault| w.fault(fault));
+                fault.iter().for_each(|fault| w.error(fault));
             }
         }
         w.0
@@ -228,7 +226,7 @@ impl Message {
                 })
             }
             1 => Self::Welcome { secret: JobSecret::from_bytes(r.array()?), peers: r.list(Reader::peer)? },
-            2 => Self::Refused(r.fault()?),
+            2 => Self::Refused(r.error()?),
             3 => Self::Heartbeat,
             4 => Self::Contribute {
                 sequence: r.u64()?,
@@ -249,7 +247,7 @@ impl Message {
                 first: r.u32()?,
                 parts: r.list(|r| r.bytes().map(<[u8]>::to_vec))?,
             },
-            6 => Self::Failed { sequence: r.u64()?, fault: r.fault()? },
+            6 => Self::Failed { sequence: r.u64()?, fault: r.error()? },
             7 => Self::Status {
                 rank: r.u32()?,
                 health: match r.u8()? {
@@ -276,7 +274,7 @@ impl Message {
             13 => Self::Later {
                 fault: match r.u8()? {
                     0 => None,
-                    1 => Some(r.fault()?),
+                    1 => Some(r.error()?),
                     _ => return Err(Malformed),
                 },
             },
@@ -337,18 +335,9 @@ impl Writer {
         self.text(&peer.address);
     }
 
-    fn fault(&mut self, fault: &Fault) {
-        self.u8(match fault.kind {
-            FaultKind::Rendezvous => 0,
-            FaultKind::Timeout => 1,
-            FaultKind::PeerLost => 2,
-            FaultKind::Aborted => 3,
-        });
-        self.peer(&fault.peer);
-        self.time(fault.elapsed);
-        self.text(&fault.text.what);
-        self.text(&fault.text.why);
-        self.text(&fault.text.remedy);
+    /// An error as JSON. It has no parts that can fail to be written.
+    fn error(&mut self, error: &Error) {
+        self.bytes(&serde_json::to_vec(error).expect("texts and numbers are written without fail"));
     }
 }
 
@@ -404,17 +393,8 @@ impl<'a> Reader<'a> {
         Ok(Peer { rank: self.u32()? as usize, host: self.text()?, address: self.text()? })
     }
 
-    fn fault(&mut self) -> Result<Fault, Malformed> {
-        let kind = match self.u8()? {
-            0 => FaultKind::Rendezvous,
-            1 => FaultKind::Timeout,
-            2 => FaultKind::PeerLost,
-            3 => FaultKind::Aborted,
-            _ => return Err(Malformed),
-        };
-        let (peer, elapsed) = (self.peer()?, self.time()?);
-        let text = Explanation { what: self.text()?, why: self.text()?, remedy: self.text()? };
-        Ok(Fault { kind, peer, elapsed, text })
+    fn error(&mut self) -> Result<Error, Malformed> {
+        serde_json::from_slice(self.bytes()?).map_err(|_| Malformed)
     }
 }
 

@@ -23,15 +23,14 @@ fn peer() -> impl Strategy<Value = Peer> {
     })
 }
 
-fn fault() -> impl Strategy<Value = Fault> {
-    let kind = prop_oneof![
-        Just(FaultKind::Rendezvous),
-        Just(FaultKind::Timeout),
-        Just(FaultKind::PeerLost),
-        Just(FaultKind::Aborted)
-    ];
-    (kind, peer(), time(), text(), text(), text()).prop_map(|(kind, peer, elapsed, what, why, remedy)| {
-        Fault { kind, peer, elapsed, text: Explanation { what, why, remedy } }
+fn fault() -> impl Strategy<Value = Error> {
+    (0..4, peer(), time(), text(), text(), text()).prop_map(|(kind, peer, elapsed, what, why, remedy)| {
+        match kind {
+            0 => Error::rendezvous(what, why, remedy),
+            1 => Error::timeout(elapsed, what, why, remedy),
+            2 => Error::peer_lost(peer, what, why, remedy),
+            _ => Error::aborted(peer, what, why, remedy),
+        }
     })
 }
 
@@ -116,4 +115,14 @@ fn a_greeting_in_another_version_still_tells_its_version() {
     bytes.extend_from_slice(b"whatever it says in that version");
     let Ok(Message::Greeting(greeting)) = Message::decode(&bytes) else { panic!("not a greeting") };
     assert_eq!(greeting.protocol, PROTOCOL_VERSION + 1);
+}
+
+#[test]
+fn an_error_that_lacks_what_its_kind_needs_is_malformed() {
+    let refused = |json: &str| [&[2], &(json.len() as u32).to_be_bytes()[..], json.as_bytes()].concat();
+    let whole = r#"{"kind":"timeout","what":"a","why":"b","help":"c","elapsed":{"secs":1,"nanos":0}}"#;
+    let error = Error::timeout(Duration::from_secs(1), "a", "b", "c");
+    assert_eq!(Message::decode(&refused(whole)), Ok(Message::Refused(error)));
+    let without = r#"{"kind":"timeout","what":"a","why":"b","help":"c"}"#;
+    assert_eq!(Message::decode(&refused(without)), Err(Malformed));
 }

@@ -13,6 +13,7 @@ use std::io::{self, Read, Write};
 use std::os::fd::AsFd;
 use std::os::linux::net::SocketAddrExt;
 use std::os::unix::net::{SocketAddr as UnixAddress, UnixStream};
+use std::sync::Arc;
 use std::time::Duration;
 
 use mio::net::UnixListener;
@@ -89,7 +90,7 @@ impl KeyDesk {
                 ),
             };
             let what = format!("rank 0 cannot listen at the abstract Unix socket of port {port}");
-            Error::System { source: error, text: crate::Explanation::new(what, why, remedy) }
+            Error::System { source: Arc::new(error), text: crate::Explanation::new(what, why, remedy) }
         })?;
         Ok(Self::new(listener, user, THIS_KEY, key.as_bytes()))
     }

@@ -293,7 +293,11 @@ impl Server {
                     Err(answer) => {
                         match &*answer {
                             Message::Refused(fault) => {
-                                log::warn!("rendezvous: {} was refused: {}", connection.from, fault.text.why);
+                                log::warn!(
+                                    "rendezvous: {} was refused: {}",
+                                    connection.from,
+                                    fault.explanation().why
+                                );
                             }
                             _ => log::info!("rendezvous: {} came for another job", connection.from),
                         }

@@ -3,7 +3,6 @@
 use std::collections::VecDeque;
 use std::net::TcpStream;
 
-use super::super::fault::Fault;
 use super::super::frame::MAX_GREETING;
 use super::super::key::{JobKey, pre_shared_key};
 use super::super::message::{Gathering, Greeting, PROTOCOL_VERSION};
@@ -133,7 +132,7 @@ fn another_version_of_the_protocol_is_an_error_on_both_sides() {
     let error = zero.unwrap_err().to_string();
     assert!(error.contains("another version of this library"), "{error}");
     let Message::Refused(fault) = answer else { panic!("{answer:?}") };
-    assert_eq!(Fault::into_error(fault).to_string(), error);
+    assert_eq!(fault.to_string(), error);
 }
 
 #[test]

@@ -69,7 +69,8 @@
 //! # Waiting, and what can go wrong
 //!
 //! Every wait has a deadline, and none is infinite. Every [`Error`] has three sentences: what failed, why, and what to
-//! do about it. A rank that dies, panics, or drops its communicator after an operation has failed calls the job off:
+//! do about it. Its [kind](Error::kind) tells a misuse, which the same call repeats, from a failure of the world around,
+//! and both from a defect of this library ([`Origin`]). A rank that dies, panics, or drops its communicator after an operation has failed calls the job off:
 //! what the others have under way ends with its name and that first error. After a collective has failed the ranks are
 //! at different points: start the job again. A rank that gives up for a reason of its own should say so by
 //! [`Control::abort`](bootstrap::Control::abort), so that the others end at once instead of at a deadline.
@@ -130,6 +131,6 @@ use efa_error::input;
 
 pub use collective::Communicator;
 pub use endpoint::{Completion, Endpoint, EndpointConfig, Op, OpError, OpResult, Source, Tag, TagMatch};
-pub use error::{Code, Error, Explanation, Peer, Result, printable};
+pub use error::{Code, Error, ErrorKind, Explanation, Origin, Peer, Result, printable};
 pub use init::{Init, JobReport, Judged, LibraryOfRanks, NotTaken, init, run, this_member};
 pub use logging::log_from_env;

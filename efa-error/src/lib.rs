@@ -1,17 +1,37 @@
 //! The one error type of efa's crates.
 //!
-//! Every error carries the same three sentences: what failed, why, and what to do about it. The variant says
-//! which kind of failure it was, and holds what a program may want to branch on: the peer, the code, the time.
+//! Every error carries the same three sentences: what failed, why, and what to do about it. Its [kind](Error::kind) says
+//! what failed, in one word, and [whose](ErrorKind::origin) it is to mend: a misuse, a failure of the world around, or a
+//! defect of this library. The variant holds what a program may want to branch on: the peer, the code, the time.
+//!
+//! ```
+//! use efa_error::{Error, Origin};
+//!
+//! fn is_worth_another_start(error: &Error) -> bool {
+//!     match error {
+//!         Error::PeerLost { peer, .. } => peer.rank != 0,
+//!         other => other.kind().origin() == Origin::Failure,
+//!     }
+//! }
+//! # assert!(!is_worth_another_start(&Error::setting("cannot parse 8:x", "'x' is not a size", "write 8:4M")));
+//! ```
+//!
+//! Ranks send errors to one another by serde: a rank that gets one can branch on it as the rank that had it first.
 
 #![forbid(unsafe_code)]
 
 pub mod input;
+mod kind;
+mod wire;
 
 use std::borrow::Cow;
 use std::fmt;
 use std::io;
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
+
+pub use kind::{ErrorKind, Origin};
 
 /// A result whose error is [`Error`].
 pub type Result<T, E = Error> = std::result::Result<T, E>;
@@ -97,7 +117,10 @@ pub fn no_descriptor_left(errno: i32) -> Option<&'static str> {
 }
 
 /// Everything that can go wrong. `Display` gives it on one line, and `Debug`, which is what a `main` that returns it
-/// prints, on three: what, why, what to do.
+/// prints, on four: what, why, what to do, and the kind.
+///
+/// Two errors are equal if they have the same kind, the same sentences and the same facts.
+#[derive(Clone)]
 #[non_exhaustive]
 pub enum Error {
     /// The program broke a rule of this interface; the same call will fail again.
@@ -106,8 +129,8 @@ pub enum Error {
     Setting(Box<Explanation>),
     /// A call to the operating system failed.
     System {
-        /// What the system said.
-        source: io::Error,
+        /// What the system said. Shared, so that an error can be copied for each of those who wait for it.
+        source: Arc<io::Error>,
         /// The three sentences.
         text: Box<Explanation>,
     },
@@ -170,11 +193,13 @@ pub enum Error {
     Rendezvous(Box<Explanation>),
     /// A member of the job called the whole job off.
     Aborted {
-        /// Who did.
+        /// The rank that aborted the job.
         by: Box<Peer>,
         /// The three sentences.
         text: Box<Explanation>,
     },
+    /// This library did what it must never do. Nothing that the program did is wrong.
+    Defect(Box<Explanation>),
 }
 
 /// The explanation that every variant of an error holds, borrowed as the error is.
@@ -188,6 +213,7 @@ macro_rules! text_of {
             | Error::Cancelled(text)
             | Error::Closed(text)
             | Error::Rendezvous(text)
+            | Error::Defect(text)
             | Error::System { text, .. }
             | Error::Fabric { text, .. }
             | Error::Operation { text, .. }
@@ -220,7 +246,7 @@ impl Error {
             Some(right) => right.into(),
             None => remedy.into(),
         };
-        Self::System { source, text: Explanation::new(what, why, remedy) }
+        Self::System { source: Arc::new(source), text: Explanation::new(what, why, remedy) }
     }
 
     /// A file that can't be opened, read or mapped.
@@ -269,6 +295,33 @@ impl Error {
         Self::Timeout { elapsed, text: Explanation::new(what, why, remedy) }
     }
 
+    /// A member that is gone, and `what` can't be done without it.
+    pub fn peer_lost(
+        peer: Peer,
+        what: impl Into<String>,
+        why: impl Into<String>,
+        remedy: impl Into<String>,
+    ) -> Self {
+        Self::PeerLost { peer: Box::new(peer), text: Explanation::new(what, why, remedy) }
+    }
+
+    /// A job that `by` called off for all.
+    pub fn aborted(
+        by: Peer,
+        what: impl Into<String>,
+        why: impl Into<String>,
+        remedy: impl Into<String>,
+    ) -> Self {
+        Self::Aborted { by: Box::new(by), text: Explanation::new(what, why, remedy) }
+    }
+
+    /// What this library must never do. The remedy is to report it, with what a report needs.
+    pub fn defect(what: impl Into<String>, why: impl Into<String>) -> Self {
+        let remedy = "this is a defect of the library: please report it, with this message, the output of 'efa info \
+                      --json' and the steps that lead to it";
+        Self::Defect(Explanation::new(what, why, remedy))
+    }
+
     /// The three sentences: what failed, why, what to do.
     pub fn explanation(&self) -> &Explanation {
         text_of!(self)
@@ -288,14 +341,32 @@ impl Error {
             _ => None,
         }
     }
+
+    /// The error number, as `errno(3)` and `fi_errno(3)` list them: of a failed call to the operating system or to
+    /// libfabric, or of an operation.
+    pub fn code(&self) -> Option<Code> {
+        match self {
+            Self::System { source, .. } => source.raw_os_error().map(Code),
+            Self::Fabric { code, .. } | Self::Operation { code, .. } => Some(*code),
+            _ => None,
+        }
+    }
+
+    /// How long what timed out had been under way.
+    pub fn elapsed(&self) -> Option<Duration> {
+        match self {
+            Self::Timeout { elapsed, .. } => Some(*elapsed),
+            _ => None,
+        }
+    }
 }
 
-/// The same three sentences on a line each: this is what people see of an error that `main` returns.
+/// The same three sentences and the kind on a line each: this is what people see of an error that `main` returns.
 impl fmt::Debug for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Explanation { what, why, remedy } = self.explanation();
         let [what, why, remedy] = [what, why, remedy].map(|text| printable(text));
-        write!(f, "{what}\n  why: {why}\n  fix: {remedy}")
+        write!(f, "{what}\n  why: {why}\n  fix: {remedy}\n  kind: {}", self.kind())
     }
 }
 
@@ -310,7 +381,7 @@ impl fmt::Display for Error {
 impl std::error::Error for Error {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         match self {
-            Self::System { source, .. } => Some(source),
+            Self::System { source, .. } => Some(&**source),
             _ => None,
         }
     }
@@ -326,7 +397,7 @@ mod tests {
         assert_eq!(error.to_string(), "cannot parse --sizes 8:x: 'x' is not a size; write it like 8:4M");
         assert_eq!(
             format!("{error:?}"),
-            "cannot parse --sizes 8:x\n  why: 'x' is not a size\n  fix: write it like 8:4M"
+            "cannot parse --sizes 8:x\n  why: 'x' is not a size\n  fix: write it like 8:4M\n  kind: setting"
         );
     }
 

@@ -103,26 +103,8 @@ fn tell(report: &Writer, stop: &Stop) {
 
 /// The kind of an error, the rank that it names, and its text.
 fn describe(error: &Error) -> String {
-    let kind = match error {
-        Error::Misuse(_) => "Misuse",
-        Error::Setting(_) => "Setting",
-        Error::System { .. } => "System",
-        Error::Fabric { .. } => "Fabric",
-        Error::Provider(_) => "Provider",
-        Error::Unsupported(_) => "Unsupported",
-        Error::Operation { .. } => "Operation",
-        Error::Truncated { .. } => "Truncated",
-        Error::PeerLost { .. } => "PeerLost",
-        Error::Timeout { .. } => "Timeout",
-        Error::Cancelled(_) => "Cancelled",
-        Error::Closed(_) => "Closed",
-        Error::Refused { .. } => "Refused",
-        Error::Rendezvous(_) => "Rendezvous",
-        Error::Aborted { .. } => "Aborted",
-        _ => "other",
-    };
     let peer = error.peer().map_or("-".to_owned(), |peer| peer.rank.to_string());
-    format!("{kind} {peer} {error}")
+    format!("{:?} {peer} {error}", error.kind())
 }
 
 /// Joins the job, works and leaves. Returns `true` if all of that succeeded.

@@ -144,10 +144,9 @@ pub(super) fn run(
             && !run.can_start(sends.get(next_send))
             && !run.can_start(receives.get(next_receive))
         {
-            return Err(Error::misuse(
+            return Err(Error::defect(
                 format!("the {} can't go on", schedule.collective()),
-                "none of its steps can be started",
-                "this is a defect of the schedule: please report it",
+                "none of its steps can be started: the schedule is wrong",
             ));
         }
     }

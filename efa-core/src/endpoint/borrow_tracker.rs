@@ -177,11 +177,7 @@ impl<'a> BorrowTracker<'a> {
     fn wait_for_one(&mut self) -> Result<u32> {
         let flights = &mut self.state.flights;
         let Some(first) = flights.first() else {
-            return Err(Error::misuse(
-                "cannot wait",
-                "nothing is under way",
-                "this is a defect: please report it",
-            ));
+            return Err(Error::defect("cannot wait for a step of a collective", "nothing is under way"));
         };
         let first = first.id;
         let (shared, news) = (self.shared, self.state.news);
@@ -306,10 +302,9 @@ fn overlap(one: &Range<usize>, other: &Range<usize>) -> bool {
 
 #[cold]
 fn in_use(place: Place, range: &Range<usize>) -> Error {
-    Error::misuse(
+    Error::defect(
         format!("cannot use bytes {} to {} of a collective's {place:?}", range.start, range.end),
-        "they are outside of it, or in use",
-        "this is a defect of the schedule: please report it",
+        "they are outside of it, or in use: the schedule is wrong",
     )
 }
 
@@ -326,6 +321,17 @@ fn wrong_length(got: usize, wanted: usize) -> Error {
 mod tests {
     use super::*;
     use crate::error::Explanation;
+
+    #[test]
+    fn a_schedule_that_is_wrong_is_a_defect_and_no_misuse() {
+        let world = crate::init().unwrap();
+        let mut state = WorkspaceState::default();
+        let mut tracker = BorrowTracker::new(world.endpoint(), &mut state, &[], &mut [], &mut [], None);
+        let nothing_to_wait_for = tracker.wait_any().unwrap_err();
+        assert_eq!(nothing_to_wait_for.kind(), crate::ErrorKind::Defect, "{nothing_to_wait_for}");
+        let outside = tracker.parts((Place::Output, 0..8), (Place::Input, 0..8)).unwrap_err();
+        assert_eq!(outside.kind(), crate::ErrorKind::Defect, "{outside}");
+    }
 
     #[test]
     fn a_collective_in_a_job_that_was_called_off_says_why_at_once() {
