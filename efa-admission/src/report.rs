@@ -6,7 +6,7 @@ use super::facts::Site;
 use super::names::MemberName;
 use super::pass::Admission;
 use super::policy::Policy;
-use efa_error::{Error, Result};
+use efa_error::{Error, Explanation, Result};
 
 /// The verdict on a job. It serialises as `efa doctor --json` prints it, and `Display` gives the table for people.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -35,12 +35,21 @@ pub struct Finding {
     pub members: Vec<MemberName>,
     /// The security groups it is about, in the order of their ids.
     pub security_groups: Vec<String>,
-    /// What is wrong, in one sentence without a final full stop.
-    pub message: String,
-    /// Why it matters, in one sentence without a final full stop.
-    pub why: String,
-    /// The command that mends it; several commands stand on a line each.
-    pub fix: String,
+    /// What is wrong, why it matters, and the command that mends it; several commands stand on a line each. In JSON
+    /// they are `message`, `why` and `fix`, next to the code.
+    #[serde(flatten, serialize_with = "as_message")]
+    pub text: Explanation,
+}
+
+/// Writes the sentences of a finding by the names that `efa doctor --json` has for them.
+fn as_message<S: Serializer>(text: &Explanation, serializer: S) -> Result<S::Ok, S::Error> {
+    #[derive(Serialize)]
+    struct Message<'a> {
+        message: &'a str,
+        why: &'a str,
+        fix: &'a str,
+    }
+    Message { message: &text.what, why: &text.why, fix: &text.remedy }.serialize(serializer)
 }
 
 /// How bad a finding is.
@@ -211,8 +220,8 @@ impl Report {
                     | FindingCode::MissingSelfEgress
                     | FindingCode::SecurityGroupNotFound
             );
-            if !(about_groups && has_ids) && finding.fix.contains("aws ") {
-                finding.fix = in_a_plan(finding.code, &finding.security_groups.join(", "));
+            if !(about_groups && has_ids) && finding.text.remedy.contains("aws ") {
+                finding.text.remedy = in_a_plan(finding.code, &finding.security_groups.join(", "));
             }
         }
         self
@@ -258,8 +267,8 @@ impl Report {
         Err(Error::refused(
             self.exit_status() == 3,
             format!("admission refused the job [{}]", first.code.name()),
-            format!("{}{further}", first.message),
-            first.fix.lines().next().unwrap_or_default(),
+            format!("{}{further}", first.text.what),
+            first.text.remedy.lines().next().unwrap_or_default(),
         ))
     }
 

@@ -50,7 +50,7 @@ impl Report {
         let mut seen = BTreeSet::new();
         for finding in &self.findings {
             text += &heading(finding);
-            for line in finding.fix.lines() {
+            for line in finding.text.remedy.lines() {
                 match seen.insert(line) {
                     true => text += &command(line),
                     false => text += "# (the same command as above)\n",
@@ -67,8 +67,8 @@ impl Report {
 fn heading(finding: &Finding) -> String {
     let mut text = String::new();
     let comment = |line: &str| printable(line).replace('\n', " ");
-    let _ = writeln!(text, "\n# {}: {}", finding.code.name(), comment(&finding.message));
-    let _ = writeln!(text, "# why: {}", comment(&finding.why));
+    let _ = writeln!(text, "\n# {}: {}", finding.code.name(), comment(&finding.text.what));
+    let _ = writeln!(text, "# why: {}", comment(&finding.text.why));
     text
 }
 

@@ -42,7 +42,7 @@ impl Report {
         for finding in &self.findings {
             text += "\n";
             text += &heading(finding, &paint);
-            for (label, body) in [("what", &finding.message), ("why", &finding.why)] {
+            for (label, body) in [("what", &finding.text.what), ("why", &finding.text.why)] {
                 let body = printable(body);
                 text += &format!("  {}  {body}\n", paint(DIM, &format!("{label:<4}")));
             }
@@ -87,11 +87,11 @@ fn heading(finding: &Finding, paint: &impl Fn(&str, &str) -> String) -> String {
 
 fn remedy(finding: &Finding, paint: &impl Fn(&str, &str) -> String) -> String {
     let mut text = String::new();
-    for (index, command) in finding.fix.lines().take(COMMANDS_SHOWN).enumerate() {
+    for (index, command) in finding.text.remedy.lines().take(COMMANDS_SHOWN).enumerate() {
         let label = if index == 0 { "fix " } else { "    " };
         text += &format!("  {}  {}\n", paint(DIM, label), printable(command));
     }
-    let hidden = finding.fix.lines().count().saturating_sub(COMMANDS_SHOWN);
+    let hidden = finding.text.remedy.lines().count().saturating_sub(COMMANDS_SHOWN);
     if hidden > 0 {
         text += &format!("        and {hidden} more commands like these; --json has them all\n");
     }

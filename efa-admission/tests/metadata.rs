@@ -47,8 +47,8 @@ fn refused_after(
     let finding = &report.findings()[0];
     assert_eq!(finding.code, FindingCode::IdentityUnknown);
     assert_eq!(finding.members.len(), 1, "{report}");
-    let syntax = std::process::Command::new("sh").arg("-n").arg("-c").arg(&finding.fix).status();
-    assert!(syntax.expect("a shell").success(), "{}", finding.fix);
+    let syntax = std::process::Command::new("sh").arg("-n").arg("-c").arg(&finding.text.remedy).status();
+    assert!(syntax.expect("a shell").success(), "{}", finding.text.remedy);
     (failure, report)
 }
 
@@ -57,11 +57,11 @@ fn is_token(request: &Request) -> bool {
 }
 
 fn message(report: &Report) -> &str {
-    &report.findings()[0].message
+    &report.findings()[0].text.what
 }
 
 fn fix(report: &Report) -> &str {
-    &report.findings()[0].fix
+    &report.findings()[0].text.remedy
 }
 
 #[test]

@@ -120,9 +120,9 @@ fn a_greeting_in_another_version_still_tells_its_version() {
 #[test]
 fn an_error_that_lacks_what_its_kind_needs_is_malformed() {
     let refused = |json: &str| [&[2], &(json.len() as u32).to_be_bytes()[..], json.as_bytes()].concat();
-    let whole = r#"{"kind":"timeout","what":"a","why":"b","help":"c","elapsed":{"secs":1,"nanos":0}}"#;
+    let whole = r#"{"kind":"timeout","what":"a","why":"b","remedy":"c","elapsed":{"secs":1,"nanos":0}}"#;
     let error = Error::timeout(Duration::from_secs(1), "a", "b", "c");
     assert_eq!(Message::decode(&refused(whole)), Ok(Message::Refused(error)));
-    let without = r#"{"kind":"timeout","what":"a","why":"b","help":"c"}"#;
+    let without = r#"{"kind":"timeout","what":"a","why":"b","remedy":"c"}"#;
     assert_eq!(Message::decode(&refused(without)), Err(Malformed));
 }

@@ -1,7 +1,7 @@
 //! How an [`Error`] is written and read by serde: one flat object, with the facts that its kind has.
 //!
 //! ```json
-//! {"kind":"peer-lost","what":"…","why":"…","help":"…","who":{"rank":3,"host":"node-b","address":"192.0.2.7"}}
+//! {"kind":"peer-lost","what":"…","why":"…","remedy":"…","who":{"rank":3,"host":"node-b","address":"192.0.2.7"}}
 //! ```
 //!
 //! Errors come from other ranks, so what is read is checked: no text is longer than one that is written, and a kind has
@@ -25,7 +25,7 @@ struct Wire {
     kind: ErrorKind,
     what: String,
     why: String,
-    help: String,
+    remedy: String,
     /// The peer that is lost, that aborted the job, or that tells why it is refused.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     who: Option<Peer>,
@@ -48,7 +48,7 @@ impl From<&Error> for Wire {
             kind: error.kind(),
             what: cut(what),
             why: cut(why),
-            help: cut(remedy),
+            remedy: cut(remedy),
             who: error.peer().map(cut_peer),
             code: error.code().map(|code| code.0),
             provider_code: None,
@@ -74,14 +74,17 @@ impl TryFrom<Wire> for Error {
 
     fn try_from(wire: Wire) -> Result<Self, String> {
         let peer_texts = wire.who.iter().flat_map(|peer| [&peer.host, &peer.address]);
-        if [&wire.what, &wire.why, &wire.help].into_iter().chain(peer_texts).any(|text| text.len() > LONGEST)
+        if [&wire.what, &wire.why, &wire.remedy]
+            .into_iter()
+            .chain(peer_texts)
+            .any(|text| text.len() > LONGEST)
         {
             return Err(format!("a text of an error has more than {LONGEST} bytes"));
         }
         let lacking = |fact| format!("an error of the kind {} has no {fact}", wire.kind);
         let who = || wire.who.clone().map(Box::new).ok_or_else(|| lacking("who"));
         let code = || wire.code.map(Code).ok_or_else(|| lacking("code"));
-        let text = Explanation::new(&*wire.what, &*wire.why, &*wire.help);
+        let text = Explanation::new(&*wire.what, &*wire.why, &*wire.remedy);
         let error = match wire.kind {
             ErrorKind::Misuse => Self::Misuse(text),
             ErrorKind::Setting => Self::Setting(text),
@@ -174,27 +177,27 @@ mod tests {
     }
 
     /// An error of each kind.
-    fn errors(what: &str, why: &str, help: &str) -> Vec<Error> {
-        let text = || Explanation::new(what, why, help);
+    fn errors(what: &str, why: &str, remedy: &str) -> Vec<Error> {
+        let text = || Explanation::new(what, why, remedy);
         let told_by = Some(Box::new(peer()));
         vec![
-            Error::misuse(what, why, help),
-            Error::setting(what, why, help),
+            Error::misuse(what, why, remedy),
+            Error::setting(what, why, remedy),
             Error::System { source: Arc::new(io::Error::from_raw_os_error(13)), text: text() },
             Error::System { source: Arc::new(io::Error::other("no number")), text: text() },
             Error::Fabric { code: Code(61), text: text() },
             Error::Provider(text()),
-            Error::unsupported(what, why, help),
+            Error::unsupported(what, why, remedy),
             Error::Operation { code: Code(5), provider_code: -4, text: text() },
             Error::Truncated { capacity: 10, text: text() },
-            Error::peer_lost(peer(), what, why, help),
-            Error::timeout(Duration::from_micros(2_500_001), what, why, help),
+            Error::peer_lost(peer(), what, why, remedy),
+            Error::timeout(Duration::from_micros(2_500_001), what, why, remedy),
             Error::Cancelled(text()),
             Error::Closed(text()),
-            Error::refused(true, what, why, help),
+            Error::refused(true, what, why, remedy),
             Error::Refused { undetermined: false, told_by, text: text() },
-            Error::rendezvous(what, why, help),
-            Error::aborted(peer(), what, why, help),
+            Error::rendezvous(what, why, remedy),
+            Error::aborted(peer(), what, why, remedy),
             Error::Defect(text()),
         ]
     }
@@ -205,8 +208,8 @@ mod tests {
 
     proptest! {
         #[test]
-        fn every_error_is_read_as_it_was_written(what in ".{0,20}", why in ".{0,20}", help in ".{0,20}") {
-            for error in errors(&what, &why, &help) {
+        fn every_error_is_read_as_it_was_written(what in ".{0,20}", why in ".{0,20}", remedy in ".{0,20}") {
+            for error in errors(&what, &why, &remedy) {
                 let json = serde_json::to_string(&error).unwrap();
                 let read = read(&json).unwrap();
                 prop_assert_eq!(&read, &error);
@@ -222,14 +225,14 @@ mod tests {
         let error = Error::peer_lost(peer(), "cannot send", "it was killed", "start again");
         assert_eq!(
             serde_json::to_string(&error).unwrap(),
-            r#"{"kind":"peer-lost","what":"cannot send","why":"it was killed","help":"start again","who":{"rank":3,"host":"node-b","address":"192.0.2.7"}}"#
+            r#"{"kind":"peer-lost","what":"cannot send","why":"it was killed","remedy":"start again","who":{"rank":3,"host":"node-b","address":"192.0.2.7"}}"#
         );
     }
 
     #[test]
     fn an_error_that_lacks_a_fact_or_has_one_too_many_is_not_read() {
         let with = |kind: &str, facts: &str| {
-            read(&format!(r#"{{"kind":"{kind}","what":"a","why":"b","help":"c"{facts}}}"#))
+            read(&format!(r#"{{"kind":"{kind}","what":"a","why":"b","remedy":"c"{facts}}}"#))
         };
         assert!(with("closed", "").is_ok());
         let who = r#","who":{"rank":1,"host":"","address":""}"#;
@@ -261,10 +264,10 @@ mod tests {
         let error = Error::setting(&*long, "b", "c");
         let read_back = read(&serde_json::to_string(&error).unwrap()).unwrap();
         assert_eq!(read_back.explanation().what, long[..LONGEST - 1]);
-        let json = format!(r#"{{"kind":"closed","what":"{long}","why":"b","help":"c"}}"#);
+        let json = format!(r#"{{"kind":"closed","what":"{long}","why":"b","remedy":"c"}}"#);
         assert!(read(&json).unwrap_err().contains("more than"));
         let json = format!(
-            r#"{{"kind":"peer-lost","what":"a","why":"b","help":"c","who":{{"rank":1,"host":"{long}","address":""}}}}"#
+            r#"{{"kind":"peer-lost","what":"a","why":"b","remedy":"c","who":{{"rank":1,"host":"{long}","address":""}}}}"#
         );
         assert!(read(&json).unwrap_err().contains("more than"));
     }
@@ -281,7 +284,7 @@ mod tests {
     #[test]
     fn fuzz_errors_are_refused_or_written_as_they_were_read() {
         let written: Vec<Vec<u8>> =
-            errors("what", "why", "help").iter().map(|error| serde_json::to_vec(error).unwrap()).collect();
+            errors("what", "why", "remedy").iter().map(|error| serde_json::to_vec(error).unwrap()).collect();
         rounds("errors", 50_000, |random: &mut Random| {
             let one = random.pick(&written).clone();
             let bytes = random.mutate(&one);

@@ -29,7 +29,7 @@ pub(super) fn doubt(job: &Job<'_>, rules: &Rules<'_>, strict: &[Finding]) -> Opt
     let message = format!(
         "which interfaces of {} are EFAs is not known, and it decides: if all are, {}",
         shortened(&names),
-        broken.message
+        broken.text.what
     );
     let why = "instance metadata does not tell the kind of an interface that has an address, and only EFA interfaces \
                need the shared subnet and security group";

@@ -19,6 +19,7 @@ use super::pass::Admission;
 use super::policy::Policy;
 use super::report::{Finding, FindingCode, Report, Severity};
 use super::{remedy, types};
+use efa_error::Explanation;
 use home::Home;
 pub use path::CLOSED_EFA_PATH;
 pub use path::ClosedPath;
@@ -72,7 +73,7 @@ fn sort(findings: &mut [Finding]) {
             .cmp(&key(b))
             .then_with(|| a.security_groups.cmp(&b.security_groups))
             .then_with(|| a.members.cmp(&b.members))
-            .then_with(|| a.message.cmp(&b.message))
+            .then_with(|| a.text.what.cmp(&b.text.what))
     });
 }
 
@@ -228,7 +229,8 @@ fn finding(
     severity: Severity,
     members: Vec<MemberName>,
     security_groups: Vec<String>,
-    [message, why, fix]: [String; 3],
+    [what, why, remedy]: [String; 3],
 ) -> Finding {
-    Finding { code, severity, members, security_groups, message, why, fix }
+    let text = Explanation { what, why, remedy };
+    Finding { code, severity, members, security_groups, text }
 }

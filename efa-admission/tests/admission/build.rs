@@ -69,7 +69,7 @@ pub(crate) fn codes(report: &Report, severity: Severity) -> Vec<&'static str> {
 
 pub(crate) fn fix_of(report: &Report, code: FindingCode) -> &str {
     let finding = report.findings().iter().find(|finding| finding.code == code);
-    &finding.unwrap_or_else(|| panic!("no {} in\n{report}", code.name())).fix
+    &finding.unwrap_or_else(|| panic!("no {} in\n{report}", code.name())).text.remedy
 }
 
 /// A member that was judged by its own host.

@@ -153,13 +153,13 @@ fn a_rank_gap_and_an_interface_on_two_instances_are_found() {
     gap.remove(1);
     let report = judge(&gap, "right", &strict());
     assert_eq!((report.exit_status(), report.findings()[0].code.name()), (3, "identity-unknown"), "{report}");
-    assert!(report.findings()[0].message.contains("nothing is known of rank 1"), "{report}");
+    assert!(report.findings()[0].text.what.contains("nothing is known of rank 1"), "{report}");
 
     let mut twice = uniform(2);
     twice[1]["interfaces"][0]["interface_id"] = json!("eni-0-0");
     let report = judge(&twice, "right", &strict());
     assert_eq!(report.exit_status(), 3, "{report}");
-    assert!(report.findings()[0].message.contains("eni-0-0"), "{report}");
+    assert!(report.findings()[0].text.what.contains("eni-0-0"), "{report}");
     // Two ranks of one instance share its interfaces.
     twice[1]["instance_id"] = json!("i-0");
     assert_eq!(judge(&twice, "right", &strict()).exit_status(), 0);
@@ -172,7 +172,7 @@ fn control_characters_of_a_rules_file_do_not_reach_the_terminal() {
         json!("\u{1b}]0;0.0.0.0/0");
     let rules = source::file::read_security_groups(file(&rules.to_string()).path()).expect("good rules");
     let report = efa_admission::evaluate(&members(&uniform(2)), &rules, &strict());
-    assert!(report.findings()[0].message.contains('\u{1b}'), "the text is there: {report}");
+    assert!(report.findings()[0].text.what.contains('\u{1b}'), "the text is there: {report}");
     assert!(
         !report.to_table(false).contains('\u{1b}') && report.to_table(false).contains("\\u{1b}"),
         "{report}"

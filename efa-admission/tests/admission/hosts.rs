@@ -59,7 +59,7 @@ fn loopback_joins_ranks_of_one_machine_only() {
     for policy in [Policy::strict(), Policy::strict().allow_tcp_across_subnets()] {
         let report = judge_hosts(&apart, &policy);
         assert_eq!(codes(&report, Severity::Error), ["different-subnet"], "{report}");
-        assert!(report.findings()[0].message.contains("does not leave a machine"), "{report}");
+        assert!(report.findings()[0].text.what.contains("does not leave a machine"), "{report}");
     }
 }
 

@@ -142,7 +142,11 @@ fn eks_with_a_managed_node_group_is_admitted() {
     let report = report.for_a_plan();
     let finding = &report.findings()[0];
     assert_eq!(finding.code.name(), "missing-self-egress");
-    assert!(finding.fix.starts_with("in the file: give EfaGroup an outbound rule"), "{}", finding.fix);
+    assert!(
+        finding.text.remedy.starts_with("in the file: give EfaGroup an outbound rule"),
+        "{}",
+        finding.text.remedy
+    );
 }
 
 #[test]

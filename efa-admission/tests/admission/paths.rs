@@ -33,14 +33,14 @@ fn a_closed_path_names_both_hosts_with_interfaces_and_groups_and_the_commands() 
         tried(3, &[closed(2, 1, "nothing arrived within 10 s"), closed(2, 1, "the peer can't be reached")]);
     let finding = only(&report);
     assert_eq!(
-        finding.message,
+        finding.text.what,
         "no message from rank 2 (node-2, i-2: eni-2-0 10.0.0.2 in subnet-1 with sg-1) reaches rank 1 (node-1, i-1: \
          eni-1-0 10.0.0.1 in subnet-1 with sg-1): nothing arrived within 10 s, and the peer can't be reached"
     );
     assert_eq!(finding.security_groups, ["sg-1"]);
     assert_eq!(finding.members.iter().map(|name| name.rank).collect::<Vec<_>>(), [1, 2]);
     assert_eq!(
-        finding.fix,
+        finding.text.remedy,
         "aws ec2 authorize-security-group-ingress --group-id sg-1 \
          --ip-permissions 'IpProtocol=-1,UserIdGroupPairs=[{GroupId=sg-1}]'\n\
          aws ec2 authorize-security-group-egress --group-id sg-1 \
@@ -64,7 +64,7 @@ fn across_subnets_the_remedy_is_one_subnet() {
     assert_eq!(codes(&report, Severity::Error), ["path-closed"]);
     // The warning about the subnets stays, after the error.
     assert_eq!(report.findings()[1].code, FindingCode::DifferentSubnet);
-    let fix = &report.findings()[0].fix;
+    let fix = &report.findings()[0].text.remedy;
     assert!(fix.starts_with("aws ec2 run-instances") && fix.contains("SubnetId=subnet-1"), "{fix}");
 }
 
@@ -77,14 +77,14 @@ fn off_ec2_the_remedy_is_about_firewall_and_route() {
     let report = report.with_closed_paths(&facts, &[closed(0, 1, "nothing arrived within 10 s")]);
     let finding = only(&report);
     assert!(
-        finding.message.contains("rank 1 (node-b: eth0 192.0.2.2 in 192.0.2.0/24)"),
+        finding.text.what.contains("rank 1 (node-b: eth0 192.0.2.2 in 192.0.2.0/24)"),
         "{}",
-        finding.message
+        finding.text.what
     );
     assert!(
-        finding.fix.contains("iptables -I INPUT -s 192.0.2.1 -j ACCEPT  # on rank 1's host"),
+        finding.text.remedy.contains("iptables -I INPUT -s 192.0.2.1 -j ACCEPT  # on rank 1's host"),
         "{}",
-        finding.fix
+        finding.text.remedy
     );
 }
 
@@ -95,9 +95,9 @@ fn many_closed_paths_are_summed_up_in_any_order() {
     assert_eq!(report.findings().len(), 5);
     let last = &report.findings()[4];
     assert!(
-        last.message.starts_with("996 more paths are closed, from rank 4 to 5, 5 to 6, "),
+        last.text.what.starts_with("996 more paths are closed, from rank 4 to 5, 5 to 6, "),
         "{}",
-        last.message
+        last.text.what
     );
     assert!(report.to_string().lines().count() < 50, "{report}");
     paths.reverse();
@@ -121,5 +121,5 @@ fn a_shared_group_is_found_among_several() {
     let closed = report.findings().iter().find(|finding| finding.code == FindingCode::PathClosed);
     let closed = closed.expect("a finding");
     assert_eq!(closed.security_groups, ["sg-0", "sg-1", "sg-2"]);
-    assert!(closed.fix.contains("--group-id sg-1 "), "{}", closed.fix);
+    assert!(closed.text.remedy.contains("--group-id sg-1 "), "{}", closed.text.remedy);
 }

@@ -13,8 +13,8 @@ fn uniform_with(count: usize, change: impl Fn(&mut Value)) -> Vec<Value> {
 
 fn shell_accepts(report: &Report) {
     for finding in report.findings() {
-        let status = std::process::Command::new("sh").arg("-n").arg("-c").arg(&finding.fix).status();
-        assert!(status.expect("a shell").success(), "{}", finding.fix);
+        let status = std::process::Command::new("sh").arg("-n").arg("-c").arg(&finding.text.remedy).status();
+        assert!(status.expect("a shell").success(), "{}", finding.text.remedy);
     }
 }
 
@@ -158,11 +158,12 @@ fn a_warning_never_asks_to_stop_or_replace_an_instance() {
         let report = judge(&case.members, case.groups, &case.policy);
         for finding in report.findings().iter().filter(|it| it.severity == efa_admission::Severity::Warning) {
             for verb in ["stop-instances", "run-instances", "terminate-instances"] {
-                assert!(!finding.fix.contains(verb), "{}: {}", case.name, finding.fix);
+                assert!(!finding.text.remedy.contains(verb), "{}: {}", case.name, finding.text.remedy);
             }
         }
-        for finding in report.findings().iter().filter(|it| it.fix.contains("aws ec2 stop-instances")) {
-            assert!(finding.fix.contains("instance store"), "{}: {}", case.name, finding.fix);
+        for finding in report.findings().iter().filter(|it| it.text.remedy.contains("aws ec2 stop-instances"))
+        {
+            assert!(finding.text.remedy.contains("instance store"), "{}: {}", case.name, finding.text.remedy);
         }
     }
 }
@@ -242,7 +243,7 @@ fn every_remedy_is_a_line_of_shell() {
             let script = report.to_script();
             let status = std::process::Command::new("sh").arg("-n").arg("-c").arg(&script).status();
             assert!(status.expect("a shell").success(), "{}: {script}", case.name);
-            lines.extend(report.findings().iter().flat_map(|it| it.fix.lines().map(str::to_owned)));
+            lines.extend(report.findings().iter().flat_map(|it| it.text.remedy.lines().map(str::to_owned)));
         }
     }
     assert!(lines.iter().filter(|line| line.starts_with("aws ")).count() > 20, "{lines:?}");
@@ -300,7 +301,7 @@ fn crossing_subnets_over_tcp_says_what_it_costs() {
     let report = judge(&members, "right", &Policy::strict().allow_tcp_across_subnets());
     let finding = &report.findings()[0];
     assert_eq!(finding.code, FindingCode::DifferentSubnet);
-    assert!(finding.why.contains("5 Gbit/s, 10 in a cluster placement group"), "{report}");
+    assert!(finding.text.why.contains("5 Gbit/s, 10 in a cluster placement group"), "{report}");
 }
 
 #[test]

@@ -23,7 +23,9 @@ fn every_case_gets_its_verdict() {
         }
         for finding in report.findings() {
             assert!(
-                !finding.message.is_empty() && !finding.why.is_empty() && !finding.fix.is_empty(),
+                !finding.text.what.is_empty()
+                    && !finding.text.why.is_empty()
+                    && !finding.text.remedy.is_empty(),
                 "{name}"
             );
         }

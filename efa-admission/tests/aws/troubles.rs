@@ -29,8 +29,8 @@ fn looked_up(api: &Api, members: &[Value]) -> (Lookup, Report) {
     assert!(began.elapsed() < api.deadline + Duration::from_secs(2), "{:?}", began.elapsed());
     let report = lookup.evaluate(&facts, &strict());
     for finding in report.findings() {
-        let syntax = std::process::Command::new("sh").arg("-n").arg("-c").arg(&finding.fix).status();
-        assert!(syntax.expect("a shell").success(), "{}", finding.fix);
+        let syntax = std::process::Command::new("sh").arg("-n").arg("-c").arg(&finding.text.remedy).status();
+        assert!(syntax.expect("a shell").success(), "{}", finding.text.remedy);
     }
     (lookup, report)
 }
@@ -42,9 +42,9 @@ fn rules_refused(code: &'static str, status: u16, cause: &ApiFailure, says: &str
     assert_eq!(codes(&report, Severity::Error), ["rules-unknown"], "{code}\n{report}");
     assert_eq!(report.exit_status(), 3);
     let finding = &report.findings()[0];
-    assert!(finding.message.contains(says), "{}", finding.message);
-    assert!(finding.fix.starts_with(fix), "{}", finding.fix);
-    assert!(finding.fix.contains("--security-groups groups.json"), "{}", finding.fix);
+    assert!(finding.text.what.contains(says), "{}", finding.text.what);
+    assert!(finding.text.remedy.starts_with(fix), "{}", finding.text.remedy);
+    assert!(finding.text.remedy.contains("--security-groups groups.json"), "{}", finding.text.remedy);
 }
 
 #[test]
@@ -90,7 +90,7 @@ fn a_clock_that_is_off_is_told_from_credentials_that_are_wrong() {
         with(move |action| (action == RULES).then(|| error_at(400, "RequestExpired", Some(date))));
     assert!(matches!(lookup.rules().failure(), Some(ApiFailure::ClockSkew(_))), "{lookup:?}");
     assert_eq!(codes(&report, Severity::Error), ["rules-unknown"]);
-    assert!(report.findings()[0].message.contains("clock"), "{report}");
+    assert!(report.findings()[0].text.what.contains("clock"), "{report}");
 }
 
 #[test]
@@ -158,7 +158,7 @@ fn kinds_that_may_not_be_read_leave_open_what_depends_on_them() {
     let (_, report) = looked_up(&api(&denied), &members);
     assert_eq!(codes(&report, Severity::Error), ["interface-kind-unknown"]);
     assert_eq!(report.exit_status(), 3, "{report}");
-    let message = &report.findings()[0].message;
+    let message = &report.findings()[0].text.what;
     assert!(message.contains("EFAs is not known, and it decides"), "{message}");
     let notes = report.notes().join("\n");
     assert!(notes.contains("kinds of interfaces are not known, so each is judged as an EFA"), "{notes}");

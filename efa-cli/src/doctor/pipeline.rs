@@ -36,7 +36,7 @@ fn sarif(report: &Report) -> Value {
         json!({
             "ruleId": finding.code.name(),
             "level": level,
-            "message": {"text": format!("{}. {}. Fix: {}", finding.message, finding.why, finding.fix)},
+            "message": {"text": format!("{}. {}. Fix: {}", finding.text.what, finding.text.why, finding.text.remedy)},
             "locations": [{"logicalLocations": members.chain(groups).collect::<Vec<_>>()}],
         })
     };
@@ -67,8 +67,8 @@ fn junit(report: &Report) -> String {
     }
     for finding in findings {
         let name = escaped(finding.code.name());
-        let message = escaped(&finding.message);
-        let body = escaped(&format!("why: {}\nfix: {}", finding.why, finding.fix));
+        let message = escaped(&finding.text.what);
+        let body = escaped(&format!("why: {}\nfix: {}", finding.text.why, finding.text.remedy));
         let _ = writeln!(text, "  <testcase classname=\"admission\" name=\"{name}\">");
         let _ = match finding.severity {
             Severity::Error => {

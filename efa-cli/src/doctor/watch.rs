@@ -53,7 +53,7 @@ fn changes(before: &Report, after: &Report) -> Vec<String> {
             Severity::Error => "error",
             Severity::Warning => "warning",
         };
-        format!("{word} {severity} {}: {}", finding.code.name(), finding.message)
+        format!("{word} {severity} {}: {}", finding.code.name(), finding.text.what)
     };
     let gone = old.iter().filter(|it| !new.contains(it)).map(|it| line("gone:", it));
     let come = new.iter().filter(|it| !old.contains(it)).map(|it| line("new:", it));

@@ -3,6 +3,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use efa_core::Explanation;
 use serde::{Deserialize, Serialize};
 
 use crate::bytes::Bytes;
@@ -30,11 +31,35 @@ const INSTALL: &str = "curl -O https://efa-installer.amazonaws.com/aws-efa-insta
 pub(super) struct Check {
     pub(super) name: String,
     pub(super) state: State,
-    /// What was found.
-    pub(super) detail: String,
-    /// The command that mends it, if something should be mended.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub(super) fix: Option<String>,
+    /// What was found, and the command that mends it; the latter is empty where nothing should be mended. In JSON they
+    /// are `detail` and `fix`, next to the name.
+    #[serde(flatten, with = "detail")]
+    pub(super) text: Explanation,
+}
+
+/// Writes and reads the sentences of a check by the names that `efa doctor --json` has for them.
+mod detail {
+    use std::borrow::Cow;
+
+    use efa_core::Explanation;
+    use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+    #[derive(Serialize, Deserialize)]
+    struct Detail<'a> {
+        detail: Cow<'a, str>,
+        #[serde(default, skip_serializing_if = "str::is_empty")]
+        fix: Cow<'a, str>,
+    }
+
+    pub(super) fn serialize<S: Serializer>(text: &Explanation, serializer: S) -> Result<S::Ok, S::Error> {
+        let (detail, fix) = (text.what.as_str().into(), text.remedy.as_str().into());
+        Detail { detail, fix }.serialize(serializer)
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Explanation, D::Error> {
+        let Detail { detail, fix } = Detail::deserialize(deserializer)?;
+        Ok(Explanation { what: detail.into_owned(), why: String::new(), remedy: fix.into_owned() })
+    }
 }
 
 /// How a check turned out.
@@ -74,6 +99,14 @@ pub(super) struct System<'a> {
     pub(super) slurm: bool,
     /// Whether the device is an emulated one, and the plan of its faults.
     pub(super) emulated: Option<String>,
+}
+
+impl Check {
+    /// The same check with the command that mends what was found.
+    fn mended_by(mut self, fix: String) -> Self {
+        self.text.remedy = fix;
+        self
+    }
 }
 
 impl System<'_> {
@@ -225,9 +258,8 @@ impl System<'_> {
         match (total, free, kib) {
             (Some(0) | None, _, _) => {
                 let detail = "none reserved: buffers are of ordinary pages".into();
-                let fix =
-                    Some("sudo sysctl vm.nr_hugepages=1024  # if buffers shall be of huge pages".into());
-                Check { fix, ..note("huge-pages", detail) }
+                let fix = "sudo sysctl vm.nr_hugepages=1024  # if buffers shall be of huge pages";
+                note("huge-pages", detail).mended_by(fix.into())
             }
             (Some(total), free, kib) => {
                 let (free, size) = (free.unwrap_or(0), Bytes(kib.unwrap_or(2048) << 10));
@@ -244,7 +276,7 @@ impl System<'_> {
                 };
                 // The kernel gives the page and kills the process that touches it.
                 match self.driven.max(self.on_the_bus()) {
-                    0 => Check { fix: Some(fix.into()), ..note("huge-pages", detail) },
+                    0 => note("huge-pages", detail).mended_by(fix.into()),
                     _ => warning("huge-pages", detail, fix.into()),
                 }
             }
@@ -354,7 +386,8 @@ pub(super) fn container(root: &Path, variable: impl Fn(&str) -> Option<String>) 
 }
 
 pub(super) fn ok(name: &str, detail: String) -> Check {
-    Check { name: name.into(), state: State::Ok, detail, fix: None }
+    let text = Explanation { what: detail, why: String::new(), remedy: String::new() };
+    Check { name: name.into(), state: State::Ok, text }
 }
 
 pub(super) fn note(name: &str, detail: String) -> Check {
@@ -362,7 +395,7 @@ pub(super) fn note(name: &str, detail: String) -> Check {
 }
 
 pub(super) fn warning(name: &str, detail: String, fix: String) -> Check {
-    Check { state: State::Warning, fix: Some(fix), ..ok(name, detail) }
+    Check { state: State::Warning, ..ok(name, detail) }.mended_by(fix)
 }
 
 #[cfg(test)]
@@ -407,6 +440,19 @@ pub(super) mod tests {
     ];
 
     #[test]
+    fn a_check_is_written_and_read_as_doctor_prints_it() {
+        let mended = warning("memlock-limit", "8 MiB".into(), "ulimit -l unlimited".into());
+        let json =
+            r#"{"name":"memlock-limit","state":"warning","detail":"8 MiB","fix":"ulimit -l unlimited"}"#;
+        assert_eq!(serde_json::to_string(&mended).unwrap(), json);
+        assert_eq!(serde_json::from_str::<Check>(json).unwrap(), mended);
+        let json = r#"{"name":"libfabric","state":"ok","detail":"1.22"}"#;
+        assert_eq!(serde_json::to_string(&ok("libfabric", "1.22".into())).unwrap(), json);
+        assert_eq!(serde_json::from_str::<Check>(json).unwrap(), ok("libfabric", "1.22".into()));
+        assert!(serde_json::from_str::<Check>(r#"{"name":"libfabric","state":"ok"}"#).is_err());
+    }
+
+    #[test]
     fn a_laptop_has_notes_and_no_warnings() {
         let root = root(&[("proc/meminfo", "MemTotal: 1 kB\nHugePages_Total:       0\n")]);
         let checks = system(root.path()).checks();
@@ -419,7 +465,7 @@ pub(super) mod tests {
         let fix = |container: Option<&str>, slurm| {
             let container = container.map(str::to_owned);
             let system = System { driven: 1, container, slurm, ..system(root.path()) };
-            check(&system, "memlock-limit").fix.expect("a command")
+            check(&system, "memlock-limit").text.remedy
         };
         assert!(fix(None, false).contains("systemd"));
         assert!(fix(None, true).contains("PropagateResourceLimitsExcept=MEMLOCK"));
@@ -443,8 +489,8 @@ pub(super) mod tests {
         let system = System { memlock: Some(u64::MAX), driven: 1, offered: 1, ..system(root.path()) };
         let quiet = |check: &Check| check.state == State::Ok || check.name.starts_with("efa-");
         assert!(system.checks().iter().all(quiet), "{:?}", system.checks());
-        assert_eq!(check(&system, "efa-driver").detail, "loaded, version 2.13.0g");
-        assert_eq!(check(&system, "huge-pages").detail, "5128 of 2 MiB, 5000 free");
+        assert_eq!(check(&system, "efa-driver").text.what, "loaded, version 2.13.0g");
+        assert_eq!(check(&system, "huge-pages").text.what, "5128 of 2 MiB, 5000 free");
     }
 
     #[test]
@@ -459,10 +505,10 @@ pub(super) mod tests {
         };
         let old = with("0xefa2\n", "1.16.0g\n");
         assert_eq!(
-            (old.state, old.detail.as_str()),
+            (old.state, old.text.what.as_str()),
             (State::Warning, "loaded, version 1.16.0g; the device 0xefa2 takes 2.1.0 or later")
         );
-        assert!(old.fix.expect("a command").contains("efa_installer.sh"));
+        assert!(old.text.remedy.contains("efa_installer.sh"));
         assert_eq!(with("0xefa3\n", "2.10.0g\n").state, State::Warning);
         assert_eq!(with("0xefa3\n", "2.12.0g\n").state, State::Ok);
         assert_eq!(with("0xefa2\n", "2.1.1g\n").state, State::Note);
@@ -492,10 +538,10 @@ pub(super) mod tests {
         };
         let pod = with("0\n", Some("kubernetes"), 32);
         assert_eq!(
-            (pod.state, pod.detail.as_str()),
+            (pod.state, pod.text.what.as_str()),
             (State::Warning, "5128 of 2 MiB, 5000 free on the host, of which this container may use none")
         );
-        assert!(pod.fix.expect("a command").contains("hugepages-2Mi"));
+        assert!(pod.text.remedy.contains("hugepages-2Mi"));
         assert_eq!(with("0\n", Some("docker"), 0).state, State::Note);
         assert_eq!(with("max\n", Some("kubernetes"), 32).state, State::Ok);
         assert_eq!(with("0\n", None, 32).state, State::Ok);
@@ -507,22 +553,22 @@ pub(super) mod tests {
         let inside = System { driven: 1, container: Some("docker".into()), ..system(root.path()) };
         let nodes = check(&inside, "device-nodes");
         assert_eq!(nodes.state, State::Warning);
-        assert_eq!(nodes.detail, "the host has 1 EFA, and this container shows none");
-        assert!(nodes.fix.expect("a command").contains("--device=/dev/infiniband/uverbs0"));
+        assert_eq!(nodes.text.what, "the host has 1 EFA, and this container shows none");
+        assert!(nodes.text.remedy.contains("--device=/dev/infiniband/uverbs0"));
         assert_eq!(check(&inside, "memlock-limit").state, State::Warning);
         let pod = System { container: Some("kubernetes".into()), ..inside };
-        assert!(check(&pod, "device-nodes").fix.expect("a command").contains("device-plugin"));
+        assert!(check(&pod, "device-nodes").text.remedy.contains("device-plugin"));
     }
 
     #[test]
     fn a_missing_driver_and_a_libfabric_without_efa_are_two_things() {
         let root = root(&[DEVICE[0], DEVICE[1], ("dev/infiniband/uverbs0", "")]);
         let driver = check(&system(root.path()), "efa-driver");
-        assert_eq!((driver.state, driver.fix.as_deref()), (State::Warning, Some("sudo modprobe efa")));
+        assert_eq!((driver.state, &*driver.text.remedy), (State::Warning, "sudo modprobe efa"));
         let without = System { driven: 1, offered: 0, ..system(root.path()) };
         let providers = check(&without, "providers");
         assert_eq!(providers.state, State::Warning);
-        assert!(providers.fix.expect("a command").contains("EFA_LIBFABRIC"), "{}", providers.detail);
+        assert!(providers.text.remedy.contains("EFA_LIBFABRIC"), "{}", providers.text.what);
     }
 
     #[test]
@@ -536,7 +582,7 @@ pub(super) mod tests {
         assert_eq!(check(&free(64 << 20, 4), "shared-memory").state, State::Ok);
         let short = check(&free(64 << 20, 5), "shared-memory");
         assert_eq!(short.state, State::Warning);
-        assert!(short.detail.contains("5 ranks on shm take 80 MiB"), "{}", short.detail);
+        assert!(short.text.what.contains("5 ranks on shm take 80 MiB"), "{}", short.text.what);
         let none = System { shared: None, ..system(root.path()) };
         assert_eq!(check(&none, "shared-memory").state, State::Warning);
     }

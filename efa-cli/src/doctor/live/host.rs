@@ -122,8 +122,9 @@ fn line(check: &Check, width: usize, coloured: bool) -> String {
         checks::State::Note => paint(coloured, "2", "note   "),
         checks::State::Warning => paint(coloured, "1;33", "warning"),
     };
-    let mut text = format!("  {state}  {:<width$}  {}\n", check.name, check.detail);
-    if let Some(fix) = &check.fix {
+    let mut text = format!("  {state}  {:<width$}  {}\n", check.name, check.text.what);
+    if !check.text.remedy.is_empty() {
+        let fix = &check.text.remedy;
         text += &format!("  {:7}  {:<width$}  {} {fix}\n", "", "", paint(coloured, "2", "fix"));
     }
     text
@@ -134,7 +135,7 @@ mod tests {
     use super::*;
 
     fn state(state: checks::State) -> Option<State> {
-        let check = Check { name: "memlock-limit".into(), state, detail: "8 MiB".into(), fix: None };
+        let check = Check { state, ..checks::ok("memlock-limit", "8 MiB".into()) };
         Some(State { checks: vec![check] })
     }
 
@@ -153,13 +154,11 @@ mod tests {
 
     #[test]
     fn a_long_name_moves_the_details_of_all_checks() {
-        let check = |name: &str, fix: Option<&str>| Check {
-            name: name.into(),
+        let check = |name: &str, fix: &str| Check {
             state: checks::State::Note,
-            detail: "as told".into(),
-            fix: fix.map(Into::into),
+            ..checks::warning(name, "as told".into(), fix.into())
         };
-        let checks = vec![check("a-name-of-twenty-two-c", Some("do this")), check("short", None)];
+        let checks = vec![check("a-name-of-twenty-two-c", "do this"), check("short", "")];
         let table = to_table(&group(vec![("a".into(), Some(State { checks }))]), false);
         let columns: Vec<_> = table.lines().skip(1).filter_map(|line| line.find("as told")).collect();
         assert_eq!(columns, [35, 35], "{table}");

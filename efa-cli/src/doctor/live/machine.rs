@@ -180,7 +180,7 @@ mod tests {
     fn devices_are_held_against_what_the_instance_type_takes() {
         let none = check(&[(TYPE, "p5.48xlarge\n")], "", "efa-attached").expect("a check");
         assert_eq!(
-            (none.state, none.detail.as_str()),
+            (none.state, none.text.what.as_str()),
             (State::Warning, "0 of the 32 EFAs that a p5.48xlarge takes")
         );
         let device = "sys/bus/pci/devices/0000:00:1e.0";
@@ -188,7 +188,7 @@ mod tests {
         let files = [(TYPE, "c7gn.16xlarge"), (vendor.as_str(), "0x1d0f\n"), (id.as_str(), "0xefa2\n")];
         assert_eq!(check(&files, "", "efa-attached").expect("a check").state, State::Ok);
         let plain = check(&[(TYPE, "t3.micro")], "", "efa-attached").expect("a check");
-        assert_eq!((plain.state, plain.detail.as_str()), (State::Note, "a t3.micro has no EFA"));
+        assert_eq!((plain.state, plain.text.what.as_str()), (State::Note, "a t3.micro has no EFA"));
         assert_eq!(check(&[], "", "efa-attached").expect("a check").state, State::Note);
     }
 
@@ -203,10 +203,10 @@ mod tests {
         assert_eq!(with(Some(256), 256).expect("a check").state, State::Ok);
         let short = with(Some(256), 257).expect("a check");
         assert_eq!(
-            (short.state, short.detail.as_str()),
+            (short.state, short.text.what.as_str()),
             (State::Warning, "256 on the device, 257 ranks on this host")
         );
-        assert!(short.fix.expect("a command").contains("efa run -n 256"));
+        assert!(short.text.remedy.contains("efa run -n 256"));
     }
 
     #[test]
@@ -227,9 +227,9 @@ mod tests {
         let two = check(&maps, "1.22, built-in (efa)", "libfabric-copies").expect("a check");
         assert_eq!(two.state, State::Warning);
         assert!(
-            two.detail.contains("/opt/amazon/efa/lib64/libfabric.so.1.28.0, and the one built in"),
+            two.text.what.contains("/opt/amazon/efa/lib64/libfabric.so.1.28.0, and the one built in"),
             "{}",
-            two.detail
+            two.text.what
         );
     }
 
@@ -237,7 +237,7 @@ mod tests {
     fn the_installer_and_gpus_are_told() {
         let packages =
             [("opt/amazon/efa_installed_packages", "# EFA installer version: 1.43.1\n# Packages\n")];
-        assert_eq!(check(&packages, "", "efa-installer").expect("a check").detail, "1.43.1");
+        assert_eq!(check(&packages, "", "efa-installer").expect("a check").text.what, "1.43.1");
         let device = "sys/bus/pci/devices/0000:00:1e.0";
         let (vendor, id) = (format!("{device}/vendor"), format!("{device}/device"));
         let old = [
@@ -247,9 +247,9 @@ mod tests {
         ];
         let old = check(&old, "", "efa-installer").expect("a check");
         assert_eq!(old.state, State::Note);
-        assert!(old.detail.starts_with("1.18.0; 1.22.1 is known"), "{}", old.detail);
+        assert!(old.text.what.starts_with("1.18.0; 1.22.1 is known"), "{}", old.text.what);
         assert_eq!(check(&[], "", "gpu-memory"), None);
         let gpu = [("sys/module/nvidia/version", "570"), ("sys/module/efa_nv_peermem/refcnt", "0")];
-        assert_eq!(check(&gpu, "", "gpu-memory").expect("a check").detail, "efa_nv_peermem is loaded");
+        assert_eq!(check(&gpu, "", "gpu-memory").expect("a check").text.what, "efa_nv_peermem is loaded");
     }
 }

@@ -460,7 +460,7 @@ impl<'a> Picture<'a> {
                     .bold();
             self.canvas.text(MARGIN + 26.0, self.y, code, finding.code.name());
             let room = WIDTH - 2.0 * MARGIN - 26.0;
-            for line in TEXT.wrapped(&finding.message, room).into_iter().take(4) {
+            for line in TEXT.wrapped(&finding.text.what, room).into_iter().take(4) {
                 self.y += 18.0;
                 self.canvas.text(MARGIN + 26.0, self.y, TEXT, &line);
             }
