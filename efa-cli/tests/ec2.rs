@@ -14,6 +14,7 @@ mod service;
 
 use std::io::Write;
 use std::process::{Command, Output};
+use std::time::{Duration, Instant};
 
 use http::{Reply, Server};
 use serde_json::{Value, json};
@@ -100,6 +101,41 @@ fn a_job_on_an_instance_runs_when_its_rules_are_known_to_be_right() {
     command.env("EFA_SECURITY_GROUPS", rules.path());
     let (status, stdout, stderr) = run(command);
     assert_eq!(status, Some(0), "{stdout}{stderr}");
+}
+
+/// A p5 with an interface for its traffic and an efa-only one on each of 32 cards.
+fn p5() -> Value {
+    let mut instance = instance();
+    instance["instance_type"] = json!("p5.48xlarge");
+    let interfaces = instance["interfaces"].as_array_mut().expect("a list");
+    interfaces.extend((0..32).map(|card| {
+        json!({
+            "interface_id": format!("eni-{card}"), "mac": format!("02:00:00:00:01:{card:02x}"), "network_card": card,
+            "subnet_id": "subnet-1", "vpc_id": "vpc-1", "security_groups": ["sg-1"]
+        })
+    }));
+    instance
+}
+
+#[test]
+fn eight_ranks_of_a_p5_ask_a_slow_service_at_most_120_times_together_and_are_admitted() {
+    // 64 answers a second.
+    let service = service::serve_with(&[p5()], |_| {
+        std::thread::sleep(Duration::from_micros(15_625));
+        None
+    });
+    let rules = rules();
+    let mut command =
+        efa(&service, &["bench", "barrier", "-n", "8", "--provider", "tcp", "--iterations", "1"]);
+    command.env("EFA_SECURITY_GROUPS", rules.path());
+    let begun = Instant::now();
+    let (status, stdout, stderr) = run(command);
+    assert_eq!(status, Some(0), "{stdout}{stderr}");
+    let requests = service.seen().len();
+    println!("{requests} requests of 8 ranks");
+    // A reading is shared for five seconds; a rank that a busy machine starts later reads once more.
+    let readings = 1 + begun.elapsed().as_secs() as usize / 5;
+    assert!((1..=120 * readings).contains(&requests), "{requests} requests");
 }
 
 #[test]
