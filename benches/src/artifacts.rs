@@ -76,7 +76,7 @@ impl Artifacts {
     }
 }
 
-/// The sources of the peers that are ours.
+/// Returns the sources of the peers that are ours.
 pub fn peers_folder() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("peers")
 }
@@ -140,7 +140,7 @@ fn executable(messages: &[Value], name: &str) -> Result<PathBuf> {
         })
 }
 
-/// What the build script of efa-sys told cargo to link, in the linker's own words.
+/// Returns what the build script of efa-sys told cargo to link, in the linker's own words.
 fn linker_arguments(messages: &[Value]) -> Vec<String> {
     let scripts = messages.iter().filter(|message| {
         message["reason"] == "build-script-executed"
@@ -166,7 +166,7 @@ fn linker_arguments(messages: &[Value]) -> Vec<String> {
     arguments
 }
 
-/// The folder `libfabric` of the package that carries its sources.
+/// Returns the folder `libfabric` of the package that carries its sources.
 fn sources(metadata: &Value) -> Option<PathBuf> {
     let packages = metadata["packages"].as_array()?;
     let package = packages.iter().find(|package| package["name"] == "lamellar-libfabric-src")?;

@@ -109,15 +109,15 @@ impl Costs {
     }
 }
 
-/// The instructions of a cost line, `LINE COST`; headers and empty lines have none.
+/// Returns the instructions of a cost line, `LINE COST`; headers and empty lines have none.
 fn cost_of(line: &str) -> Option<u64> {
     let (position, cost) = line.split_once(' ')?;
     position.parse::<u64>().ok()?;
     cost.parse().ok()
 }
 
-/// Whether a function belongs to libfabric: it comes from its shared library, or, where it is linked in, from a C
-/// function of a program whose own code is Rust. Rust's names are mangled, but for a few of its runtime's.
+/// Returns `true` if a function belongs to libfabric: it comes from its shared library, or, where it is linked in, from
+/// a C function of a program whose own code is Rust. Rust's names are mangled, but for a few of its runtime's.
 fn is_libfabric(object: &str, function: &str) -> bool {
     let file = object.rsplit('/').next().unwrap_or(object);
     if file.starts_with("libfabric.so") {

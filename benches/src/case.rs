@@ -14,7 +14,7 @@ pub enum Measure {
 }
 
 impl Measure {
-    /// The name that `efa bench` and the peers know it by.
+    /// Returns the name that `efa bench` and the peers know it by.
     pub fn name(self) -> &'static str {
         match self {
             Self::Latency => "latency",
@@ -23,7 +23,7 @@ impl Measure {
         }
     }
 
-    /// The unit of its figures.
+    /// Returns the unit of its figures.
     pub fn unit(self) -> &'static str {
         match self {
             Self::Latency => "us",
@@ -32,7 +32,7 @@ impl Measure {
         }
     }
 
-    /// Which figures are the good ones.
+    /// Returns which figures are the good ones.
     pub fn better(self) -> Better {
         match self {
             Self::Latency => Better::Lower,
@@ -73,7 +73,7 @@ pub enum Target {
 }
 
 impl Target {
-    /// Whether figures with this ratio meet it.
+    /// Returns `true` if figures with this ratio meet it.
     pub fn is_met_by(self, ours: f64, ratio: f64) -> bool {
         match self {
             Self::AtMost(limit) => ratio <= limit,
@@ -116,7 +116,7 @@ pub struct Case {
 }
 
 impl Case {
-    /// The three measures on one provider, with iterations that keep a run near a second.
+    /// Returns the three measures on one provider, with iterations that keep a run near a second.
     pub fn on(provider: &str) -> Vec<Self> {
         let latency_target = if provider == "shm" { 1.15 } else { 1.05 };
         let round_trips = if provider == "shm" { 200_000 } else { 30_000 };
@@ -137,7 +137,7 @@ impl Case {
         ]
     }
 
-    /// The name it is chosen and printed by, such as `latency tcp 64`.
+    /// Returns the name it is chosen and printed by, such as `latency tcp 64`.
     pub fn name(&self) -> String {
         format!("{} {} {}", self.measure.name(), self.provider, self.size)
     }

@@ -21,7 +21,7 @@ const FUNCTIONS: [(&str, &str); 4] = [
     ("borrowed_receive", "receive, borrowed"),
 ];
 
-/// The names of the cases on a provider.
+/// Returns the names of the cases on a provider.
 pub fn names(provider: &str) -> Vec<String> {
     FUNCTIONS.iter().map(|(_, operation)| name(provider, operation)).collect()
 }
@@ -54,7 +54,7 @@ pub fn outcomes(artifacts: &Artifacts, provider: &str, chosen: &str) -> Result<V
     Ok(outcomes)
 }
 
-/// The bound of an operation.
+/// Returns the bound of an operation.
 fn bound(operation: &str) -> Result<f64> {
     let lines = BOUNDS.lines().filter(|line| !line.starts_with('#'));
     let bound = lines.filter_map(|line| line.split_once(':')).find(|(name, _)| name.trim() == operation);

@@ -2,14 +2,14 @@
 
 use std::fs;
 
-/// The processors that this process may use, in order.
+/// Returns the processors that this process may use, in order.
 pub fn processors() -> Vec<usize> {
     let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
     let list = status.lines().find_map(|line| line.strip_prefix("Cpus_allowed_list:"));
     parse_list(list.unwrap_or("0").trim())
 }
 
-/// A few lines about processor, kernel, and the variables that change what libfabric does.
+/// Returns a few lines about processor, kernel, and the variables that change what libfabric does.
 pub fn description() -> Vec<String> {
     let cpuinfo = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
     let model = cpuinfo

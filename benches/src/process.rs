@@ -15,7 +15,7 @@ pub const DEADLINE: Duration = Duration::from_secs(90);
 /// How long a server may take until it listens.
 const START: Duration = Duration::from_secs(10);
 
-/// A program under a deadline, bound to a processor if one is given.
+/// Makes the command of a program under a deadline, bound to a processor if one is given.
 ///
 /// `timeout` and `taskset` do both; they belong to Debian's essential packages. `timeout` also ends what the program
 /// has started itself.
@@ -64,7 +64,7 @@ pub fn run_pair(server: &mut Command, client: &mut Command, port: u16, what: &st
     Ok(printed)
 }
 
-/// A TCP port on loopback that is free now.
+/// Returns a TCP port on loopback that is free now.
 ///
 /// # Errors
 /// When the system has none to give.
@@ -152,7 +152,7 @@ fn listens(port: u16) -> bool {
         .any(|table| table.lines().skip(1).any(|line| is_listener(line, port)))
 }
 
-/// Whether a line of `/proc/net/tcp` is a socket in state LISTEN (0A) on the port.
+/// Returns `true` if a line of `/proc/net/tcp` is a socket in state LISTEN (0A) on the port.
 fn is_listener(line: &str, port: u16) -> bool {
     let mut fields = line.split_whitespace().skip(1);
     let (local, state) = (fields.next().unwrap_or(""), fields.nth(1).unwrap_or(""));

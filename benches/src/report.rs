@@ -4,7 +4,7 @@ use serde_json::json;
 
 use crate::rounds::Outcome;
 
-/// The table's head, to match [`row`].
+/// Returns the table's head, to match [`row`].
 pub fn head() -> String {
     format!(
         "{:<36} {:>12} {:<18} {:>12} {:<12} {:>7}  {:<15} {}",
@@ -12,7 +12,7 @@ pub fn head() -> String {
     )
 }
 
-/// One outcome as a row of the table.
+/// Returns one outcome as a row of the table.
 pub fn row(outcome: &Outcome) -> String {
     let Outcome { case, ours, peer, theirs, unit, ratio, spread: (low, high), target, .. } = outcome;
     let spread = format!("{low:.3} to {high:.3}");
@@ -25,7 +25,7 @@ pub fn row(outcome: &Outcome) -> String {
         .to_owned()
 }
 
-/// One outcome as a line of JSON, keys in the documented order.
+/// Returns one outcome as a line of JSON, keys in the documented order.
 pub fn json_line(outcome: &Outcome) -> String {
     let Outcome { case, ours, peer, theirs, unit, ratio, better, .. } = outcome;
     format!(
@@ -39,7 +39,7 @@ pub fn json_line(outcome: &Outcome) -> String {
     )
 }
 
-/// A figure with three decimals where they mean something.
+/// Returns a figure with three decimals where they mean something.
 fn figure(value: f64) -> String {
     if value.abs() >= 1000.0 { format!("{value:.0}") } else { format!("{value:.3}") }
 }

@@ -101,7 +101,7 @@ impl Comparison<'_> {
     }
 }
 
-/// The value below which a share of the figures lies, between neighbours in proportion; 0.5 is the median.
+/// Returns the value below which a share of the figures lies, between neighbours in proportion; 0.5 is the median.
 fn quantile(figures: &[f64], share: f64) -> f64 {
     let mut sorted = figures.to_vec();
     sorted.sort_by(f64::total_cmp);

@@ -86,7 +86,7 @@ fn reset(plan: &Plan, job: &Job, random: &mut Random) -> bool {
     sockets.iter().filter(|socket| sockets::reset(pid, socket).is_ok()).count() > 0
 }
 
-/// The port at which the ranks meet, from the environment of one of them.
+/// Returns the port at which the ranks meet, from the environment of one of them.
 fn rendezvous_port(pid: i32) -> Option<u16> {
     let environment = std::fs::read(format!("/proc/{pid}/environ")).ok()?;
     let variables = environment.split(|&byte| byte == 0);

@@ -86,18 +86,18 @@ impl Job {
         Ok(Self { launcher, folder: folder.to_owned(), started: Instant::now(), ranks: plan.ranks })
     }
 
-    /// What a rank has reported so far.
+    /// Returns what a rank has reported so far.
     pub(crate) fn report(&self, rank: usize) -> Vec<Entry> {
         report::read(&self.folder, rank)
     }
 
-    /// The process of a rank, once it has said which.
+    /// Returns the process of a rank, once it has said which.
     pub(crate) fn pid(&self, rank: usize) -> Option<i32> {
         let started = self.report(rank).into_iter().find(|entry| entry.event == Event::Started)?;
         started.text.parse().ok().filter(|&pid| pid > 1)
     }
 
-    /// The processes of all ranks that have said theirs.
+    /// Returns the processes of all ranks that have said theirs.
     pub(crate) fn pids(&self) -> Vec<i32> {
         (0..self.ranks).filter_map(|rank| self.pid(rank)).collect()
     }
@@ -108,18 +108,18 @@ impl Job {
         let _ = File::create(self.folder.join(GO));
     }
 
-    /// The status of a rank that has ended, as a shell has it.
+    /// Returns the status of a rank that has ended, as a shell has it.
     pub(crate) fn status(&self, rank: usize) -> Option<i32> {
         fs::read_to_string(self.folder.join(format!("status-{rank}"))).ok()?.trim().parse().ok()
     }
 
-    /// The core file of a rank, if there is one.
+    /// Returns the core file of a rank, if there is one.
     pub(crate) fn core(&self, rank: usize) -> Option<PathBuf> {
         let files = fs::read_dir(self.folder.join(format!("cwd-{rank}"))).ok()?.flatten();
         files.map(|file| file.path()).next()
     }
 
-    /// What the launcher and the ranks printed.
+    /// Returns what the launcher and the ranks printed.
     pub(crate) fn log(&self) -> String {
         String::from_utf8_lossy(&fs::read(self.folder.join("log")).unwrap_or_default()).into_owned()
     }
@@ -144,13 +144,13 @@ impl Job {
     }
 }
 
-/// The emulated device's folder of a round. Paths of devices are short, so it is not within the round's own.
+/// Returns the emulated device's folder of a round. Paths of devices are short, so it is not within the round's own.
 pub(crate) fn device_folder(folder: &Path) -> PathBuf {
     let name = folder.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
     PathBuf::from(format!("/dev/shm/efa-chaos-{}-{name}", std::process::id()))
 }
 
-/// For the victim of a fault from outside: waits until the driver has seen how far it has come. The fault would come too
+/// Waits, as the victim of a fault from outside, until the driver has seen how far it has come. The fault would come too
 /// late on a loaded machine otherwise.
 pub(crate) fn wait_for_driver(folder: &Path) {
     let until = Instant::now() + GO_WAIT;

@@ -119,7 +119,7 @@ fn drive(options: &Options) -> std::io::Result<bool> {
     Ok(bad == 0)
 }
 
-/// Why no round has all of these words in its description, if none can have.
+/// Returns why no round has all of these words in its description, if none can have.
 fn refuse(only: &[String]) -> Option<String> {
     let names: [Vec<String>; 3] = [
         Carrier::ALL.map(|carrier| carrier.to_string()).to_vec(),

@@ -56,7 +56,7 @@ impl Event {
     }
 }
 
-/// Microseconds since 1970, the same clock in all processes.
+/// Returns the microseconds since 1970, by a clock that is the same in all processes.
 pub(crate) fn now() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |time| time.as_micros() as u64)
 }

@@ -26,18 +26,18 @@ pub(crate) struct Socket {
 }
 
 impl Socket {
-    /// Whether one of its ends has this port.
+    /// Returns `true` if one of its ends has this port.
     pub(crate) fn has_port(&self, port: u16) -> bool {
         self.local.port() == port || self.remote.port() == port
     }
 }
 
-/// The listening sockets of a process.
+/// Returns the listening sockets of a process.
 pub(crate) fn listening(pid: i32) -> Vec<Socket> {
     of_process(pid).into_iter().filter(|socket| socket.listens).collect()
 }
 
-/// The connections of a process.
+/// Returns the connections of a process.
 pub(crate) fn connected(pid: i32) -> Vec<Socket> {
     of_process(pid).into_iter().filter(|socket| socket.is_connected).collect()
 }
@@ -71,7 +71,7 @@ fn parse(line: &str, descriptor: i32) -> Option<Socket> {
     })
 }
 
-/// An address as `/proc/net/tcp` has it: that of a little-endian machine.
+/// Returns an address as `/proc/net/tcp` has it: that of a little-endian machine.
 fn address(text: &str) -> Option<SocketAddrV4> {
     let (host, port) = text.split_once(':')?;
     let host = u32::from_str_radix(host, 16).ok()?.swap_bytes();

@@ -127,7 +127,7 @@ fn judge_rank(
     }
 }
 
-/// Nobody can have left in good order a job whose victim was killed, panicked or exited before it came to leave.
+/// Judges who left in good order: nobody can whose job's victim was killed, panicked or exited before it came to leave.
 fn judge_success(plan: &Plan, reports: &[Vec<Entry>], injected: &Injected, verdict: &mut Verdict) {
     let has = |rank: usize, event: Event| reports[rank].iter().any(|entry| entry.event == event);
     let is_gone = match plan.fault {
@@ -173,7 +173,7 @@ fn names(folder: &Path) -> Vec<String> {
     entries.map(|entry| entry.file_name().to_string_lossy().into_owned()).collect()
 }
 
-/// The processes whose environment names the folder of a round.
+/// Returns the processes whose environment names the folder of a round.
 pub(crate) fn processes(folder: &Path) -> Vec<(i32, String)> {
     let mark = format!("{FOLDER}={}", folder.display());
     let entries = fs::read_dir("/proc").into_iter().flatten().flatten();

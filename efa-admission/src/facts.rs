@@ -37,7 +37,8 @@ pub struct Facts {
 }
 
 impl Facts {
-    /// The interface that tcp uses, if the facts tell: the one that has the address the job binds, else the primary one.
+    /// Returns the interface that tcp uses, if the facts tell: the one that has the address the job binds, else the
+    /// primary one.
     pub(crate) fn bound_interface(&self) -> Option<&InterfaceFacts> {
         let all = &self.member.interfaces;
         let by_address = self.bound.and_then(|bound| all.iter().find(|interface| interface.has(bound)));
@@ -122,7 +123,7 @@ pub struct InterfaceFacts {
 }
 
 impl InterfaceFacts {
-    /// Whether the address is one of its own.
+    /// Returns `true` if the address is one of its own.
     pub(crate) fn has(&self, address: IpAddr) -> bool {
         match address {
             IpAddr::V4(v4) => self.ipv4.contains(&v4),
@@ -130,7 +131,7 @@ impl InterfaceFacts {
         }
     }
 
-    /// Whether it is known to be the instance's primary interface.
+    /// Returns `true` if it is known to be the instance's primary interface.
     pub(crate) fn is_primary(&self) -> bool {
         self.device_number == Some(0) && self.network_card.unwrap_or(0) == 0
     }
@@ -152,7 +153,7 @@ pub enum InterfaceKind {
 }
 
 impl InterfaceKind {
-    /// Whether the rules for EFA interfaces apply to it.
+    /// Returns `true` if the rules for EFA interfaces apply to it.
     pub fn counts_as_efa(self) -> bool {
         self != Self::Interface
     }
@@ -181,7 +182,7 @@ where
     Ok(Option::deserialize(deserializer)?.unwrap_or_default())
 }
 
-/// The value, unless it is absent or empty: an empty id in a reply of AWS or in a file tells nothing.
+/// Returns the value, unless it is absent or empty: an empty id in a reply of AWS or in a file tells nothing.
 pub(super) fn known(value: &Option<String>) -> Option<&str> {
     value.as_deref().filter(|text| !text.is_empty())
 }

@@ -36,7 +36,7 @@ pub enum MetadataFailure {
 }
 
 impl MetadataFailure {
-    /// The key that it is about, if any.
+    /// Returns the key that it is about, if any.
     pub(super) fn key(&self) -> Option<&str> {
         match self {
             Self::Missing(key) | Self::Status { key, .. } | Self::Malformed(key) => Some(key),
@@ -44,7 +44,7 @@ impl MetadataFailure {
         }
     }
 
-    /// The cause, as part of a sentence.
+    /// Returns the cause, as part of a sentence.
     pub(super) fn cause(&self) -> String {
         match self {
             Self::Disabled => "AWS_EC2_METADATA_DISABLED switches it off".into(),
@@ -95,7 +95,7 @@ pub enum ApiFailure {
 }
 
 impl ApiFailure {
-    /// The cause, as part of a sentence.
+    /// Returns the cause, as part of a sentence.
     pub(super) fn cause(&self) -> String {
         match self {
             Self::NotBuiltIn => "this build does not ask the EC2 API (feature aws)".into(),

@@ -22,23 +22,23 @@ enum State {
 }
 
 impl SecurityGroups {
-    /// For a job off EC2, where security groups do not exist. A job on EC2 is not admitted on this: its rules
+    /// Returns the groups of a job off EC2, where security groups do not exist. A job on EC2 is not admitted on this: its rules
     /// count as unknown.
     pub fn none() -> Self {
         Self(State::None)
     }
 
-    /// For a job on EC2 whose rules nobody could tell.
+    /// Returns the groups of a job on EC2 whose rules nobody could tell.
     pub fn unknown() -> Self {
         Self(State::Unknown(None))
     }
 
-    /// For a job on EC2 whose rules the EC2 API did not tell.
+    /// Returns the groups of a job on EC2 whose rules the EC2 API did not tell.
     pub fn unknown_because(failure: ApiFailure) -> Self {
         Self(State::Unknown(Some(failure)))
     }
 
-    /// Why the EC2 API did not tell the rules; `None` when it was not asked, or did.
+    /// Returns why the EC2 API did not tell the rules; `None` when it was not asked, or did.
     pub fn failure(&self) -> Option<&ApiFailure> {
         match &self.0 {
             State::Unknown(failure) => failure.as_ref(),
@@ -46,14 +46,14 @@ impl SecurityGroups {
         }
     }
 
-    /// The groups whose rules are known. A group that is listed twice has only the rights that both
+    /// Makes groups whose rules are known. A group that is listed twice has only the rights that both
     /// entries give it.
     pub fn known(groups: Vec<GroupRules>) -> Self {
         Self(State::Known(groups))
     }
 
-    /// Whether the group lets in all traffic from itself, and lets out all traffic to itself; `None` when its rules are
-    /// not known.
+    /// Returns whether the group lets in all traffic from itself, and lets out all traffic to itself; `None` when its
+    /// rules are not known.
     pub fn admits_itself(&self, group: &str) -> Option<(bool, bool)> {
         let mut entries = self.groups()?.iter().filter(|it| it.group_id == group).peekable();
         entries.peek()?;
@@ -63,7 +63,7 @@ impl SecurityGroups {
         Some(entries.fold((true, true), both))
     }
 
-    /// The groups whose rules are known; `None` when no rules are.
+    /// Returns the groups whose rules are known; `None` when no rules are.
     pub fn groups(&self) -> Option<&[GroupRules]> {
         match &self.0 {
             State::Known(groups) => Some(groups),
@@ -182,7 +182,7 @@ impl GroupRules {
         }
     }
 
-    /// Whether all traffic of the group's own interfaces may pass: some entry for all protocols has the group
+    /// Returns `true` if all traffic of the group's own interfaces may pass: some entry for all protocols has the group
     /// itself among its pairs. Every entry and every pair counts.
     pub(super) fn allows_itself(&self, direction: Direction) -> bool {
         self.permissions(direction)
@@ -192,7 +192,7 @@ impl GroupRules {
             .any(|pair| self.is_itself(pair))
     }
 
-    /// Whether all traffic with interfaces of that group may pass.
+    /// Returns `true` if all traffic with interfaces of that group may pass.
     pub(super) fn allows_group(&self, direction: Direction, other: &str) -> bool {
         if other == self.group_id {
             return self.allows_itself(direction);
@@ -201,8 +201,8 @@ impl GroupRules {
         entries.flat_map(|permission| &permission.user_id_group_pairs).any(|pair| pair.is(other))
     }
 
-    /// Whether tcp with that peer may pass: by one of its groups, by its address, or by a prefix list, whose entries are
-    /// not known.
+    /// Returns `true` if tcp with that peer may pass: by one of its groups, by its address, or by a prefix list, whose
+    /// entries are not known.
     pub(super) fn allows_tcp(&self, direction: Direction, peer: &Peer<'_>) -> bool {
         self.permissions(direction).iter().filter(|permission| permission.passes_tcp()).any(|permission| {
             let pairs = &permission.user_id_group_pairs;
@@ -214,14 +214,14 @@ impl GroupRules {
         })
     }
 
-    /// What lets all traffic pass by address instead, such as `0.0.0.0/0`: the usual misunderstanding, because EFA
-    /// addresses are neither IPv4 nor IPv6. The first in the order of the alphabet, whatever the order of rules.
+    /// Returns what lets all traffic pass by address instead, such as `0.0.0.0/0`: the usual misunderstanding, because
+    /// EFA addresses are neither IPv4 nor IPv6. The first in the order of the alphabet, whatever the order of rules.
     pub(super) fn open_by_address(&self, direction: Direction) -> Option<&str> {
         let entries = self.permissions(direction).iter().filter(|permission| permission.is_all_traffic());
         entries.flat_map(Permission::address_ranges).min()
     }
 
-    /// A pair that names another account, or a peering that is gone, is not this group whatever its id says.
+    /// Returns `true` if a pair names this group: not one of another account, and not by a peering that is gone.
     fn is_itself(&self, pair: &GroupPair) -> bool {
         let other_owner = match (&pair.user_id, &self.owner_id) {
             (Some(user), Some(owner)) => user != owner,
@@ -233,14 +233,15 @@ impl GroupRules {
 }
 
 impl GroupPair {
-    /// Whether it names that group, and does so still.
+    /// Returns `true` if it names that group, and does so still.
     fn is(&self, group: &str) -> bool {
         self.group_id.as_deref() == Some(group)
             && self.peering_status.as_deref().is_none_or(|status| status == "active")
     }
 }
 
-/// Whether the network holds one of the addresses. The network of all addresses does so even where none is known.
+/// Returns `true` if the network holds one of the addresses. The network of all addresses does so even where none is
+/// known.
 fn covers(network: &str, addresses: &[IpAddr]) -> bool {
     let Some((base, bits)) = network.split_once('/') else { return false };
     let (Ok(base), Ok(bits)) = (base.parse::<IpAddr>(), bits.parse::<u32>()) else { return false };
@@ -263,7 +264,7 @@ impl Permission {
         self.ip_protocol == "-1"
     }
 
-    /// Whether tcp to and from the ports that the system hands out may pass.
+    /// Returns `true` if tcp to and from the ports that the system hands out may pass.
     fn passes_tcp(&self) -> bool {
         let (first, last) = (self.from_port.unwrap_or(0), self.to_port.unwrap_or(65_535));
         let all = first < 0 || last < 0;

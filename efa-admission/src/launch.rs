@@ -38,9 +38,9 @@ pub(super) fn beside(model: &Facts, beside: &InterfaceFacts, strays: &[&Facts], 
     commands.collect::<Vec<_>>().join("\n")
 }
 
-/// The interfaces of an instance like the stray: as many of each kind, on the same network cards. Plain ones get the
-/// subnet and groups of the model's plain interface, the others those of its EFA. The primary one comes first, and is
-/// added where the facts leave it out.
+/// Returns the interfaces of an instance like the stray: as many of each kind, on the same network cards. Plain ones
+/// get the subnet and groups of the model's plain interface, the others those of its EFA. The primary one comes first,
+/// and is added where the facts leave it out.
 fn interfaces(stray: &Facts, model: &Facts, beside: &InterfaceFacts, cards: &[Card], efa: bool) -> String {
     let plain = plain_interface(model).unwrap_or(beside);
     let mut all: Vec<&InterfaceFacts> = stray.member.interfaces.iter().collect();

@@ -35,7 +35,7 @@ pub(super) enum Question {
 }
 
 impl Lookup {
-    /// These rules and nothing else.
+    /// Makes a lookup of these rules and nothing else.
     pub fn of(rules: SecurityGroups) -> Self {
         Self {
             rules,
@@ -46,7 +46,7 @@ impl Lookup {
         }
     }
 
-    /// The rules of the job's security groups, or why they are not known.
+    /// Returns the rules of the job's security groups, or why they are not known.
     pub fn rules(&self) -> &SecurityGroups {
         &self.rules
     }
@@ -64,7 +64,8 @@ impl Lookup {
         report
     }
 
-    /// How a ring should go through these members, if the place of each is known, and what is won by it, if anything is.
+    /// Returns how a ring should go through these members, if the place of each is known, and what is won by it, if
+    /// anything is.
     fn ring_order(&self, members: &[Facts]) -> Option<(Vec<usize>, Option<String>)> {
         let given: Vec<usize> = (0..members.len()).collect();
         if !members.iter().map(|facts| facts.member.rank).eq(given.iter().copied()) {
@@ -112,12 +113,13 @@ impl Lookup {
         }
     }
 
-    /// The network nodes above the member's instance, that of the top layer first; `None` when they are not known.
+    /// Returns the network nodes above the member's instance, that of the top layer first; `None` when they are not
+    /// known.
     pub fn network_nodes(&self, member: &Facts) -> Option<&[String]> {
         self.network_nodes.get(&member.member.instance_id).map(Vec::as_slice)
     }
 
-    /// What could not be looked up beside the rules, and what follows; for people.
+    /// Returns what could not be looked up beside the rules, and what follows; for people.
     pub fn notes(&self) -> Vec<String> {
         let note = |(question, failure): &(Question, ApiFailure)| {
             let (what, then) = match question {

@@ -21,7 +21,7 @@ pub struct MemberName {
 }
 
 impl MemberName {
-    /// The name of the member that these facts are about.
+    /// Returns the name of the member that these facts are about.
     pub fn of(facts: &Facts) -> Self {
         Self { rank: facts.member.rank, instance_id: facts.member.instance_id.clone() }
     }
@@ -78,17 +78,17 @@ pub(super) fn shortened(members: &[MemberName]) -> String {
     text
 }
 
-/// The verb's ending and number for as many members: `rank 1 is`, `ranks 1-2 are`.
+/// Returns the verb's ending and number for as many members: `rank 1 is`, `ranks 1-2 are`.
 pub(super) fn is_or_are(members: &[MemberName]) -> &'static str {
     if members.len() == 1 { "is" } else { "are" }
 }
 
-/// The same for `has` and `have`.
+/// Returns the same for `has` and `have`.
 pub(super) fn has_or_have(members: &[MemberName]) -> &'static str {
     if members.len() == 1 { "has" } else { "have" }
 }
 
-/// First and last of each run of consecutive ranks. A rank that comes twice stays within its run.
+/// Returns first and last of each run of consecutive ranks. A rank that comes twice stays within its run.
 fn runs(ranks: impl Iterator<Item = usize>) -> Vec<(usize, usize)> {
     let mut runs: Vec<(usize, usize)> = Vec::new();
     for rank in ranks {

@@ -31,44 +31,44 @@ pub struct Admission {
 pub struct Fingerprint([u8; 32]);
 
 impl Admission {
-    /// For `evaluate` alone, once it has found no error.
+    /// Makes the pass. For `evaluate` alone, once it has found no error.
     pub(super) fn new(facts: &[Facts], site: Site, policy: &Policy) -> Self {
         let members = digests(facts);
         let fingerprint = Fingerprint::of_membership(&members, policy);
         Self { members: members.into(), site, policy: policy.clone(), fingerprint }
     }
 
-    /// How many members the job has.
+    /// Returns how many members the job has.
     pub fn members(&self) -> usize {
         self.members.len()
     }
 
-    /// Where the facts came from.
+    /// Returns where the facts came from.
     pub fn site(&self) -> Site {
         self.site
     }
 
-    /// The policy that the job was judged by.
+    /// Returns the policy that the job was judged by.
     pub fn policy(&self) -> &Policy {
         &self.policy
     }
 
-    /// Whether it covers the efa provider: only when the job was judged for it.
+    /// Returns `true` if it covers the efa provider: only when the job was judged for it.
     pub fn permits_efa(&self) -> bool {
         self.policy.efa()
     }
 
-    /// What it was given for; equal at all ranks of a job.
+    /// Returns what it was given for; equal at all ranks of a job.
     pub fn fingerprint(&self) -> Fingerprint {
         self.fingerprint
     }
 
-    /// Whether it was given for exactly these members with exactly these facts, in whatever order.
+    /// Returns `true` if it was given for exactly these members with exactly these facts, in whatever order.
     pub fn covers(&self, facts: &[Facts]) -> bool {
         *self.members == *digests(facts)
     }
 
-    /// The digest of the facts that a member was judged by, if there is such a member.
+    /// Returns the digest of the facts that a member was judged by, if there is such a member.
     pub fn member(&self, rank: usize) -> Option<Fingerprint> {
         let place = self.members.binary_search_by_key(&rank, |member| member.0).ok()?;
         Some(self.members[place].1)
@@ -76,12 +76,12 @@ impl Admission {
 }
 
 impl Fingerprint {
-    /// The digest's bytes.
+    /// Returns the digest's bytes.
     pub fn as_bytes(&self) -> &[u8; 32] {
         &self.0
     }
 
-    /// That of one member's facts.
+    /// Returns the fingerprint of one member's facts.
     pub fn of_member(facts: &Facts) -> Self {
         Self(Sha256::digest(encoded(facts)).into())
     }
@@ -104,8 +104,8 @@ fn digests(facts: &[Facts]) -> Vec<(usize, Fingerprint)> {
     members
 }
 
-/// The facts as bytes, the same for the same facts and different for others: every text with its length before it,
-/// every list in one order with its count before it. Every field is named, so that a new one can't be forgotten.
+/// Returns the facts as bytes, the same for the same facts and different for others: every text with its length before
+/// it, every list in one order with its count before it. Every field is named, so that a new one can't be forgotten.
 fn encoded(facts: &Facts) -> Vec<u8> {
     let Facts { site, member, host, failure, bound } = facts;
     let MemberFacts {

@@ -19,7 +19,7 @@
 
 use std::collections::BTreeMap;
 
-/// The order of ranks in which a ring crosses each layer of the network as rarely as any ring can.
+/// Returns the order of ranks in which a ring crosses each layer of the network as rarely as any ring can.
 ///
 /// `paths` has for each rank the nodes above it from the top layer down, and last perhaps the instance itself; EC2
 /// tells them by `DescribeInstanceTopology`. Ranks below one node stay together, in the order of their numbers, and
@@ -44,8 +44,8 @@ pub fn ring_order<P: AsRef<[S]>, S: Ord>(paths: &[Option<P>]) -> Vec<usize> {
     order
 }
 
-/// How often a ring in this order goes from a rank below one node to a rank below another, for each layer from the top
-/// down. Steps from or to a rank whose path is unknown are not counted.
+/// Returns how often a ring in this order goes from a rank below one node to a rank below another, for each layer from
+/// the top down. Steps from or to a rank whose path is unknown are not counted.
 pub fn crossings<P: AsRef<[S]>, S: Ord>(order: &[usize], paths: &[Option<P>]) -> Vec<usize> {
     let path = |rank: usize| paths.get(rank)?.as_ref().map(AsRef::as_ref);
     let layers = order.iter().filter_map(|&rank| path(rank)).map(<[S]>::len).max().unwrap_or(0);
@@ -114,7 +114,7 @@ mod tests {
         assert_eq!(crossings(&order, &paths), [0, 2]);
     }
 
-    /// Every order of up to five ranks.
+    /// Returns every order of up to five ranks.
     fn permutations(count: usize) -> Vec<Vec<usize>> {
         if count == 0 {
             return vec![Vec::new()];

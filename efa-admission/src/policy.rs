@@ -40,18 +40,18 @@ enum Boundary {
 }
 
 impl Policy {
-    /// One subnet for the whole job. AWS guaranteed no more than that for years, and it is the safest choice.
+    /// Demands one subnet for the whole job. AWS guaranteed no more than that for years, and it is the safest choice.
     pub fn strict() -> Self {
         Self::default()
     }
 
-    /// One availability zone and one VPC; different subnets become a warning. This is what AWS says EFA can do
+    /// Demands one availability zone and one VPC; different subnets become a warning. This is what AWS says EFA can do
     /// since July 2024.
     pub fn same_zone() -> Self {
         Self { boundary: Boundary::Zone, ..Self::default() }
     }
 
-    /// The policy in the environment variable `EFA_POLICY`, or the strict one.
+    /// Returns the policy in the environment variable `EFA_POLICY`, or the strict one.
     ///
     /// # Errors
     /// [`Error::Setting`] when the variable names no policy.
@@ -86,27 +86,27 @@ impl Policy {
         self
     }
 
-    /// Whether the job asks for the efa provider.
+    /// Returns `true` if the job asks for the efa provider.
     pub fn efa(&self) -> bool {
         self.provider == Use::Efa
     }
 
-    /// Whether the job is known to use tcp, sockets or shm.
+    /// Returns `true` if the job is known to use tcp, sockets or shm.
     pub fn tcp(&self) -> bool {
         self.provider == Use::Tcp
     }
 
-    /// Whether groups that let each other in may take the place of one shared group.
+    /// Returns `true` if groups that let each other in may take the place of one shared group.
     pub(super) fn mutual_groups_pass(&self) -> bool {
         self.mutual_groups
     }
 
-    /// Whether members in different subnets of one zone pass with a warning.
+    /// Returns `true` if members in different subnets of one zone pass with a warning.
     pub(super) fn subnets_may_differ(&self) -> bool {
         self.boundary == Boundary::Zone
     }
 
-    /// Whether tcp across subnets was chosen, and the job can use it.
+    /// Returns `true` if tcp across subnets was chosen, and the job can use it.
     pub(super) fn tcp_may_cross_subnets(&self) -> bool {
         self.tcp_across_subnets && !self.efa()
     }

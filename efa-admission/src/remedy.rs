@@ -203,7 +203,7 @@ pub(super) fn launch_in_placement_group(members: &[MemberName], group: Option<&s
         )
 }
 
-/// The interface's groups in the order of their ids.
+/// Returns the interface's groups in the order of their ids.
 pub(super) fn group_list(interface: &InterfaceFacts) -> Vec<&str> {
     let groups: BTreeSet<&str> = interface.security_groups.iter().flatten().map(String::as_str).collect();
     groups.into_iter().collect()
@@ -222,7 +222,7 @@ pub(super) fn stopped(id: &str, command: &str) -> String {
     )
 }
 
-/// The interface's id, or a command that finds it.
+/// Returns the interface's id, or a command that finds it.
 fn interface_id(facts: &Facts, interface: &InterfaceFacts) -> String {
     if let Some(id) = known(&interface.interface_id) {
         return id.to_owned();
@@ -240,7 +240,7 @@ fn interface_id(facts: &Facts, interface: &InterfaceFacts) -> String {
     )
 }
 
-/// A command that asks for a property of the member's instance.
+/// Returns a command that asks for a property of the member's instance.
 pub(super) fn ask_instance(facts: &Facts, property: &str) -> String {
     format!(
         "\"$(aws ec2 describe-instances --instance-ids {} --query 'Reservations[0].Instances[0].{property}' \
@@ -249,7 +249,7 @@ pub(super) fn ask_instance(facts: &Facts, property: &str) -> String {
     )
 }
 
-/// The text as one word of a shell's command line.
+/// Returns the text as one word of a shell's command line.
 pub(super) fn quoted(text: &str) -> String {
     if !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_.:/".contains(&byte)) {
         return text.to_owned();

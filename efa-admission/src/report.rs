@@ -115,7 +115,7 @@ pub enum FindingCode {
 }
 
 impl FindingCode {
-    /// Its name in reports, such as `missing-self-egress`.
+    /// Returns its name in reports, such as `missing-self-egress`.
     pub fn name(self) -> &'static str {
         match self {
             Self::DifferentZone => "different-zone",
@@ -144,7 +144,7 @@ impl FindingCode {
         }
     }
 
-    /// Whether it says that something could not be determined, rather than that a rule is broken.
+    /// Returns `true` if it says that something could not be determined, rather than that a rule is broken.
     pub fn is_undetermined(self) -> bool {
         matches!(
             self,
@@ -163,27 +163,27 @@ impl Serialize for FindingCode {
 }
 
 impl Report {
-    /// Whether the job may open endpoints: no finding is an error.
+    /// Returns `true` if the job may open endpoints: no finding is an error.
     pub fn admitted(&self) -> bool {
         self.admission.is_some()
     }
 
-    /// The policy that the job was judged by.
+    /// Returns the policy that the job was judged by.
     pub fn policy(&self) -> &Policy {
         &self.policy
     }
 
-    /// Where the facts came from.
+    /// Returns where the facts came from.
     pub fn site(&self) -> Site {
         self.site
     }
 
-    /// How many members the job has.
+    /// Returns how many members the job has.
     pub fn members(&self) -> usize {
         self.members
     }
 
-    /// What was found: errors first, each kind in the order of [`FindingCode`].
+    /// Returns what was found: errors first, each kind in the order of [`FindingCode`].
     pub fn findings(&self) -> &[Finding] {
         &self.findings
     }
@@ -194,7 +194,7 @@ impl Report {
         self
     }
 
-    /// The provider that the job was judged for; `auto` when none was asked for.
+    /// Returns the provider that the job was judged for; `auto` when none was asked for.
     pub fn provider(&self) -> &str {
         let by_policy = match (self.policy.efa(), self.policy.tcp()) {
             (true, _) => "efa",
@@ -227,18 +227,18 @@ impl Report {
         self
     }
 
-    /// What people should know beside the findings.
+    /// Returns what people should know beside the findings.
     pub fn notes(&self) -> &[String] {
         &self.notes
     }
 
-    /// The order of ranks in which a ring crosses the network's upper layers as rarely as possible; `None` where the
-    /// network is not known, which leaves the ranks in the order of their numbers.
+    /// Returns the order of ranks in which a ring crosses the network's upper layers as rarely as possible; `None`
+    /// where the network is not known, which leaves the ranks in the order of their numbers.
     pub fn ring_order(&self) -> Option<&[usize]> {
         self.ring_order.as_deref()
     }
 
-    /// The exit status of `efa doctor`: 0 admitted; 1 a rule is broken; 3 no rule is known to be broken, but
+    /// Returns the exit status of `efa doctor`: 0 admitted; 1 a rule is broken; 3 no rule is known to be broken, but
     /// something could not be determined.
     pub fn exit_status(&self) -> u8 {
         if self.admitted() {
@@ -250,7 +250,7 @@ impl Report {
         }
     }
 
-    /// The pass for this membership.
+    /// Returns the pass for this membership.
     ///
     /// # Errors
     /// [`Error::Refused`] with the first error of the report.
@@ -277,7 +277,7 @@ impl Report {
     }
 }
 
-/// What mends a plan.
+/// Returns what mends a plan.
 fn in_a_plan(code: FindingCode, groups: &str) -> String {
     use FindingCode as Code;
     match code {

@@ -23,8 +23,9 @@ settle() {
 "#;
 
 impl Report {
-    /// The remedies of all findings as a commented shell script: checks that only read, then the commands that change
-    /// something, each with a way to undo it. Without `APPLY=1` in the environment the commands run with `--dry-run`.
+    /// Returns the remedies of all findings as a commented shell script: checks that only read, then the commands that
+    /// change something, each with a way to undo it. Without `APPLY=1` in the environment the commands run with
+    /// `--dry-run`.
     pub fn to_script(&self) -> String {
         let mut text = String::from(HEADING);
         text += "\n# What there is now. Keep the output: it is what the undo lines go back to.\n";
@@ -72,7 +73,7 @@ fn heading(finding: &Finding) -> String {
     text
 }
 
-/// One line of a remedy, as the script has it.
+/// Returns one line of a remedy, as the script has it.
 fn command(line: &str) -> String {
     let (code, remark) = line.split_once("  # ").unwrap_or((line, ""));
     let mut text = String::new();
@@ -89,7 +90,7 @@ fn command(line: &str) -> String {
     text + &guarded(code) + "\n"
 }
 
-/// The command with `change` before everything that changes something, and `settle` before waiting.
+/// Returns the command with `change` before everything that changes something, and `settle` before waiting.
 fn guarded(code: &str) -> String {
     const CHANGES: [&str; 10] = [
         "authorize-",
@@ -120,7 +121,7 @@ fn guarded(code: &str) -> String {
     text + rest
 }
 
-/// How to take the command back.
+/// Returns how to take the command back.
 fn undo(code: &str) -> Option<String> {
     if code.contains("authorize-security-group-") {
         return Some(code.replace("authorize-security-group-", "revoke-security-group-"));

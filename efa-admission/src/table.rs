@@ -20,8 +20,8 @@ const DIM: &str = "\x1b[2m";
 const RESET: &str = "\x1b[0m";
 
 impl Report {
-    /// The report as a table for people, with or without a terminal's colours. Members are grouped; the JSON has
-    /// them one by one.
+    /// Returns the report as a table for people, with or without a terminal's colours. Members are grouped; the JSON
+    /// has them one by one.
     pub fn to_table(&self, color: bool) -> String {
         let paint = |code: &str, text: &str| {
             if color { format!("{code}{text}{RESET}") } else { text.to_owned() }

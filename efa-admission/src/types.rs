@@ -26,30 +26,30 @@ pub(crate) struct Card {
     pub(crate) efa: bool,
 }
 
-/// What the table says of the type; `None` for one that it does not have.
+/// Returns what the table says of the type; `None` for one that it does not have.
 pub(crate) fn find(name: &str) -> Option<&'static InstanceType> {
     static TYPES: OnceLock<HashMap<&str, InstanceType>> = OnceLock::new();
     TYPES.get_or_init(|| TABLE.lines().filter_map(parse).collect()).get(name)
 }
 
-/// How many EFA interfaces an instance of the type can have at most; `None` for a type that the table of this version
-/// does not have.
+/// Returns how many EFA interfaces an instance of the type can have at most; `None` for a type that the table of this
+/// version does not have.
 pub fn most_efas(instance_type: &str) -> Option<usize> {
     find(instance_type).map(|it| it.efas)
 }
 
-/// Whether the table knows the type and says that it has no EFA.
+/// Returns `true` if the table knows the type and says that it has no EFA.
 pub(crate) fn lacks_efa(name: &str) -> bool {
     find(name).is_some_and(|it| it.efas == 0)
 }
 
-/// Where the table comes from, with its date.
+/// Returns where the table comes from, with its date.
 pub(crate) fn source() -> &'static str {
     let heading = TABLE.lines().next().unwrap_or_default();
     heading.trim_start_matches("# ").split(';').next().unwrap_or_default()
 }
 
-/// `p6-b300.48xlarge 16 1x4,16x4e`: 16 EFAs, one card with 4 slots, then 16 cards with 4 slots that take an EFA.
+/// Parses a line: `p6-b300.48xlarge 16 1x4,16x4e` is 16 EFAs, one card with 4 slots, then 16 cards with 4 slots that take an EFA.
 fn parse(line: &'static str) -> Option<(&'static str, InstanceType)> {
     let mut words = line.split_whitespace();
     let (name, efas, cards) = (words.next()?, words.next()?.parse().ok()?, words.next()?);

@@ -14,7 +14,7 @@ use crate::{Error, Result};
 /// Connections that may wait to be accepted; the system caps it at `net.core.somaxconn` (4096 on current kernels).
 const BACKLOG: i32 = 4096;
 
-/// This host's name, or `localhost` if the system doesn't tell.
+/// Returns this host's name, or `localhost` if the system doesn't tell.
 pub(super) fn host_name() -> String {
     let name = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
     match name.trim() {
@@ -23,7 +23,7 @@ pub(super) fn host_name() -> String {
     }
 }
 
-/// The addresses of `rendezvous`, within `limit`: the system's resolver has no deadline of its own.
+/// Returns the addresses of `rendezvous`, within `limit`: the system's resolver has no deadline of its own.
 pub(super) fn resolve(
     rendezvous: &Rendezvous,
     clock: &mut RunningTime,

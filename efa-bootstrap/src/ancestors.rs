@@ -1,6 +1,7 @@
 //! Finds the launcher among the processes that this one descends from.
 
-/// The process that started all ranks of this host: the nearest ancestor that is a proxy of Hydra, or the parent.
+/// Returns the process that started all ranks of this host: the nearest ancestor that is a proxy of Hydra, or the
+/// parent.
 ///
 /// A script around the program comes in between, and each rank has its own.
 pub(super) fn launcher_pid() -> u32 {
@@ -20,7 +21,8 @@ pub(super) fn launcher_pid() -> u32 {
     parent
 }
 
-/// The name and the parent in a line as `/proc/PID/stat` has it; the name is in parentheses and may hold some, too.
+/// Returns the name and the parent in a line as `/proc/PID/stat` has it; the name is in parentheses and may hold some,
+/// too.
 pub(super) fn name_and_parent(stat: &str) -> Option<(&str, u32)> {
     let (front, rest) = stat.rsplit_once(')')?;
     let (_, name) = front.split_once('(')?;

@@ -153,7 +153,7 @@ impl Client {
         Ok(())
     }
 
-    /// The connection has ended: says why to everyone who waits.
+    /// Ends with the connection: says why to everyone who waits.
     fn lost(self, error: &ConnectionError) {
         if self.leaving.is_some() {
             return;

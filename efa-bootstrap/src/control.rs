@@ -69,7 +69,7 @@ impl Default for ControlConfig {
 }
 
 impl ControlConfig {
-    /// The defaults, with what the environment overrides, in seconds: `EFA_HEARTBEAT_PERIOD`, `EFA_SILENT_AFTER` and
+    /// Returns the defaults, with what the environment overrides, in seconds: `EFA_HEARTBEAT_PERIOD`, `EFA_SILENT_AFTER` and
     /// `EFA_DEAD_AFTER`.
     ///
     /// Where operations may take less than four times as long as a rank may be silent (`EFA_TIMEOUT`), a rank is reported
@@ -128,7 +128,7 @@ pub struct Control {
 }
 
 impl Control {
-    /// See [`Job::connect`].
+    /// Connects as [`Job::connect`] says.
     pub(super) fn connect(job: &Job, config: &ControlConfig, deadline: Duration) -> Result<Self> {
         job.validate()?;
         config.validate()?;
@@ -187,33 +187,33 @@ impl Control {
         Ok(())
     }
 
-    /// This member's rank.
+    /// Returns this member's rank.
     pub fn rank(&self) -> usize {
         self.rank
     }
 
-    /// How many members the job has.
+    /// Returns how many members the job has.
     pub fn size(&self) -> usize {
         self.peers.len()
     }
 
-    /// The members by rank, with their hosts and IP addresses (without a port).
+    /// Returns the members by rank, with their hosts and IP addresses (without a port).
     pub fn peers(&self) -> &[Peer] {
         &self.peers
     }
 
-    /// The IP address of this host that leads to the others: this member's end of the control connection. It is a
-    /// loopback address only if all members meet on the loopback interface, or the job has one member.
+    /// Returns the IP address of this host that leads to the others: this member's end of the control connection. It is
+    /// a loopback address only if all members meet on the loopback interface, or the job has one member.
     pub fn local_address(&self) -> IpAddr {
         self.local_address
     }
 
-    /// The secret that all ranks of this run share: the same at every rank, and new with every run.
+    /// Returns the secret that all ranks of this run share: the same at every rank, and new with every run.
     pub fn secret(&self) -> &JobSecret {
         &self.secret
     }
 
-    /// The table of who is still there. It outlives this object, without news after its end.
+    /// Returns the table of who is still there. It outlives this object, without news after its end.
     pub fn liveness(&self) -> Arc<Liveness> {
         Arc::clone(&self.inbox.liveness)
     }
@@ -300,7 +300,7 @@ impl Control {
         self.give_up_with(lost, &error.to_string());
     }
 
-    /// [`give_up`](Self::give_up) with the text of an error that is not at hand any more.
+    /// Does as [`give_up`](Self::give_up) with the text of an error that is not at hand any more.
     #[doc(hidden)]
     pub fn give_up_with(&self, lost: Option<usize>, reason: &str) {
         if self.inbox.liveness.called_off().is_none() {

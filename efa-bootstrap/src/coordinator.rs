@@ -76,7 +76,7 @@ pub(super) struct Coordinator {
 }
 
 impl Coordinator {
-    /// The coordinator of a job in which only rank 0 has arrived.
+    /// Makes the coordinator of a job in which only rank 0 has arrived.
     pub(super) fn new(
         job: &Job,
         secret: JobSecret,
@@ -117,7 +117,7 @@ impl Coordinator {
         }
     }
 
-    /// A member that proved to hold the key has come `from` there to our address `to`, and says who it is.
+    /// Takes the greeting of a member that proved to hold the key and came `from` there to our address `to`.
     ///
     /// Returns its rank, or what to answer. Whoever holds the key and doesn't fit while members arrive means that the job
     /// was started wrongly, so nobody is made to wait for the deadline; a stray member of another job is merely sent away.
@@ -182,13 +182,13 @@ impl Coordinator {
         !greeting.job_id.is_empty() && !self.job_id.is_empty() && greeting.job_id != self.job_id
     }
 
-    /// Whether the rank that this greeting is from has come before: a rank of a job greets once.
+    /// Returns `true` if the rank that this greeting is from has come before: a rank of a job greets once.
     fn has_arrived(&self, greeting: &Greeting) -> bool {
         let rank = usize::try_from(greeting.rank).ok().filter(|_| greeting.protocol == PROTOCOL_VERSION);
         rank.and_then(|rank| self.members.get(rank)).is_some_and(|member| member.arrived)
     }
 
-    /// Why a member can't be part of this job, if so.
+    /// Returns why a member can't be part of this job, if so.
     fn mismatch(&self, greeting: &Greeting, from: SocketAddr) -> Option<Error> {
         let size = self.members.len();
         let Greeting { protocol, rank, host, library, .. } = greeting;
@@ -233,7 +233,7 @@ impl Coordinator {
         None
     }
 
-    /// Everyone is there: says so to everyone.
+    /// Tells everyone that everyone is there.
     fn begin(&mut self) {
         let own = self.own_address.unwrap_or(IpAddr::from(Ipv4Addr::LOCALHOST));
         self.members[0].address = own;
@@ -252,32 +252,32 @@ impl Coordinator {
         self.phase = Phase::Failed(fault);
     }
 
-    /// Whether members are still expected.
+    /// Returns `true` if members are still expected.
     pub(super) fn is_arriving(&self) -> bool {
         matches!(self.phase, Phase::Arriving { .. })
     }
 
-    /// Whether the job will never begin.
+    /// Returns `true` if the job will never begin.
     pub(super) fn has_failed(&self) -> bool {
         matches!(self.phase, Phase::Failed(_))
     }
 
-    /// Whether as many have come as the job has members, so that all know how it stands.
+    /// Returns `true` if as many have come as the job has members, so that all know how it stands.
     pub(super) fn all_came(&self) -> bool {
         self.arrived >= self.members.len()
     }
 
-    /// Whether `rank` is there to be sent something.
+    /// Returns `true` if `rank` is there to be sent something.
     pub(super) fn is_present(&self, rank: usize) -> bool {
         self.members[rank].arrived && self.members[rank].gone.is_none()
     }
 
-    /// Whether all but rank 0 are gone.
+    /// Returns `true` if all but rank 0 are gone.
     pub(super) fn is_deserted(&self) -> bool {
         (1..self.members.len()).all(|rank| !self.is_present(rank))
     }
 
-    /// Something came from `rank`.
+    /// Notes that something came from `rank`.
     pub(super) fn heard(&mut self, rank: usize, now: Instant) {
         let member = &mut self.members[rank];
         member.last_heard = now;
@@ -286,7 +286,7 @@ impl Coordinator {
         }
     }
 
-    /// A member, possibly rank 0 itself, says something.
+    /// Takes what a member, possibly rank 0 itself, says.
     pub(super) fn message(&mut self, rank: usize, message: Message, now: Instant) {
         match message {
             Message::Heartbeat => {}
@@ -316,7 +316,7 @@ impl Coordinator {
         }
     }
 
-    /// The connection to `rank` has ended, or `rank` says that it is about to.
+    /// Notes that the connection to `rank` has ended, or that `rank` says it is about to.
     pub(super) fn lost(&mut self, rank: usize, reason: String) {
         if !self.is_present(rank) {
             return;
@@ -357,7 +357,7 @@ impl Coordinator {
         held_up
     }
 
-    /// Time passes: deadlines expire, and members that say nothing are noticed.
+    /// Lets time pass: deadlines expire, and members that say nothing are noticed.
     pub(super) fn tick(&mut self, now: Instant) {
         self.look(now);
         self.expire(now);
@@ -378,7 +378,7 @@ impl Coordinator {
         }
     }
 
-    /// The next moment at which [`tick`](Self::tick) has a deadline to enforce.
+    /// Returns the next moment at which [`tick`](Self::tick) has a deadline to enforce.
     pub(super) fn next_deadline(&self) -> Option<Instant> {
         let arrival = match self.phase {
             Phase::Arriving { deadline, .. } => Some(deadline),
@@ -505,7 +505,7 @@ impl Coordinator {
         }
     }
 
-    /// The peer with the address its connection came from, for messages before the job has begun.
+    /// Returns the peer with the address its connection came from, for messages before the job has begun.
     fn peer_with_source(&self, rank: usize) -> Peer {
         Peer { address: self.members[rank].from.clone(), ..self.peers[rank].clone() }
     }

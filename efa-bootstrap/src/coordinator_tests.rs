@@ -5,7 +5,7 @@ use super::*;
 
 const LIMIT: Duration = Duration::from_secs(10);
 
-/// A job of `size` with the times of this test's own.
+/// Returns a job of `size` with the times of this test's own.
 fn coordinator(size: usize, now: Instant) -> Coordinator {
     let job = Job { size, host: "node-0".into(), id: "test".into(), ..Job::alone() };
     let config = ControlConfig {
@@ -36,7 +36,7 @@ fn from(rank: usize) -> SocketAddr {
 
 const ROOT: IpAddr = IpAddr::V4(Ipv4Addr::new(10, 0, 0, 100));
 
-/// The refusal of a member that can't join.
+/// Returns the refusal of a member that can't join.
 fn refused(coordinator: &mut Coordinator, greeting: &Greeting, rank: usize, now: Instant) -> Error {
     match *coordinator.greet(greeting, from(rank), ROOT, now).unwrap_err() {
         Message::Refused(fault) => fault,
@@ -44,7 +44,7 @@ fn refused(coordinator: &mut Coordinator, greeting: &Greeting, rank: usize, now:
     }
 }
 
-/// A coordinator whose members have all arrived, its outputs taken.
+/// Returns a coordinator whose members have all arrived, its outputs taken.
 fn running(size: usize, now: Instant) -> Coordinator {
     let mut coordinator = coordinator(size, now);
     for rank in 1..size {
@@ -61,7 +61,7 @@ fn barrier(sequence: u64, patience: Duration) -> Message {
     Message::Contribute { sequence, gathering, label, patience, data: Vec::new() }
 }
 
-/// The health that the only output announces, and of whom.
+/// Returns the health that the only output announces, and of whom.
 fn only_status(coordinator: &mut Coordinator) -> (u32, Health) {
     match std::mem::take(&mut coordinator.outputs).as_slice() {
         [Output::SendAll(Message::Status { rank, health })] => (*rank, health.clone()),

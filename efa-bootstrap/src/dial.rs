@@ -200,7 +200,7 @@ fn attempt(
     Ok(Err(miss))
 }
 
-/// The key of a job that was given none; the inner error says why there is none yet.
+/// Returns the key of a job that was given none; the inner error says why there is none yet.
 fn ask_rank_0(
     job: &Job,
     rendezvous: &Rendezvous,

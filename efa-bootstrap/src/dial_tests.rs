@@ -8,7 +8,7 @@ use crate::{Control, Peer};
 
 const LIMIT: Duration = Duration::from_secs(60);
 
-/// Rank 1 of a job of two, and the port where it looks for rank 0.
+/// Returns rank 1 of a job of two, and the port where it looks for rank 0.
 fn job() -> (Job, TcpListener) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let rendezvous = Rendezvous::new("127.0.0.1", listener.local_addr().unwrap().port());
@@ -41,7 +41,7 @@ fn answer_on(stream: std::net::TcpStream, job: &Job, answers: &[Message]) -> Sec
     secure
 }
 
-/// What becomes of rank 1 while the test plays rank 0.
+/// Returns what becomes of rank 1 while the test plays rank 0.
 fn connect_while(play: impl FnOnce(&Job, TcpListener)) -> Result<Control> {
     let (job, listener) = job();
     std::thread::scope(|scope| {

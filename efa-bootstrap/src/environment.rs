@@ -83,7 +83,7 @@ pub(super) fn recognise(lookup: &dyn Fn(&str) -> Option<String>, nesting: &Nesti
     })
 }
 
-/// The launchers whose variables are there, with the variable that each is recognised by and its value.
+/// Returns the launchers whose variables are there, with the variable that each is recognised by and its value.
 fn launchers(vars: &Variables) -> Vec<(Launcher, &'static str, String)> {
     let torch = ["WORLD_SIZE", "MASTER_ADDR", "TORCHELASTIC_RUN_ID"].iter().any(|name| vars.has(name));
     // Slurm's own PMI sets PMI_RANK too, but not Hydra's MPI_LOCALRANKID.
@@ -103,7 +103,7 @@ fn launchers(vars: &Variables) -> Vec<(Launcher, &'static str, String)> {
     found.filter_map(|(launcher, name, _)| Some((launcher, name, vars.text(name)?))).collect()
 }
 
-/// Why a process without a launcher is a job of one, where people may expect another.
+/// Returns why a process without a launcher is a job of one, where people may expect another.
 fn no_rank(vars: &Variables) -> Option<String> {
     if let Some(job) = vars.text("SLURM_JOB_ID").or_else(|| vars.text("SLURM_JOBID")) {
         let tasks = vars.text("SLURM_NTASKS").map_or(String::new(), |tasks| format!(" with {tasks} tasks"));
@@ -149,8 +149,8 @@ fn torchrun(vars: &Variables) -> Result<LaunchInfo> {
     Ok(LaunchInfo { launcher: Launcher::Torchrun, rank, size, local_rank, local_size, meeting, id })
 }
 
-/// The port beside torchrun's store, which listens on `MASTER_PORT`. Jobs whose ports follow one another get different ones,
-/// none of which is a store's.
+/// Returns the port beside torchrun's store, which listens on `MASTER_PORT`. Jobs whose ports follow one another get
+/// different ones, none of which is a store's.
 fn beside_torchrun(master_port: u16) -> u16 {
     match 10_000 + master_port % 10_000 {
         port if port == master_port => port + 10_000,
@@ -215,13 +215,13 @@ fn slurm_step(vars: &Variables) -> Result<LaunchInfo> {
     Ok(LaunchInfo { launcher: Launcher::Slurm, rank, size, local_rank, local_size, meeting, id })
 }
 
-/// The number of the step of `srun` that this process belongs to; `None` in the shell of a batch job.
+/// Returns the number of the step of `srun` that this process belongs to; `None` in the shell of a batch job.
 fn slurm_step_id(vars: &Variables) -> Option<u32> {
     let step = vars.text("SLURM_STEP_ID").or_else(|| vars.text("SLURM_STEPID"))?;
     step.parse().ok().filter(|&step| step < FIRST_SPECIAL_STEP)
 }
 
-/// The host of rank 0 with `srun -m arbitrary`, which places the ranks as a file lists the hosts.
+/// Returns the host of rank 0 with `srun -m arbitrary`, which places the ranks as a file lists the hosts.
 fn first_of_host_file(vars: &Variables) -> Result<String> {
     /// A line for each of a million ranks.
     const LONGEST: usize = 64 << 20;
@@ -243,7 +243,7 @@ fn first_of_host_file(vars: &Variables) -> Result<String> {
         .ok_or_else(|| Error::setting(what, format!("SLURM_HOSTFILE={path} lists no host"), remedy))
 }
 
-/// A pod of an Indexed Job or a JobSet.
+/// Recognises a pod of an Indexed Job or a JobSet.
 fn kubernetes_pod(vars: &Variables) -> Result<LaunchInfo> {
     let (rank, size) = vars.member("JOB_COMPLETION_INDEX", "EFA_WORLD_SIZE")?;
     let hosts = std::fs::read_to_string("/etc/hosts").unwrap_or_default();
@@ -259,7 +259,7 @@ fn kubernetes_pod(vars: &Variables) -> Result<LaunchInfo> {
     })
 }
 
-/// How many tasks of the step run on this node.
+/// Returns how many tasks of the step run on this node.
 fn slurm_tasks_here(vars: &Variables, size: usize) -> Result<usize> {
     let names = ["SLURM_STEP_TASKS_PER_NODE", "SLURM_TASKS_PER_NODE"];
     let Some((name, list)) = names.iter().find_map(|name| vars.text(name).map(|list| (name, list))) else {
@@ -282,7 +282,7 @@ fn slurm_tasks_here(vars: &Variables, size: usize) -> Result<usize> {
     }
 }
 
-/// Where the members meet: as told, else where the launcher's variables lead.
+/// Returns where the members meet: as told, else where the launcher's variables lead.
 fn rendezvous(vars: &Variables, launch: &LaunchInfo) -> Result<Option<Rendezvous>> {
     if let Some(text) = vars.text("EFA_RENDEZVOUS") {
         let mut given: Rendezvous = text
@@ -315,7 +315,7 @@ fn rendezvous(vars: &Variables, launch: &LaunchInfo) -> Result<Option<Rendezvous
     }
 }
 
-/// The job key, from `EFA_JOB_KEY` or the file that `EFA_JOB_KEY_FILE` names.
+/// Returns the job key, from `EFA_JOB_KEY` or the file that `EFA_JOB_KEY_FILE` names.
 fn job_key(vars: &Variables) -> Result<Option<JobKey>> {
     for name in ["EFA_JOB_KEY", "EFA_JOB_KEY_FILE"] {
         if (vars.0)(name).is_some_and(|value| value.trim().is_empty()) {
@@ -338,7 +338,7 @@ fn job_key(vars: &Variables) -> Result<Option<JobKey>> {
     }
 }
 
-/// A port that all members of a job derive alike from its id (FNV-1a, since it must not depend on the program).
+/// Returns a port that all members of a job derive alike from its id (FNV-1a, since it must not depend on the program).
 fn derived_port(id: &str) -> u16 {
     let hash = id.bytes().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
         (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
@@ -350,7 +350,7 @@ fn derived_port(id: &str) -> u16 {
 struct Variables<'a>(&'a dyn Fn(&str) -> Option<String>);
 
 impl Variables<'_> {
-    /// A variable's value without white space around it; empty counts as not set.
+    /// Returns a variable's value without white space around it; empty counts as not set.
     fn text(&self, name: &str) -> Option<String> {
         (self.0)(name).map(|value| value.trim().to_owned()).filter(|value| !value.is_empty())
     }
@@ -363,7 +363,7 @@ impl Variables<'_> {
         self.text(name).ok_or_else(|| missing(name, "the other variables of its launcher"))
     }
 
-    /// A whole number from `low` to `high`.
+    /// Returns a whole number from `low` to `high`.
     fn bounded(&self, name: &str, low: usize, high: usize) -> Result<usize> {
         let text = self.required(name)?;
         match text.parse::<usize>() {
@@ -373,7 +373,7 @@ impl Variables<'_> {
         }
     }
 
-    /// A number among so many: the number's and the count's variable must both be there and fit.
+    /// Returns a number among so many: the number's and the count's variable must both be there and fit.
     fn member(&self, rank: &str, size: &str) -> Result<(usize, usize)> {
         for (name, other) in [(rank, size), (size, rank)] {
             if !self.has(name) {

@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 use super::super::nesting::tests::nesting;
 use super::*;
 
-/// The job that these variables describe.
+/// Returns the job that these variables describe.
 fn job(variables: &[(&str, &str)]) -> Result<Job> {
     nested(variables, &Nesting::unknown())
 }
@@ -18,7 +18,7 @@ fn nested(variables: &[(&str, &str)], nesting: &Nesting) -> Result<Job> {
     recognise(&lookup, nesting)
 }
 
-/// The same variables, one of them changed or (with "") unset.
+/// Returns the same variables, one of them changed or (with "") unset.
 fn with<'a>(variables: &[(&'a str, &'a str)], name: &'a str, value: &'a str) -> Vec<(&'a str, &'a str)> {
     let others = variables.iter().filter(|(n, _)| *n != name).copied();
     others.chain([(name, value)]).collect()

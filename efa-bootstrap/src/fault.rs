@@ -23,7 +23,7 @@ pub(super) fn called_off(cause: CalledOff) -> Error {
     }
 }
 
-/// A duration as messages print it: `250 ms`, `2.5 s`, `120 s`.
+/// Returns a duration as messages print it: `250 ms`, `2.5 s`, `120 s`.
 pub(super) fn seconds(time: Duration) -> String {
     match time.as_millis() {
         ms if ms < 1000 => format!("{ms} ms"),

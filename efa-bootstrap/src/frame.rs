@@ -88,7 +88,7 @@ impl Records {
         self.bytes.extend_from_slice(bytes);
     }
 
-    /// The next whole record, if it is there.
+    /// Returns the next whole record, if it is there.
     pub(super) fn next_record(&mut self) -> Option<&[u8]> {
         let rest = &self.bytes[self.start..];
         let length = usize::from(u16::from_be_bytes([*rest.first()?, *rest.get(1)?]));
@@ -97,14 +97,14 @@ impl Records {
         Some(record)
     }
 
-    /// The next `count` bytes as they are, if they are there.
+    /// Returns the next `count` bytes as they are, if they are there.
     pub(super) fn next_bytes(&mut self, count: usize) -> Option<&[u8]> {
         let bytes = self.bytes.get(self.start..self.start + count)?;
         self.start += count;
         Some(bytes)
     }
 
-    /// What has come so far and is not yet taken.
+    /// Returns what has come so far and is not yet taken.
     pub(super) fn waiting(&self) -> &[u8] {
         &self.bytes[self.start..]
     }
@@ -138,7 +138,7 @@ impl Assembler {
         }
     }
 
-    /// Whether a message has begun and not ended.
+    /// Returns `true` if a message has begun and not ended.
     pub(super) fn is_midway(&self) -> bool {
         !self.message.is_empty()
     }
@@ -149,7 +149,7 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    /// All messages as one stream of unencrypted records.
+    /// Returns all messages as one stream of unencrypted records.
     fn to_wire(messages: &[Vec<u8>]) -> Vec<u8> {
         let (mut wire, mut piece) = (Vec::new(), Vec::new());
         for message in messages {

@@ -36,7 +36,7 @@ fn greeting(rank: u64) -> Greeting {
     }
 }
 
-/// One message of each kind.
+/// Returns one message of each kind.
 fn messages() -> Vec<Message> {
     let fault = Error::timeout(Duration::from_secs(1), "what", "why", "remedy");
     let contribute = |gathering| Message::Contribute {
@@ -72,7 +72,7 @@ fn messages() -> Vec<Message> {
     ]
 }
 
-/// A message, most often with changes.
+/// Returns a message, most often with changes.
 fn bytes(random: &mut Random, messages: &[Message]) -> Vec<u8> {
     let bytes = random.pick(messages).encode();
     random.mutate(&bytes)
@@ -179,7 +179,7 @@ fn fuzz_frames_are_cut_anywhere_and_never_grow_past_their_limit() {
     });
 }
 
-/// Two connected sockets, of which the first does not block.
+/// Returns two connected sockets, of which the first does not block.
 fn sockets(listener: &TcpListener) -> (mio::net::TcpStream, TcpStream) {
     let ours = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
     let theirs = listener.accept().unwrap().0;
@@ -191,7 +191,7 @@ fn sockets(listener: &TcpListener) -> (mio::net::TcpStream, TcpStream) {
     (mio::net::TcpStream::from_std(ours), theirs)
 }
 
-/// Everything that is there to be read.
+/// Reads everything that is there.
 fn read_all(stream: &mut TcpStream) -> Vec<u8> {
     let mut all = Vec::new();
     let _ = stream.read_to_end(&mut all);

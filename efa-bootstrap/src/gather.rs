@@ -96,12 +96,12 @@ impl Gather {
         }
     }
 
-    /// Whether every member has contributed.
+    /// Returns `true` if every member has contributed.
     pub(super) fn is_complete(&self) -> bool {
         self.count == self.contributions.len()
     }
 
-    /// Who has contributed, and is to be told that the operation has failed: where some ranks fail, only those.
+    /// Returns who has contributed, and is to be told that the operation has failed: where some ranks fail, only those.
     pub(super) fn to_be_told(&self) -> Vec<usize> {
         let is_failing = |c: &Contribution| c.gathering == Gathering::Failing;
         let some_fail = self.present().any(|(_, c)| is_failing(c));
@@ -118,17 +118,17 @@ impl Gather {
         part.is_some()
     }
 
-    /// Whether everybody who has contributed is told of a failure.
+    /// Returns `true` if everybody who has contributed is told of a failure.
     pub(super) fn tells_all(&self) -> bool {
         self.to_be_told().len() == self.present().count()
     }
 
-    /// Who has not.
+    /// Returns who has not contributed.
     pub(super) fn missing(&self) -> Vec<usize> {
         (0..self.contributions.len()).filter(|&rank| self.contributions[rank].is_none()).collect()
     }
 
-    /// The result in messages of bearable size. Call it when the operation is complete.
+    /// Returns the result in messages of bearable size. Call it when the operation is complete.
     pub(super) fn into_parts(self, sequence: u64) -> Vec<Message> {
         let first = self.contributions[self.first].as_ref();
         let gathering = first.map_or(Gathering::Barrier, |first| first.gathering);
@@ -160,7 +160,7 @@ impl Gather {
         self.contributions.iter().enumerate().filter_map(|(rank, c)| Some((rank, c.as_ref()?)))
     }
 
-    /// The operation as messages name it.
+    /// Returns the operation as messages name it.
     fn name(&self) -> String {
         match &self.contributions[self.first] {
             Some(first) => format!("{} '{}'", first.gathering.name(), first.label),
@@ -169,7 +169,7 @@ impl Gather {
     }
 }
 
-/// A label and a payload within the limits.
+/// Returns a label and a payload within the limits.
 pub(super) fn fits(label: &str, data: &[u8]) -> bool {
     label.len() <= MAX_LABEL && data.len() <= MAX_PAYLOAD
 }
@@ -177,7 +177,7 @@ pub(super) fn fits(label: &str, data: &[u8]) -> bool {
 /// The longest label, in bytes.
 pub(super) const MAX_LABEL: usize = 1024;
 
-/// The deadline `patience` from now; a patience beyond what the clock can hold means a day.
+/// Returns the deadline `patience` from now; a patience beyond what the clock can hold means a day.
 pub(super) fn deadline_after(now: Instant, patience: Duration) -> Instant {
     now.checked_add(patience.min(Duration::from_secs(86_400 * 365)))
         .unwrap_or(now + Duration::from_secs(86_400))
@@ -201,7 +201,7 @@ mod tests {
         gather.contribute(rank, Gathering::Exchange, label.into(), data.to_vec(), deadline, peers);
     }
 
-    /// The parts of a result in order, with gaps as a test failure.
+    /// Returns the parts of a result in order, with gaps as a test failure.
     fn collect(messages: &[Message]) -> Vec<Vec<u8>> {
         let mut all = Vec::new();
         for message in messages {

@@ -116,12 +116,12 @@ impl Inbox {
         self.changed.notify_all();
     }
 
-    /// Whether the members have met.
+    /// Returns `true` if the members have met.
     pub(super) fn has_begun(&self) -> bool {
         matches!(self.state().arrival, Some(Ok(_)))
     }
 
-    /// Whether the members can't meet any more.
+    /// Returns `true` if the members can't meet any more.
     pub(super) fn has_failed(&self) -> bool {
         matches!(self.state().arrival, Some(Err(_)))
     }

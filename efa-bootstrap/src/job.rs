@@ -65,12 +65,12 @@ pub struct Rendezvous {
 }
 
 impl Rendezvous {
-    /// The address `host:port`, not held by a launcher.
+    /// Makes the address `host:port`, not held by a launcher.
     pub fn new(host: impl Into<String>, port: u16) -> Self {
         Self { host: host.into(), port, reserved: false, root: None }
     }
 
-    /// The host as an IP address, if it is written as one.
+    /// Returns the host as an IP address, if it is written as one.
     pub(super) fn literal_ip(&self) -> Option<IpAddr> {
         self.host.parse().ok()
     }
@@ -185,8 +185,8 @@ impl Job {
         Ok(job)
     }
 
-    /// The same from any source of variables, of which nobody knows who set them: where several launchers did, the first
-    /// in the table of [`from_env`](Self::from_env) counts.
+    /// Returns the same from any source of variables, of which nobody knows who set them: where several launchers did,
+    /// the first in the table of [`from_env`](Self::from_env) counts.
     ///
     /// # Errors
     /// As [`from_env`](Self::from_env).
@@ -194,7 +194,7 @@ impl Job {
         environment::recognise(variable, &Nesting::unknown())
     }
 
-    /// A job of one, which needs no rendezvous.
+    /// Makes a job of one, which needs no rendezvous.
     pub fn alone() -> Self {
         Self {
             rank: 0,

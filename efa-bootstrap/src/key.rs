@@ -25,7 +25,7 @@ const RIGHTS_OF_OTHERS: u32 = 0o066;
 pub struct JobKey(Zeroizing<[u8; KEY_BYTES]>);
 
 impl JobKey {
-    /// A new random key.
+    /// Makes a new random key.
     ///
     /// # Errors
     /// [`Error::System`] if the system gives no random bytes.
@@ -83,17 +83,17 @@ impl JobKey {
         Self::from_hex(&path.display().to_string(), &digits)
     }
 
-    /// The key that rank 0 handed out.
+    /// Takes the key that rank 0 handed out.
     pub(super) fn from_bytes(bytes: &[u8; KEY_BYTES]) -> Self {
         Self(Zeroizing::new(*bytes))
     }
 
-    /// The key as it is handed out.
+    /// Returns the key as it is handed out.
     pub(super) fn as_bytes(&self) -> &[u8; KEY_BYTES] {
         &self.0
     }
 
-    /// The key as 64 hexadecimal digits, for the environment of a rank.
+    /// Returns the key as 64 hexadecimal digits, for the environment of a rank.
     pub fn to_hex(&self) -> String {
         self.0.iter().map(|byte| format!("{byte:02x}")).collect()
     }
@@ -137,7 +137,7 @@ impl fmt::Debug for JobKey {
     }
 }
 
-/// The pre-shared key of the Noise handshake.
+/// Returns the pre-shared key of the Noise handshake.
 ///
 /// Hashed with a purpose, so that the job key can serve other purposes too.
 pub(super) fn pre_shared_key(key: &JobKey) -> Zeroizing<[u8; 32]> {

@@ -1,6 +1,6 @@
 //! Where the pods of an Indexed Job or a JobSet find rank 0: by the name that a headless service gives to its pod.
 
-/// The full name of the pod with index 0, by this pod's host name, its index and what `/etc/hosts` says.
+/// Returns the full name of the pod with index 0, by this pod's host name, its index and what `/etc/hosts` says.
 ///
 /// Kubernetes names a pod of an Indexed Job after the job and the index, `trainer-3`. Where the pod belongs to a headless
 /// service (`subdomain`), `/etc/hosts` has its full name first, `trainer-3.trainer.default.svc.cluster.local`.

@@ -62,7 +62,7 @@ impl LaunchEnv {
         Ok(Self { size, id, key, address, root: None, _port: port })
     }
 
-    /// The variables to set for one rank, in addition to what it inherits.
+    /// Returns the variables to set for one rank, in addition to what it inherits.
     pub fn variables(&self, rank: usize) -> Vec<(&'static str, String)> {
         let mut variables = vec![
             ("EFA_RANK", rank.to_string()),
@@ -86,24 +86,24 @@ impl LaunchEnv {
         self.root = RootProcess::of(pid);
     }
 
-    /// The variables that a rank must not inherit, because they would contradict those set. Remove these before the
-    /// variables of a rank are set.
+    /// Returns the variables that a rank must not inherit, because they would contradict those set. Remove these before
+    /// the variables of a rank are set.
     pub fn removed_variables() -> &'static [&'static str] {
         &["EFA_JOB_KEY_FILE", "EFA_ROOT_PROCESS"]
     }
 
-    /// The job's id.
+    /// Returns the job's id.
     pub fn job_id(&self) -> &str {
         &self.id
     }
 
-    /// The address at which rank 0 will listen.
+    /// Returns the address at which rank 0 will listen.
     pub fn rendezvous(&self) -> SocketAddr {
         self.address
     }
 }
 
-/// A socket bound to a free port that others of this user may share, not listening.
+/// Returns a socket bound to a free port that others of this user may share, not listening.
 fn reserve() -> std::io::Result<(Socket, SocketAddr)> {
     let socket = Socket::new(Domain::IPV4, Type::STREAM, None)?;
     socket.set_reuse_port(true)?;

@@ -28,7 +28,7 @@ pub enum Status {
 }
 
 impl Status {
-    /// Whether nothing can come from it any more.
+    /// Returns `true` if nothing can come from it any more.
     pub fn is_gone(&self) -> bool {
         matches!(self, Self::Left | Self::Dead { .. })
     }
@@ -54,14 +54,14 @@ pub enum CalledOff {
 }
 
 impl CalledOff {
-    /// The member that the job ends because of.
+    /// Returns the member that the job ends because of.
     pub fn peer(&self) -> &Peer {
         match self {
             Self::Aborted { by: peer, .. } | Self::Lost { peer, .. } => peer,
         }
     }
 
-    /// Whether the end of this rank is at most a consequence.
+    /// Returns `true` if the end of this rank is at most a consequence.
     #[doc(hidden)]
     pub fn is_not_about(&self, rank: usize) -> bool {
         match self {
@@ -113,32 +113,32 @@ enum State {
 }
 
 impl Liveness {
-    /// A table of `size` members, all alive, that nothing but [`mark_dead`](Self::mark_dead) changes: for a job of
+    /// Makes a table of `size` members, all alive, that nothing but [`mark_dead`](Self::mark_dead) changes: for a job of
     /// one, and for tests.
     pub fn alone(size: usize) -> Self {
         let nameless = |rank| Peer { rank, host: String::new(), address: String::new() };
         Self::new((0..size).map(nameless).collect())
     }
 
-    /// A table of these members, all alive.
+    /// Makes a table of these members, all alive.
     pub(super) fn new(peers: Vec<Peer>) -> Self {
         let states = peers.iter().map(|_| State::Alive).collect();
         let table = Table { peers, states, first_dead: None, called_off: None };
         Self { epoch: AtomicU64::new(0), table: Mutex::new(table) }
     }
 
-    /// A number that changes whenever anything else here does.
+    /// Returns a number that changes whenever anything else here does.
     #[inline]
     pub fn epoch(&self) -> u64 {
         self.epoch.load(Ordering::Relaxed)
     }
 
-    /// How many members the job has.
+    /// Returns how many members the job has.
     pub fn size(&self) -> usize {
         self.table().peers.len()
     }
 
-    /// How `rank` fares. A rank outside the job is dead, and the reason says so.
+    /// Returns how `rank` fares. A rank outside the job is dead, and the reason says so.
     pub fn status(&self, rank: usize) -> Status {
         match self.table().states.get(rank) {
             Some(State::Alive) => Status::Alive,
@@ -149,7 +149,7 @@ impl Liveness {
         }
     }
 
-    /// The member that was the first to die, and why; the cause of what else went wrong, most likely.
+    /// Returns the member that was the first to die, and why; the cause of what else went wrong, most likely.
     pub fn first_dead(&self) -> Option<(Peer, String)> {
         let table = self.table();
         let rank = table.first_dead?;
@@ -159,7 +159,8 @@ impl Liveness {
         }
     }
 
-    /// Who called the job off, and why; the first one counts. `None` also when the job ends because a member is lost.
+    /// Returns who called the job off, and why; the first one counts. `None` also when the job ends because a member is
+    /// lost.
     pub fn aborted(&self) -> Option<(Peer, String)> {
         match &self.table().called_off {
             Some(CalledOff::Aborted { by, reason }) => Some((by.clone(), reason.clone())),
@@ -167,12 +168,13 @@ impl Liveness {
         }
     }
 
-    /// Why the whole job ends, if it does: a member called it off, or is gone without having left. The first cause counts.
+    /// Returns why the whole job ends, if it does: a member called it off, or is gone without having left. The first
+    /// cause counts.
     pub fn called_off(&self) -> Option<CalledOff> {
         self.table().called_off.clone()
     }
 
-    /// Whether the whole job ends.
+    /// Returns `true` if the whole job ends.
     #[doc(hidden)]
     pub fn is_called_off(&self) -> bool {
         self.table().called_off.is_some()

@@ -104,7 +104,7 @@ pub(super) struct Malformed;
 const MAGIC: [u8; 4] = *b"EFAj";
 
 impl Message {
-    /// The message as bytes.
+    /// Returns the message as bytes.
     pub(super) fn encode(&self) -> Vec<u8> {
         let mut w = Writer(Vec::new());
         match self {
@@ -285,7 +285,7 @@ impl Message {
 }
 
 impl Greeting {
-    /// What is known of a member that speaks another version.
+    /// Returns what is known of a member that speaks another version.
     fn of_version(protocol: u16) -> Self {
         Self {
             protocol,
@@ -380,7 +380,7 @@ impl<'a> Reader<'a> {
         self.u64().map(Duration::from_millis)
     }
 
-    /// A list of items after their number; every item takes at least four bytes, which bounds the number.
+    /// Returns a list of items after their number; every item takes at least four bytes, which bounds the number.
     fn list<T>(&mut self, item: impl Fn(&mut Self) -> Result<T, Malformed>) -> Result<Vec<T>, Malformed> {
         let count = self.u32()? as usize;
         if count > self.0.len() / 4 {

@@ -22,17 +22,18 @@ pub(super) struct Nesting {
 }
 
 impl Nesting {
-    /// The nesting of this process.
+    /// Finds out the nesting of this process.
     pub(super) fn of_this_process() -> Self {
         Self { ancestors: OnceCell::new() }
     }
 
-    /// That of variables which come from nowhere in particular: all are of one depth.
+    /// Makes the nesting of variables which come from nowhere in particular: all are of one depth.
     pub(super) fn unknown() -> Self {
         Self { ancestors: OnceCell::from(Vec::new()) }
     }
 
-    /// How many generations up the variable came to have this value: 0 is in this process itself, 1 by its parent.
+    /// Returns how many generations up the variable came to have this value: 0 is in this process itself, 1 by its
+    /// parent.
     pub(super) fn depth(&self, name: &str, value: &str) -> usize {
         let ancestors = self.ancestors.get_or_init(read_ancestors);
         let has_it =
@@ -40,7 +41,7 @@ impl Nesting {
         ancestors.iter().position(|ancestor| !has_it(ancestor)).unwrap_or(ancestors.len())
     }
 
-    /// Of launchers with the variable that each is recognised by, the innermost. Where two are at one depth, because a
+    /// Returns the innermost of launchers with the variable that each is recognised by. Where two are at one depth, because a
     /// process that starts ranks had neither's variables itself, the process's name decides, and then the order of the
     /// list.
     pub(super) fn innermost(&self, found: &[(Launcher, &str, String)]) -> Option<Launcher> {
@@ -55,7 +56,7 @@ impl Nesting {
     }
 }
 
-/// The launcher whose daemon on a host has this name. The system keeps 15 characters of a name.
+/// Returns the launcher whose daemon on a host has this name. The system keeps 15 characters of a name.
 fn daemon_of(name: &str) -> Option<Launcher> {
     match name {
         "slurmstepd" => Some(Launcher::Slurm),

@@ -30,7 +30,7 @@ pub(super) fn name_ranks(ranks: &[usize], peers: &[Peer]) -> String {
     text
 }
 
-/// The distinct values with the ranks that have each, by the lowest rank that has it.
+/// Returns the distinct values with the ranks that have each, by the lowest rank that has it.
 pub(super) fn group_by_value<T: PartialEq>(
     values: impl IntoIterator<Item = (usize, T)>,
 ) -> Vec<(T, Vec<usize>)> {

@@ -37,7 +37,7 @@ impl RootProcess {
     }
 }
 
-/// When a process started.
+/// Returns when a process started.
 fn start_of(pid: i32) -> Option<u64> {
     let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
     // The name may hold spaces and parentheses. After it come the fields from the third on; this is the 22nd.

@@ -17,22 +17,22 @@ impl RunningTime {
     /// How long to wait between two looks, at most.
     pub(super) const NAP: Duration = Duration::from_millis(250);
 
-    /// A clock that begins at zero.
+    /// Starts a clock at zero.
     pub(super) fn start() -> Self {
         Self { looked: Instant::now(), counted: Duration::ZERO }
     }
 
-    /// The time since the start.
+    /// Returns the time since the start.
     pub(super) fn now(&mut self) -> Duration {
         self.look(Instant::now())
     }
 
-    /// What is left until a time on this clock.
+    /// Returns what is left until a time on this clock.
     pub(super) fn left(&mut self, until: Duration) -> Duration {
         until.saturating_sub(self.now())
     }
 
-    /// How long to sleep before the next look, if it ends at that time.
+    /// Returns how long to sleep before the next look, if it ends at that time.
     pub(super) fn nap(&mut self, until: Duration) -> Duration {
         self.left(until).min(Self::NAP)
     }

@@ -169,7 +169,7 @@ pub(super) fn ask_for_key(port: u16, clock: &mut RunningTime, until: Duration) -
     Ok(decode(&answer))
 }
 
-/// What the bytes of an answer say.
+/// Returns what the bytes of an answer say.
 pub(super) fn decode(answer: &[u8; ANSWER_BYTES]) -> Answer {
     let (magic, rest) = answer.split_at(MAGIC.len());
     match (magic == MAGIC, rest) {
@@ -206,12 +206,12 @@ fn read_answer(
     Ok(())
 }
 
-/// The process that listens at the name of `port`, if there is one.
+/// Returns the process that listens at the name of `port`, if there is one.
 fn holder(port: u16) -> Option<Process> {
     connect(port).ok().and_then(|stream| process_behind(&stream).ok())
 }
 
-/// The name, without the leading zero that makes it abstract.
+/// Returns the name, without the leading zero that makes it abstract.
 fn name(port: u16) -> String {
     format!("efa-job {port}")
 }
@@ -227,13 +227,13 @@ fn connect(port: u16) -> io::Result<UnixStream> {
     Ok(socket.into())
 }
 
-/// Who was at the other end when the connection was made: of a listener, whoever called `listen`.
+/// Returns who was at the other end when the connection was made: of a listener, whoever called `listen`.
 fn process_behind(stream: &impl AsFd) -> io::Result<Process> {
     let credentials = getsockopt(stream, PeerCredentials)?;
     Ok(Process { user: credentials.uid(), pid: credentials.pid() })
 }
 
-/// The user id that this process shows to others.
+/// Returns the user id that this process shows to others.
 fn own_user() -> Result<u32> {
     let user = nix::unistd::geteuid().as_raw();
     let map = std::fs::read_to_string("/proc/self/uid_map").unwrap_or_default();

@@ -36,7 +36,7 @@ pub(super) const SECRET_BYTES: usize = 32;
 pub struct JobSecret(Zeroizing<[u8; SECRET_BYTES]>);
 
 impl JobSecret {
-    /// A new random secret.
+    /// Makes a new random secret.
     pub(super) fn generate() -> Result<Self> {
         let mut bytes = Zeroizing::new([0; SECRET_BYTES]);
         getrandom::fill(bytes.as_mut_slice()).map_err(|error| {
@@ -49,12 +49,12 @@ impl JobSecret {
         Ok(Self(bytes))
     }
 
-    /// The secret that came over the control connection.
+    /// Takes the secret that came over the control connection.
     pub(super) fn from_bytes(bytes: [u8; SECRET_BYTES]) -> Self {
         Self(Zeroizing::new(bytes))
     }
 
-    /// The bytes to be sent over the control connection.
+    /// Returns the bytes to be sent over the control connection.
     pub(super) fn as_bytes(&self) -> &[u8; SECRET_BYTES] {
         &self.0
     }

@@ -100,7 +100,7 @@ pub(super) struct SecureConnection {
 }
 
 impl SecureConnection {
-    /// The connecting side's end; the handshake begins with the first [`flush`](Self::flush).
+    /// Makes the connecting side's end. The handshake begins with the first [`flush`](Self::flush).
     pub(super) fn initiator(stream: TcpStream, psk: &[u8; 32], now: Instant) -> Result<Self, snow::Error> {
         let mut handshake = Box::new(builder(psk)?.build_initiator()?);
         let mut secure = Self::new(stream, true, now);
@@ -110,7 +110,7 @@ impl SecureConnection {
         Ok(secure)
     }
 
-    /// The accepting side's end.
+    /// Makes the accepting side's end.
     pub(super) fn responder(stream: TcpStream, psk: &[u8; 32], now: Instant) -> Result<Self, snow::Error> {
         let handshake = Box::new(builder(psk)?.build_responder()?);
         let mut secure = Self::new(stream, false, now);
@@ -137,12 +137,12 @@ impl SecureConnection {
         self.assembler.limit = MAX_MESSAGE;
     }
 
-    /// Whether the handshake is done, which proves that the other side holds the same key.
+    /// Returns `true` if the handshake is done, which proves that the other side holds the same key.
     pub(super) fn is_established(&self) -> bool {
         matches!(self.cipher, Cipher::Transport(_))
     }
 
-    /// Whether everything sent has been handed to the system.
+    /// Returns `true` if everything sent has been handed to the system.
     pub(super) fn is_flushed(&self) -> bool {
         self.outgoing.is_empty() && self.written == self.wire.len()
     }
@@ -300,7 +300,7 @@ impl SecureConnection {
         }
     }
 
-    /// A handshake record is 48 bytes, or the one byte of a refusal; whoever announces another length is no member
+    /// Checks that a handshake record is 48 bytes, or the one byte of a refusal; whoever announces another length is no member
     /// and need not be waited for.
     fn check_handshake_length(&self) -> Result<(), ConnectionError> {
         let [high, low, ..] = self.records.waiting() else { return Ok(()) };

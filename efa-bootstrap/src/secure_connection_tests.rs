@@ -7,7 +7,7 @@ use super::*;
 
 const KEY: [u8; 32] = [7; 32];
 
-/// Two connected sockets that don't block.
+/// Returns two connected sockets that don't block.
 fn sockets() -> (TcpStream, TcpStream) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let a = std::net::TcpStream::connect(listener.local_addr().unwrap()).unwrap();
@@ -18,7 +18,7 @@ fn sockets() -> (TcpStream, TcpStream) {
     (TcpStream::from_std(a), TcpStream::from_std(b))
 }
 
-/// Both ends before the handshake, with these keys.
+/// Returns both ends before the handshake, with these keys.
 fn ends(a: &[u8; 32], b: &[u8; 32]) -> (SecureConnection, SecureConnection) {
     let (first, second) = sockets();
     let now = Instant::now();
@@ -52,7 +52,7 @@ fn pump(
     }
 }
 
-/// Both ends after the handshake.
+/// Returns both ends after the handshake.
 fn established() -> (SecureConnection, SecureConnection) {
     let (mut a, mut b) = ends(&KEY, &KEY);
     a.send(Arc::new(b"hello".to_vec()));

@@ -265,7 +265,7 @@ impl Server {
         self.deliver();
     }
 
-    /// A whole message has come.
+    /// Handles a whole message.
     fn handle(&mut self, token: usize, bytes: &[u8]) {
         let now = Instant::now();
         let Some(connection) = self.connections.get_mut(&token) else { return };
@@ -314,7 +314,7 @@ impl Server {
         }
     }
 
-    /// A connection has ended.
+    /// Handles the end of a connection.
     fn lost(&mut self, token: usize, error: &ConnectionError) {
         let Some(connection) = self.remove(token) else { return };
         match connection.party {

@@ -12,7 +12,7 @@ use crate::{Control, LaunchEnv};
 const LIMIT: Duration = Duration::from_secs(60);
 const LINGER: Duration = Duration::from_secs(3);
 
-/// A job of two, of which rank 1 is to be played by the test.
+/// Returns a job of two, of which rank 1 is to be played by the test.
 fn job() -> Job {
     let port = LaunchEnv::new(1).unwrap().rendezvous().port();
     Job {
@@ -63,7 +63,7 @@ impl Raw {
         self
     }
 
-    /// The next message that isn't a heartbeat, or how the connection ended.
+    /// Returns the next message that isn't a heartbeat, or how the connection ended.
     fn next_message(&mut self) -> Result<Message, ConnectionError> {
         let begun = Instant::now();
         let mut inbox = Vec::new();
@@ -85,7 +85,7 @@ impl Raw {
     }
 }
 
-/// Rank 0's outcome, while the test plays rank 1.
+/// Returns rank 0's outcome, while the test plays rank 1.
 fn meet<T>(play: impl FnOnce(&Job) -> T) -> (crate::Result<Control>, T) {
     meet_with(&ControlConfig::default(), play)
 }
@@ -116,7 +116,7 @@ fn met_with(config: &ControlConfig) -> (Control, Raw) {
     (zero.unwrap(), one)
 }
 
-/// Why rank 0 takes rank 1 for dead.
+/// Returns why rank 0 takes rank 1 for dead.
 fn death(zero: &Control) -> String {
     let error = zero.barrier("with the dead", LIMIT).unwrap_err();
     assert_eq!(error.peer().map(|peer| peer.rank), Some(1), "{error}");

@@ -1,6 +1,6 @@
 //! Slurm's own notations: node lists such as `node[003-007,9]` and task counts such as `4(x2),3`.
 
-/// The first host of a node list, or `None` if the list can't be read.
+/// Returns the first host of a node list, or `None` if the list can't be read.
 ///
 /// `node[003-007,9],login1` gives `node003`; several brackets in one name are allowed, as in `r[1-2]n[01-16]`.
 pub(super) fn first_host(list: &str) -> Option<String> {
@@ -26,7 +26,8 @@ pub(super) fn first_host(list: &str) -> Option<String> {
     named(host)
 }
 
-/// How many tasks run on node number `node` by a list such as `4(x2),3`: four each on nodes 0 and 1, three on 2.
+/// Returns how many tasks run on node number `node` by a list such as `4(x2),3`: four each on nodes 0 and 1, three on
+/// 2.
 pub(super) fn tasks_on_node(list: &str, node: usize) -> Option<usize> {
     let mut before = 0_usize;
     for entry in list.trim().split(',') {
@@ -43,7 +44,7 @@ pub(super) fn tasks_on_node(list: &str, node: usize) -> Option<usize> {
     None
 }
 
-/// The host, if it has a name at all.
+/// Returns the host, if it has a name at all.
 fn named(host: String) -> Option<String> {
     let host = host.trim();
     (!host.is_empty()).then(|| host.to_owned())

@@ -46,14 +46,14 @@ pub(super) struct Commands {
 }
 
 impl Commands {
-    /// Both ends, for a thread that sleeps in `poll`. The thread itself is put in once it runs.
+    /// Returns both ends, for a thread that sleeps in `poll`. The thread itself is put in once it runs.
     pub(super) fn new(poll: &Poll) -> std::io::Result<(Worker, Self)> {
         let waker = Arc::new(Waker::new(poll.registry(), WAKER)?);
         let (sender, receiver) = channel();
         Ok((Worker { sender, waker, thread: None }, Self { receiver, flushes: Vec::new() }))
     }
 
-    /// The next command but flushes, which are kept until [`answer_flushes`](Self::answer_flushes).
+    /// Returns the next command but flushes, which are kept until [`answer_flushes`](Self::answer_flushes).
     ///
     /// If the caller's end is gone without a word, that is as good as a command to stop.
     pub(super) fn next_command(&mut self) -> Option<Command> {
@@ -70,7 +70,7 @@ impl Commands {
         }
     }
 
-    /// Whether anyone waits for all to be sent.
+    /// Returns `true` if anyone waits for all to be sent.
     pub(super) fn has_flushes(&self) -> bool {
         !self.flushes.is_empty()
     }
@@ -100,14 +100,14 @@ impl Clock {
         Self { tick, next_tick: now + tick, period: config.heartbeat_period, next_heartbeat: now }
     }
 
-    /// How long to sleep, if nothing else is due before.
+    /// Returns how long to sleep, if nothing else is due before.
     pub(super) fn sleep(&self, now: Instant, deadline: Option<Instant>) -> Duration {
         let next = deadline.map_or(self.next_tick, |deadline| deadline.min(self.next_tick));
         // A millisecond more, since the system's timer rounds down and would wake us just before.
         next.saturating_duration_since(now) + Duration::from_millis(1)
     }
 
-    /// Whether it is time to look at deadlines again.
+    /// Returns `true` if it is time to look at deadlines again.
     pub(super) fn is_tick(&mut self, now: Instant) -> bool {
         let due = now >= self.next_tick;
         if due {
@@ -116,7 +116,7 @@ impl Clock {
         due
     }
 
-    /// Whether a heartbeat is due.
+    /// Returns `true` if a heartbeat is due.
     pub(super) fn is_heartbeat(&mut self, now: Instant) -> bool {
         let due = now >= self.next_heartbeat;
         if due {

@@ -27,7 +27,7 @@ pub(crate) struct EmulationArgs {
 }
 
 impl EmulationArgs {
-    /// The variables that the ranks of a job need; none without an emulated device.
+    /// Returns the variables that the ranks of a job need; none without an emulated device.
     ///
     /// # Errors
     /// [`Error::Setting`] when the library is not found.
@@ -51,7 +51,7 @@ impl EmulationArgs {
     }
 }
 
-/// The folder that the emulated devices of a job share.
+/// Returns the folder that the emulated devices of a job share.
 pub(crate) fn folder(job: &str) -> Option<PathBuf> {
     let base = std::env::var_os(FOLDER_VARIABLE).filter(|base| !base.is_empty());
     let base = base.map_or_else(|| PathBuf::from("/dev/shm"), PathBuf::from);
@@ -59,12 +59,12 @@ pub(crate) fn folder(job: &str) -> Option<PathBuf> {
     std::path::absolute(base.join(format!("efa-emulator.{user}.{job}"))).ok()
 }
 
-/// Whether this process has an emulated device.
+/// Returns `true` if this process has an emulated device.
 pub(crate) fn is_emulated() -> bool {
     std::env::var_os(JOB_VARIABLE).is_some()
 }
 
-/// The library: the one named, else the one next to this program.
+/// Returns the library: the one named, else the one next to this program.
 fn find(named: Option<PathBuf>, program: Option<PathBuf>) -> Result<PathBuf, Error> {
     let places: Vec<PathBuf> = match named {
         Some(named) => vec![named],

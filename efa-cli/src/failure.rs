@@ -24,17 +24,17 @@ pub(crate) struct Failure {
 }
 
 impl Failure {
-    /// An error that deserves a status of its own, such as the shell's 127.
+    /// Makes a failure of an error that deserves a status of its own, such as the shell's 127.
     pub(crate) fn new(error: Error, exit: u8) -> Self {
         Self { error: Some(error), exit }
     }
 
-    /// A failure that needs no words.
+    /// Makes a failure that needs no words.
     pub(crate) fn quiet(exit: u8) -> Self {
         Self { error: None, exit }
     }
 
-    /// The rank that the error is about, where it is about one.
+    /// Returns the rank that the error is about, where it is about one.
     pub(crate) fn rank(&self) -> Option<usize> {
         self.error.as_ref()?.peer().map(|peer| peer.rank)
     }
@@ -132,7 +132,7 @@ fn explain(error: &clap::Error, efa: &clap::Command) -> Explanation {
     Explanation { what, why, remedy: remedy(error, efa) }
 }
 
-/// What to do: the closest match or the possible values, else where the help is.
+/// Returns what to do: the closest match or the possible values, else where the help is.
 fn remedy(error: &clap::Error, efa: &clap::Command) -> String {
     for kind in [ContextKind::SuggestedSubcommand, ContextKind::SuggestedArg, ContextKind::SuggestedValue] {
         if let Some(suggestion) = error.get(kind) {

@@ -60,12 +60,12 @@ pub(crate) fn info(args: &InfoArgs) -> Result<ExitCode, Failure> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// What carries the data of a job on this host, and whether the host is admitted.
+/// Returns what carries the data of a job on this host, and whether the host is admitted.
 fn report() -> Result<JobReport> {
     JobReport::of_this_host(ProviderChoice::from_env()?, &Policy::from_env()?)
 }
 
-/// Which launcher is recognised, or what keeps that from being told.
+/// Returns which launcher is recognised, or what keeps that from being told.
 fn launcher() -> String {
     match Job::from_env() {
         Ok(Job { note: Some(note), .. }) => format!("none: {note}"),

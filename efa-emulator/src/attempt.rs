@@ -36,7 +36,7 @@ pub(crate) struct Attempt {
 }
 
 impl Attempt {
-    /// Before the first try.
+    /// Makes the state before the first try.
     pub(crate) fn first(retries: u32) -> Self {
         Self { retries, wait: RETRY_FIRST, waited: Duration::ZERO, fail: None, not_ready: 0 }
     }

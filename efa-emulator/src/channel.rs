@@ -14,7 +14,7 @@ pub(crate) struct Channel {
 }
 
 impl Channel {
-    /// A channel without events.
+    /// Makes a channel without events.
     pub(crate) fn new() -> Result<Self, Errno> {
         // SAFETY: takes no pointers.
         let fd = unsafe { libc::eventfd(0, libc::EFD_CLOEXEC | libc::EFD_SEMAPHORE) };
@@ -26,7 +26,7 @@ impl Channel {
         Ok(Self { fd, events: Mutex::default() })
     }
 
-    /// The descriptor, readable while there are events.
+    /// Returns the descriptor, readable while there are events.
     pub(crate) fn fd(&self) -> RawFd {
         self.fd.as_raw_fd()
     }

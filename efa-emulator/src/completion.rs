@@ -48,7 +48,7 @@ pub(crate) struct Completion {
 }
 
 impl Completion {
-    /// A completion with nothing but its kind and outcome.
+    /// Makes a completion with nothing but its kind and outcome.
     pub(crate) fn new(wr_id: u64, opcode: c_int, status: Status, qpn: u32) -> Self {
         Self {
             wr_id,
@@ -90,7 +90,7 @@ pub(crate) struct Completions {
 }
 
 impl Completions {
-    /// An empty queue; `identity` is the address of its C structure.
+    /// Makes an empty queue; `identity` is the address of its C structure.
     pub(crate) fn new(process: Arc<Process>, channel: Option<Arc<Channel>>, identity: usize) -> Self {
         Self {
             process,
@@ -141,7 +141,7 @@ impl Completions {
         self.waiting.store(finished.len(), Ordering::Release);
     }
 
-    /// The queue pairs to receive for, if they changed since `version`, which is brought up to date.
+    /// Returns the queue pairs to receive for, if they changed since `version`, which is brought up to date.
     pub(crate) fn receivers_since(&self, version: &mut u64) -> Option<Vec<Arc<dyn Attached>>> {
         let now = self.version.load(Ordering::Acquire);
         if now == *version {
@@ -151,7 +151,7 @@ impl Completions {
         Some(self.receivers.lock().clone())
     }
 
-    /// Whether a queue pair still receives here.
+    /// Returns `true` if a queue pair still receives here.
     pub(crate) fn is_used(&self) -> bool {
         !self.receivers.lock().is_empty()
     }

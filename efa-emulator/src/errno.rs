@@ -8,7 +8,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 pub(crate) struct Errno(pub(crate) c_int);
 
 impl Errno {
-    /// The calling thread's `errno`.
+    /// Returns the calling thread's `errno`.
     pub(crate) fn last() -> Self {
         Self(std::io::Error::last_os_error().raw_os_error().unwrap_or(libc::EIO))
     }

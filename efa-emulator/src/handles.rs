@@ -30,7 +30,7 @@ impl std::fmt::Debug for Handles {
 }
 
 impl Handles {
-    /// The number of a peer device, counted once more. ENOMEM if there are too many.
+    /// Returns the number of a peer device, and counts one more use of it. ENOMEM if there are too many.
     pub(crate) fn acquire(&self, address: Address) -> Result<u16, Errno> {
         let mut table = self.0.lock();
         if let Some((number, uses)) = table.by_address.get_mut(&address) {
@@ -63,7 +63,7 @@ impl Handles {
         true
     }
 
-    /// The number of a peer device, if it has one.
+    /// Returns the number of a peer device, if it has one.
     pub(crate) fn number(&self, address: Address) -> Option<u16> {
         self.0.lock().by_address.get(&address).map(|(number, _)| *number)
     }
@@ -78,12 +78,12 @@ pub(crate) struct Destination {
 }
 
 impl Destination {
-    /// A peer's device, not looked at yet.
+    /// Names a peer's device, which has not been looked at yet.
     pub(crate) fn new(address: Address) -> Self {
         Self { address, queues: Spin::new(Vec::new()) }
     }
 
-    /// One of its queue pairs. An error if it isn't there.
+    /// Returns one of the device's queue pairs, or an error if it isn't there.
     pub(crate) fn queue(&self, job: &Job, qpn: u16) -> Result<Arc<RemoteQueue>, Errno> {
         if let Some((_, queue)) = self.queues.lock().iter().find(|(number, _)| *number == qpn) {
             return Ok(queue.clone());

@@ -113,7 +113,7 @@ impl Helper {
 }
 
 impl Shared {
-    /// What the thread does.
+    /// Runs the thread: work that is due, work for each ring, and sleep.
     fn work(&self) {
         let Ok(header) = self.file.header() else { return };
         loop {

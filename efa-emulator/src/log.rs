@@ -39,7 +39,7 @@ impl Log {
         }
     }
 
-    /// Whether lines go anywhere: ask before making one.
+    /// Returns `true` if lines go anywhere: ask before making one.
     pub(crate) fn on(&self) -> bool {
         self.0.is_some()
     }
@@ -53,12 +53,12 @@ impl Log {
     }
 }
 
-/// Time since some fixed point of this boot, the same for all processes.
+/// Returns the time since some fixed point of this boot, the same for all processes.
 pub(crate) fn monotonic() -> Duration {
     read_clock(libc::CLOCK_MONOTONIC)
 }
 
-/// The same to a few milliseconds, several times cheaper.
+/// Returns the same time to a few milliseconds, several times cheaper.
 pub(crate) fn monotonic_coarse() -> Duration {
     read_clock(libc::CLOCK_MONOTONIC_COARSE)
 }

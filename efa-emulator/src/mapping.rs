@@ -91,7 +91,7 @@ impl Mapping {
         }
     }
 
-    /// The object at a byte offset; none if it doesn't fit or isn't aligned.
+    /// Returns the object at a byte offset, or `None` if it doesn't fit or isn't aligned.
     pub(crate) fn at<T: Shared>(&self, offset: usize) -> Option<&T> {
         let end = offset.checked_add(size_of::<T>())?;
         if end > self.len || !offset.is_multiple_of(align_of::<T>()) {
@@ -101,7 +101,7 @@ impl Mapping {
         Some(unsafe { &*self.base.as_ptr().add(offset).cast::<T>() })
     }
 
-    /// `count` objects from a byte offset on; none if they don't fit or aren't aligned.
+    /// Returns `count` objects from a byte offset on, or `None` if they don't fit or aren't aligned.
     pub(crate) fn array<T: Shared>(&self, offset: usize, count: usize) -> Option<&[T]> {
         let end = count.checked_mul(size_of::<T>())?.checked_add(offset)?;
         if end > self.len || !offset.is_multiple_of(align_of::<T>()) {
@@ -111,13 +111,13 @@ impl Mapping {
         Some(unsafe { std::slice::from_raw_parts(self.base.as_ptr().add(offset).cast::<T>(), count) })
     }
 
-    /// How many bytes are mapped.
+    /// Returns how many bytes are mapped.
     #[cfg(test)]
     pub(crate) fn len(&self) -> usize {
         self.len
     }
 
-    /// Where `len` bytes at an offset lie; none if they reach beyond the mapping.
+    /// Returns where `len` bytes at an offset lie, or `None` if they reach beyond the mapping.
     pub(crate) fn bytes(&self, offset: usize, len: usize) -> Option<*mut u8> {
         if offset.checked_add(len)? > self.len {
             return None;

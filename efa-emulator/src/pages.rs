@@ -18,7 +18,7 @@ pub(crate) fn populate(start: usize, len: usize, write: bool) -> Result<(), Errn
     }
 }
 
-/// Whether the kernel knows the advice, tried with memory that is certainly there.
+/// Returns `true` if the kernel knows the advice, tried with memory that is certainly there.
 fn can_populate() -> bool {
     static KNOWN: OnceLock<bool> = OnceLock::new();
     *KNOWN.get_or_init(|| {

@@ -26,7 +26,7 @@ impl std::fmt::Debug for Peers {
 }
 
 impl Peers {
-    /// A peer's process file. An error if the process isn't there.
+    /// Returns a peer's process file, or an error if the process isn't there.
     pub(crate) fn process(&self, job: &Job, peer: Address) -> Result<Arc<ProcessFile>, Errno> {
         if let Some((generation, file)) = self.0.lock().get(&peer.slot)
             && *generation == peer.generation
@@ -57,7 +57,7 @@ impl RemoteQueue {
         Ok(Self { file, address, checked_ms: AtomicU64::new(now_ms()), dead: AtomicBool::new(!alive) })
     }
 
-    /// Whether the owner lived a moment ago.
+    /// Returns `true` if the owner lived a moment ago.
     pub(crate) fn is_alive(&self, job: &Job) -> bool {
         let now = now_ms();
         if now.wrapping_sub(self.checked_ms.load(Ordering::Relaxed)) >= CHECK_MS {

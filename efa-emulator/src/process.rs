@@ -51,7 +51,7 @@ pub(crate) struct DeviceState {
 static CURRENT: Mutex<Option<Arc<Process>>> = Mutex::new(None);
 
 impl Process {
-    /// This process's state, made at the first call. What is wrong with the environment is told on stderr.
+    /// Returns this process's state, which the first call makes. Prints on stderr what is wrong with the environment.
     pub(crate) fn current() -> Result<Arc<Self>, Errno> {
         let mut current = CURRENT.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         if let Some(process) = current.as_ref() {
@@ -119,28 +119,28 @@ impl Process {
         Ok(process)
     }
 
-    /// The address of one of our devices.
+    /// Returns the address of one of our devices.
     pub(crate) fn address(&self, device: u8) -> Address {
         Address { slot: self.job.slot(), generation: self.job.generation(), device }
     }
 
-    /// State of a device; none if there is no such device.
+    /// Returns the state of a device, or `None` if there is no such device.
     pub(crate) fn device(&self, device: u8) -> Option<&DeviceState> {
         self.devices.get(usize::from(device))
     }
 
-    /// Whether one of our devices went away.
+    /// Returns `true` if one of our devices went away.
     pub(crate) fn is_gone(&self, device: u8) -> bool {
         self.device(device).is_none_or(|d| d.gone.load(Ordering::Relaxed))
     }
 
-    /// Whether a device of any process of the job went away.
+    /// Returns `true` if a device of any process of the job went away.
     pub(crate) fn is_gone_at(&self, address: Address) -> bool {
         let bit = 1u32.checked_shl(u32::from(address.device)).unwrap_or(0);
         self.job.table().entry(address.slot).is_none_or(|entry| entry.gone.load(Ordering::Relaxed) & bit != 0)
     }
 
-    /// The rank of another process; none if it is gone.
+    /// Returns the rank of another process, or `None` if it is gone.
     pub(crate) fn rank_of(&self, address: Address) -> Option<u32> {
         let entry = self.job.table().entry(address.slot)?;
         let rank = entry.rank.load(Ordering::Relaxed);
@@ -171,7 +171,7 @@ impl Process {
         }
     }
 
-    /// Whether other processes' memory may be accessed by system call, as far as anyone knows.
+    /// Returns `true` if other processes' memory may be accessed by system call, as far as anyone knows.
     pub(crate) fn may_cross_memory(&self) -> bool {
         self.cross_memory.load(Ordering::Relaxed)
             && self.job.table().header().no_cross_memory.load(Ordering::Relaxed) == 0
@@ -199,7 +199,7 @@ impl Process {
 }
 
 impl DeviceState {
-    /// A number for a queue pair: 16 bits, the most recently given come back last.
+    /// Returns a number for a queue pair: 16 bits, the most recently given come back last.
     pub(crate) fn next_qpn(&self) -> u16 {
         loop {
             let qpn = (self.last_qpn.fetch_add(1, Ordering::Relaxed) + 1) as u16;
@@ -223,7 +223,7 @@ pub(crate) fn leave() {
     }
 }
 
-/// Where the Yama security module restricts access to descendants, allow it to everyone of this user.
+/// Allows access by all processes of this user, where the Yama security module allows it to ancestors only.
 fn allow_access() {
     // SAFETY: takes no pointers; fails harmlessly where there is no Yama.
     unsafe { libc::prctl(libc::PR_SET_PTRACER, libc::PR_SET_PTRACER_ANY, 0, 0, 0) };

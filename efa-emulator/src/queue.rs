@@ -155,12 +155,12 @@ impl Queue {
         self.parts.send_completions.detach(&attached);
     }
 
-    /// Whether it has been destroyed: nothing of it completes any more.
+    /// Returns `true` if it has been destroyed: nothing of it completes any more.
     pub(crate) fn is_destroyed(&self) -> bool {
         self.destroyed.load(Ordering::Acquire)
     }
 
-    /// How often to retry when a receiver isn't ready.
+    /// Returns how often to retry when a receiver isn't ready.
     pub(crate) fn retries(&self) -> u32 {
         self.retries.load(Ordering::Relaxed)
     }
@@ -338,7 +338,7 @@ impl Scatter<'_> {
     }
 }
 
-/// The header in front of a datagram: version, lengths, both addresses.
+/// Returns the header in front of a datagram: version, lengths, both addresses.
 fn route_header(from: Address, to: Address, len: usize) -> [u8; ROUTE_HEADER] {
     let mut bytes = [0; ROUTE_HEADER];
     bytes[0] = 6 << 4;

@@ -22,7 +22,7 @@ pub(crate) struct Receive {
 }
 
 impl Receive {
-    /// Its length in bytes.
+    /// Returns its length in bytes.
     pub(crate) fn room(&self) -> u32 {
         let total: u64 = self.pieces.iter().take(self.count).map(|piece| u64::from(piece.length)).sum();
         u32::try_from(total).unwrap_or(u32::MAX)
@@ -59,7 +59,7 @@ pub(crate) struct Receives {
 }
 
 impl Receives {
-    /// No receives yet; at most `limit` at a time. Of each, `header` bytes are not for the message.
+    /// Starts without receives, for at most `limit` at a time. Of each, `header` bytes are not for the message.
     pub(crate) fn new(file: &QueueFile, limit: u32, header: u32) -> Self {
         let ring = file.ring(Which::Posted);
         let first = ring.first_ticket();
@@ -95,7 +95,7 @@ impl Receives {
         true
     }
 
-    /// The first message that is there. `is_dead` tells whether the process at a place has ended.
+    /// Returns the first message that is there. `is_dead` tells whether the process at a place has ended.
     pub(crate) fn front(
         &mut self,
         file: &QueueFile,
@@ -130,7 +130,7 @@ impl Receives {
         None
     }
 
-    /// Whether a message is there, without taking anything.
+    /// Returns `true` if a message is there, without taking anything.
     pub(crate) fn is_ready(&self, file: &QueueFile) -> bool {
         let ready =
             |which: Which, ticket| matches!(file.ring(which).look(file.mapping(), ticket), Seen::Ready(_));
@@ -190,7 +190,7 @@ impl Receives {
         None
     }
 
-    /// Whether the message at the front has been half placed for a while.
+    /// Returns `true` if the message at the front has been half placed for a while.
     fn is_stuck(&mut self, ticket: u64) -> bool {
         let now = monotonic_coarse();
         match self.stuck {
@@ -208,7 +208,7 @@ impl Receives {
         }
     }
 
-    /// A sender died halfway: its receive goes back to the end of the queue.
+    /// Puts a receive whose sender died halfway back to the end of the queue.
     fn take_back(&mut self, file: &QueueFile, ticket: u64) {
         let ring = file.ring(Which::Posted);
         ring.take_out(file.mapping(), ticket);

@@ -25,12 +25,12 @@ struct Keys {
 }
 
 impl Regions {
-    /// No regions yet, in this process's file.
+    /// Starts without regions, in this process's file.
     pub(crate) fn new(file: Arc<ProcessFile>, handle: File) -> Self {
         Self { file, handle, keys: Mutex::default() }
     }
 
-    /// The process's shared file.
+    /// Returns the process's shared file.
     pub(crate) fn file(&self) -> &ProcessFile {
         &self.file
     }
@@ -68,7 +68,7 @@ impl Regions {
         keys.free.push((key & 0xffff, next));
     }
 
-    /// Whether a local range lies in the region of a key and may be accessed so.
+    /// Returns `true` if a local range lies in the region of a key and may be accessed so.
     pub(crate) fn allows(&self, key: u32, address: u64, len: u64, access: u32) -> bool {
         len == 0 || self.file.lookup(key).is_some_and(|info| info.allows(address, len, access))
     }

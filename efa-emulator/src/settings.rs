@@ -76,25 +76,27 @@ impl Settings {
         })
     }
 
-    /// The job's folder. The user's number keeps users of one machine apart.
+    /// Returns the job's folder. The user's number keeps users of one machine apart.
     pub(crate) fn job_dir(&self) -> PathBuf {
         self.base.join(format!("{}{}", job_prefix(), self.job))
     }
 }
 
-/// The folder that the device tree will be in, for the environment of the process; none if the settings are wrong.
+/// Returns the folder that the device tree will be in, for the environment of the process, or `None` if the settings
+/// are wrong.
 pub(crate) fn sysfs_dir() -> Option<PathBuf> {
     let job = variable("EFA_EMULATOR_JOB").unwrap_or_else(|| DEFAULT_JOB.to_owned());
     is_job_name(&job).then(|| base().join(format!("{}{job}", job_prefix())).join("sys"))
 }
 
-/// Whether shared files need names of their own, because processes of the job can't see each other in `/proc`.
+/// Returns `true` if shared files need names of their own, because processes of the job can't see each other in
+/// `/proc`.
 pub(crate) fn needs_names() -> bool {
     static NEEDED: OnceLock<bool> = OnceLock::new();
     *NEEDED.get_or_init(|| variable("EFA_EMULATOR_FILES").as_deref() == Some("named"))
 }
 
-/// What the names of all job folders of this user begin with.
+/// Returns what the names of all job folders of this user begin with.
 pub(crate) fn job_prefix() -> String {
     // SAFETY: always succeeds and touches nothing.
     format!("efa-emulator.{}.", unsafe { libc::getuid() })

@@ -33,7 +33,7 @@ pub enum Status {
 }
 
 impl Status {
-    /// The nearest `ibv_wc_status`.
+    /// Returns the nearest `ibv_wc_status`.
     pub(crate) fn verbs(self) -> c_int {
         match self {
             Self::Ok => 0,
@@ -50,7 +50,7 @@ impl Status {
         }
     }
 
-    /// The number that libfabric prints.
+    /// Returns the number that libfabric prints.
     pub fn number(self) -> u32 {
         self as u32
     }

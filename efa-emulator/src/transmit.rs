@@ -88,7 +88,7 @@ fn go_on(queue: &Arc<Queue>, work: Work, mut attempt: Attempt) {
     settle(queue, work, outcome, attempt);
 }
 
-/// One try.
+/// Tries a request once.
 fn try_work(queue: &Arc<Queue>, work: &Work) -> Outcome {
     match try_once(queue, work) {
         Ok(()) => Outcome::Done(Status::Ok),
@@ -129,7 +129,7 @@ fn try_once(queue: &Arc<Queue>, work: &Work) -> Result<(), Outcome> {
     if work.takes_receive() { place(queue, work, to, &remote, len as u32) } else { Ok(()) }
 }
 
-/// The receiving queue pair, if it is there and ours to send to.
+/// Returns the receiving queue pair, if it is there and ours to send to.
 fn reach(queue: &Arc<Queue>, to: &Arc<Destination>, work: &Work) -> Result<Arc<RemoteQueue>, Outcome> {
     let process = &queue.parts.process;
     if process.is_gone_at(to.address) {

@@ -22,7 +22,7 @@ pub(crate) enum Operation {
 }
 
 impl Operation {
-    /// The `ibv_wc_opcode` of its completion. EFA gives reads the opcode of sends.
+    /// Returns the `ibv_wc_opcode` of its completion. EFA gives reads the opcode of sends.
     pub(crate) fn completion_opcode(self) -> c_int {
         match self {
             Self::Send | Self::Read => IBV_WC_SEND,
@@ -59,7 +59,7 @@ pub(crate) struct Work {
 }
 
 impl Work {
-    /// A request without destination or data yet.
+    /// Makes a request without destination or data.
     pub(crate) fn new(operation: Operation, wr_id: u64, signaled: bool) -> Self {
         Self {
             operation,
@@ -75,17 +75,17 @@ impl Work {
         }
     }
 
-    /// Whether it takes one of the receiver's receives.
+    /// Returns `true` if it takes one of the receiver's receives.
     pub(crate) fn takes_receive(&self) -> bool {
         self.operation == Operation::Send || self.imm.is_some()
     }
 
-    /// Bytes to move.
+    /// Returns how many bytes it moves.
     pub(crate) fn len(&self) -> u64 {
         self.ranges().iter().map(|(_, len)| *len as u64).sum()
     }
 
-    /// The local memory, piece by piece.
+    /// Returns the local memory, piece by piece.
     pub(crate) fn ranges(&self) -> Ranges {
         let mut ranges = Ranges { list: [(std::ptr::null_mut(), 0); MAX_PIECES], count: 1 };
         match &self.data {
@@ -101,7 +101,7 @@ impl Work {
         ranges
     }
 
-    /// Whether the local keys cover the local memory.
+    /// Returns whether the local keys cover the local memory.
     pub(crate) fn check_local(&self, regions: &Regions) -> Result<(), Status> {
         let Data::Pieces(pieces, count) = &self.data else { return Ok(()) };
         let access = if self.operation == Operation::Read { IBV_ACCESS_LOCAL_WRITE } else { 0 };
@@ -141,7 +141,7 @@ pub(crate) struct Ranges {
 }
 
 impl Ranges {
-    /// The pieces, address and length.
+    /// Returns the pieces, address and length.
     pub(crate) fn iter(&self) -> std::slice::Iter<'_, (*mut u8, usize)> {
         self.list.get(..self.count).unwrap_or_default().iter()
     }

@@ -169,7 +169,7 @@ impl Random {
     }
 }
 
-/// How many values there are, the containers among them.
+/// Returns how many values there are, the containers among them.
 fn count(json: &serde_json::Value) -> usize {
     use serde_json::Value;
     1 + match json {
@@ -179,7 +179,7 @@ fn count(json: &serde_json::Value) -> usize {
     }
 }
 
-/// The value that `left` others come before.
+/// Returns the value that `left` others come before.
 fn nth<'a>(json: &'a serde_json::Value, left: &mut usize) -> Option<&'a serde_json::Value> {
     use serde_json::Value;
     if *left == 0 {
@@ -193,7 +193,7 @@ fn nth<'a>(json: &'a serde_json::Value, left: &mut usize) -> Option<&'a serde_js
     }
 }
 
-/// [`nth`], to be changed.
+/// Returns what [`nth`] does, to be changed.
 fn nth_mut<'a>(json: &'a mut serde_json::Value, left: &mut usize) -> Option<&'a mut serde_json::Value> {
     use serde_json::Value;
     if *left == 0 {

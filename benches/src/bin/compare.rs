@@ -127,7 +127,7 @@ fn compare(options: &Options) -> Result<bool> {
     Ok(complete)
 }
 
-/// Two ranks, one message size: ours and all peers.
+/// Compares ours with all peers, for two ranks and one message size.
 fn between_two_ranks<'a>(
     artifacts: &'a Artifacts,
     case: Case,
@@ -160,7 +160,7 @@ fn between_two_ranks<'a>(
     }
 }
 
-/// Waiting must give the processor away: four ranks on two cores against two ranks.
+/// Compares four ranks on two cores with two ranks: waiting must give the processor away.
 fn more_ranks_than_processors<'a>(artifacts: &'a Artifacts, provider: &'a str) -> Comparison<'a> {
     let (many, few) = (2 * machine::processors().len().max(2), machine::processors().len().max(2));
     Comparison {
@@ -202,7 +202,7 @@ fn build_peers(options: &Options, artifacts: &Artifacts, complete: &mut bool) ->
     Peers { fabtests: fabtests.and_then(Result::ok), limits, mpi: mpi.collect() }
 }
 
-/// A processor for each of two ranks, where there are two.
+/// Returns a processor for each of two ranks, where there are two.
 fn processors(unpinned: bool) -> [Option<usize>; 2] {
     match machine::processors()[..] {
         [first, second, ..] if !unpinned => [Some(first), Some(second)],
@@ -210,7 +210,7 @@ fn processors(unpinned: bool) -> [Option<usize>; 2] {
     }
 }
 
-/// What the figures depend on, a line each.
+/// Returns what the figures depend on, a line each.
 fn conditions(options: &Options, cpus: [Option<usize>; 2]) -> Vec<String> {
     let mut lines = machine::description();
     lines.push(match cpus {

@@ -121,7 +121,7 @@ fn receive_window(peer: &Process<'_>, window: &mut [u8], size: usize) {
     peer.send(&[0u8; 4][..]);
 }
 
-/// Microseconds one way, decimal megabytes per second, or messages per second.
+/// Measures microseconds one way, decimal megabytes per second, or messages per second.
 fn figure(plan: &Plan, elapsed: Duration) -> f64 {
     let (seconds, iterations) = (elapsed.as_secs_f64(), plan.iterations as f64);
     match plan.measure.as_str() {

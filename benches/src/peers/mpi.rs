@@ -24,7 +24,7 @@ impl Implementation {
     /// Both of them.
     pub const ALL: [Self; 2] = [Self::OpenMpi, Self::Mpich];
 
-    /// The name it is printed under.
+    /// Returns the name it is printed under.
     pub fn name(self) -> &'static str {
         match self {
             Self::OpenMpi => "Open MPI",
@@ -46,7 +46,7 @@ impl Implementation {
         }
     }
 
-    /// The variable that tells a process which one on its host it is.
+    /// Returns the variable that tells a process which one on its host it is.
     fn local_rank(self) -> &'static str {
         match self {
             Self::OpenMpi => "OMPI_COMM_WORLD_LOCAL_RANK",
@@ -54,7 +54,7 @@ impl Implementation {
         }
     }
 
-    /// mpirun with what sends messages along the road that a provider takes: shared memory for shm, else TCP.
+    /// Returns mpirun with what sends messages along the road that a provider takes: shared memory for shm, else TCP.
     fn launcher(self, provider: &str) -> Command {
         let shared_memory = provider == "shm";
         let mut command = guarded(format!("mpirun.{}", self.suffix()), None);

@@ -8,7 +8,7 @@ use crate::random::Random;
 /// Most elements of 8 bytes.
 const MOST: usize = 1 << 20;
 
-/// One step: a few collectives.
+/// Does one step: a few collectives.
 pub(super) fn step(rank: &Rank, step: usize, random: &mut Random) -> Result<(), Stop> {
     for turn in 0..random.between(1, 4) {
         let number = (step << 8 | turn) as u64;

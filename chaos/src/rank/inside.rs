@@ -69,7 +69,7 @@ fn start_some(rank: &Rank, own: &mut Random) {
     std::mem::forget(kept);
 }
 
-/// The victim receives a message that is longer than its buffer.
+/// Lets the victim receive a message that is longer than its buffer.
 fn short_receive(rank: &Rank) -> Result<(), Stop> {
     let mut shared = rank.plan.random(1 << 33);
     let sender = (rank.plan.victim + 1) % rank.plan.ranks;
@@ -95,7 +95,7 @@ fn short_receive(rank: &Rank) -> Result<(), Stop> {
     Ok(())
 }
 
-/// The victim calls an all-reduce of half as many elements.
+/// Lets the victim call an all-reduce of half as many elements.
 fn short_collective(rank: &Rank) -> Result<(), Stop> {
     let mut shared = rank.plan.random(1 << 33);
     let count = shared.size(4 << 20).max(16) / 8;
@@ -106,7 +106,7 @@ fn short_collective(rank: &Rank) -> Result<(), Stop> {
     Ok(rank.world.all_reduce_in_place(&mut vec![1u64; count], ReduceOp::Sum)?)
 }
 
-/// The victim closes its regions while the others read and write them.
+/// Lets the victim close its regions while the others read and write them.
 fn closed_region(rank: &Rank, own: &mut Random, board: &mut Board) -> Result<(), Stop> {
     if !rank.is_victim() {
         return board.bother(rank, rank.plan.victim, own, 300);

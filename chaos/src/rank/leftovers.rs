@@ -59,7 +59,7 @@ impl Resources {
     }
 }
 
-/// What a descriptor refers to; of a TCP socket its addresses and state, as `/proc/net/tcp` has them.
+/// Returns what a descriptor refers to; of a TCP socket its addresses and state, as `/proc/net/tcp` has them.
 fn describe(target: &str) -> String {
     let table = fs::read_to_string("/proc/self/net/tcp").unwrap_or_default();
     let inode = target.trim_start_matches("socket:[").trim_end_matches(']');

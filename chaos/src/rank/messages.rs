@@ -48,7 +48,7 @@ impl Memory for RegisteredBuf<u8> {
     }
 }
 
-/// One step.
+/// Does one step.
 pub(super) fn step(rank: &Rank, step: usize, random: &mut Random) -> Result<(), Stop> {
     let longest = if rank.plan.depth.is_some() { SHORT } else { LONGEST };
     let messages = messages(rank.plan.ranks, step, longest, random);

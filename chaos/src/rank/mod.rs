@@ -55,7 +55,7 @@ struct Rank<'a> {
 }
 
 impl Rank<'_> {
-    /// The payload of a rank's message or region of that number.
+    /// Returns the payload of a rank's message or region of that number.
     fn payload(&self, sender: usize, number: u64) -> Payload {
         Payload { job: self.plan.seed ^ self.plan.round << 32, sender, number }
     }
@@ -101,7 +101,7 @@ fn tell(report: &Writer, stop: &Stop) {
     }
 }
 
-/// The kind of an error, the rank that it names, and its text.
+/// Returns the kind of an error, the rank that it names, and its text.
 fn describe(error: &Error) -> String {
     let peer = error.peer().map_or("-".to_owned(), |peer| peer.rank.to_string());
     format!("{:?} {peer} {error}", error.kind())
@@ -146,7 +146,7 @@ fn join(plan: &Plan) -> efa_core::Result<Communicator> {
     init.join()
 }
 
-/// The workload.
+/// Returns the workload.
 fn work(rank: &Rank) -> Result<(), Stop> {
     let plan = rank.plan;
     let uses_remote = matches!(plan.phase, Phase::Remote | Phase::Mixed);

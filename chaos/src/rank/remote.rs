@@ -86,7 +86,7 @@ impl Board {
         Ok(())
     }
 
-    /// One step.
+    /// Does one step.
     pub(super) fn step(&self, rank: &Rank, step: usize, random: &mut Random) -> Result<(), Stop> {
         let accesses = accesses(rank.plan.ranks, step, random);
         let mut own = Random::new(&[random.next(), rank.me as u64]);
@@ -134,7 +134,7 @@ impl Board {
     }
 }
 
-/// At most one write and some reads for each pair of ranks.
+/// Returns at most one write and some reads for each pair of ranks.
 fn accesses(ranks: usize, step: usize, random: &mut Random) -> Vec<Use> {
     let mut accesses = Vec::new();
     for by in 0..ranks {

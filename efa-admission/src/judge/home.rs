@@ -29,7 +29,7 @@ impl<'a> Network<'a> {
         Self { id: &interface.subnet_id, machine: alone.then_some(facts.member.instance_id.as_str()) }
     }
 
-    /// Whether nothing outside of one machine can be reached on it.
+    /// Returns `true` if nothing outside of one machine can be reached on it.
     pub(super) fn is_local(self) -> bool {
         self.machine.is_some()
     }
@@ -61,12 +61,12 @@ impl<'a> Home<'a> {
     }
 }
 
-/// The id of the member's zone, where it is known.
+/// Returns the id of the member's zone, where it is known.
 pub(super) fn zone<'a>(member: &Member<'a>) -> Option<&'a str> {
     known(&member.facts.member.availability_zone_id)
 }
 
-/// The value that most members have, and of several the least. Members come in the order of their ranks.
+/// Returns the value that most members have, and of several the least. Members come in the order of their ranks.
 fn most_frequent<'m, 'a: 'm, T: Copy + Ord>(values: impl Iterator<Item = (&'m Member<'a>, T)>) -> Option<T> {
     let mut holders: BTreeMap<T, (usize, usize)> = BTreeMap::new();
     for (member, value) in values {
@@ -81,7 +81,7 @@ fn most_frequent<'m, 'a: 'm, T: Copy + Ord>(values: impl Iterator<Item = (&'m Me
     holders.into_iter().rev().max_by_key(|(_, (count, _))| *count).map(|(value, _)| value)
 }
 
-/// Loopback and link-local networks: their addresses mean something else on every machine or link.
+/// Returns `true` for loopback and link-local networks: their addresses mean something else on every machine or link.
 fn stays_on_one_machine(network: &str) -> bool {
     let address = network.split('/').next().unwrap_or(network);
     match address.parse() {

@@ -77,7 +77,7 @@ fn missing_ranks(members: &[Facts]) -> Option<Finding> {
     Some(unidentified(names, message, "list every member of the job, with ranks from 0 on and no gap"))
 }
 
-/// An interface is attached to one instance at a time.
+/// Finds interfaces on several members: an interface is attached to one instance at a time.
 fn wandering_interfaces(members: &[Facts]) -> Option<Finding> {
     let mut owners: BTreeMap<&str, &Facts> = BTreeMap::new();
     let mut at_fault: BTreeSet<MemberName> = BTreeSet::new();
@@ -123,7 +123,7 @@ fn malformed(members: &[Facts]) -> Option<Finding> {
     })
 }
 
-/// The metadata of these members did not tell who they are: one finding for each cause.
+/// Finds members whose metadata did not tell who they are: one finding for each cause.
 fn unanswered(members: &[Facts]) -> Vec<Finding> {
     let mut by_cause: BTreeMap<&MetadataFailure, Vec<MemberName>> = BTreeMap::new();
     for facts in members.iter().filter(|facts| is_well_formed(facts)) {
@@ -158,7 +158,7 @@ fn nameless(members: &[Facts]) -> Option<Finding> {
     })
 }
 
-/// Where efa is asked for, a member without any interface is no riddle: it has no EFA.
+/// Finds members without an interface whose subnet is known. A member without any interface has no EFA, where efa is asked for.
 fn without_interface(members: &[Facts], policy: &Policy) -> Option<Finding> {
     let bad = sorted_names(members, |facts| {
         let interfaces = &facts.member.interfaces;
@@ -179,7 +179,7 @@ fn sorted_names(members: &[Facts], wanted: impl Fn(&Facts) -> bool) -> Vec<Membe
     names
 }
 
-/// The member's name, without an instance id that must not be printed.
+/// Returns the member's name, without an instance id that must not be printed.
 fn plain_name(facts: &Facts) -> MemberName {
     let mut name = MemberName::of(facts);
     if !is_id(&name.instance_id) {

@@ -11,8 +11,8 @@ use crate::facts::{Facts, InterfaceKind};
 use crate::names::shortened;
 use crate::remedy;
 
-/// The findings of the most favourable reading, with the doubt itself, if that reading breaks no rule. `strict` are the
-/// findings with every unknown interface counted as an EFA.
+/// Returns the findings of the most favourable reading, with the doubt itself, if that reading breaks no rule. `strict`
+/// are the findings with every unknown interface counted as an EFA.
 pub(super) fn doubt(job: &Job<'_>, rules: &Rules<'_>, strict: &[Finding]) -> Option<Vec<Finding>> {
     let names = job.names(|member| {
         member.facts.member.interfaces.iter().any(|interface| interface.kind == InterfaceKind::Unknown)
@@ -39,7 +39,8 @@ pub(super) fn doubt(job: &Job<'_>, rules: &Rules<'_>, strict: &[Finding]) -> Opt
     Some(findings)
 }
 
-/// The facts with every unknown interface taken for a plain one, except that a member without any other EFA keeps one.
+/// Returns the facts with every unknown interface taken for a plain one, except that a member without any other EFA
+/// keeps one.
 fn favourable(job: &Job<'_>, rules: &Rules<'_>) -> Vec<Facts> {
     // The subnet and group that most of the unknown interfaces have, of groups that let themselves in and out.
     let mut places: BTreeMap<(&str, &str), usize> = BTreeMap::new();

@@ -98,7 +98,7 @@ const TCP_COST: &str = "tcp across subnets was chosen in place of EFA: every mes
 
 const TCP_ROUTED: &str = "tcp across networks was chosen: every message goes through the kernel and a router";
 
-/// One subnet is in one zone and one VPC, but different subnets need both to be known.
+/// Finds members whose zone or VPC is not known: different subnets need both to be known, one subnet is in one of each.
 fn unknown_places(job: &Job<'_>, home: &Home<'_>) -> Option<Finding> {
     let names = job.names(|member| {
         zone(member).is_none() || member.interfaces.iter().any(|interface| known(&interface.vpc_id).is_none())
@@ -117,7 +117,7 @@ fn unknown_places(job: &Job<'_>, home: &Home<'_>) -> Option<Finding> {
     Some(error(FindingCode::IdentityUnknown, names, [message, why, fix]))
 }
 
-/// An interface can't change its subnet, so members are launched anew where the others are.
+/// Returns the commands that launch members anew where the others are: an interface can't change its subnet.
 fn relocate(job: &Job<'_>, home: &Home<'_>, strays: &[&Member<'_>]) -> String {
     match job.site {
         Site::Host if home.subnet.is_local() => {
@@ -139,7 +139,7 @@ struct Strays<'m, 'a, T> {
 }
 
 impl<'m, 'a, T: Copy + Ord> Strays<'m, 'a, T> {
-    /// `None` when everybody is at home.
+    /// Returns `None` when everybody is at home.
     fn collect(values: impl Iterator<Item = (&'m Member<'a>, T)>, home: &T) -> Option<Self> {
         let mut strays = Self { members: Vec::new(), places: BTreeMap::new(), total: 0 };
         let mut last = None;
@@ -164,7 +164,7 @@ impl<'m, 'a, T: Copy + Ord> Strays<'m, 'a, T> {
         self.members.iter().map(|member| member.name()).collect()
     }
 
-    /// `rank 1 (i-0b) is in zone use1-az6; the job's zone is use1-az4`, for several places at once.
+    /// Returns `rank 1 (i-0b) is in zone use1-az6; the job's zone is use1-az4`, for several places at once.
     fn message(&self, one: &str, many: &str, noun: &str, home: &str, place: impl Fn(&T) -> &str) -> String {
         let mut parts: Vec<String> = Vec::new();
         for (value, names) in self.places.iter().take(PLACES_SHOWN) {

@@ -61,7 +61,7 @@ fn without_device(job: &Job<'_>) -> Option<Finding> {
     Some(error(FindingCode::NoEfaDevice, names, [message, why, fix]))
 }
 
-/// The providers that every member has.
+/// Returns the providers that every member has.
 fn providers_of_all<'a>(job: &Job<'a>) -> Vec<&'a str> {
     let mut offered = job.members.iter().map(|member| host(member).map_or(&[][..], |host| &host.providers));
     let first = offered.next().unwrap_or_default();

@@ -60,7 +60,7 @@ pub fn evaluate(members: &[Facts], groups: &SecurityGroups, policy: &Policy) -> 
     }
 }
 
-/// Whether a rule is known to be broken.
+/// Returns `true` if a rule is known to be broken.
 fn is_broken(findings: &[Finding]) -> bool {
     findings.iter().any(|it| it.severity == Severity::Error && !it.code.is_undetermined())
 }
@@ -116,26 +116,26 @@ impl<'a> Job<'a> {
         findings
     }
 
-    /// Every interface that counts, with its member.
+    /// Returns every interface that counts, with its member.
     fn interfaces(&self) -> impl Iterator<Item = (&Member<'a>, &'a InterfaceFacts)> {
         self.members
             .iter()
             .flat_map(|member| member.interfaces.iter().map(move |&interface| (member, interface)))
     }
 
-    /// The names of the members that `wanted` picks.
+    /// Returns the names of the members that `wanted` picks.
     fn names(&self, wanted: impl Fn(&Member<'a>) -> bool) -> Vec<MemberName> {
         self.members.iter().filter(|member| wanted(member)).map(Member::name).collect()
     }
 
-    /// Whether the job runs on more than one machine.
+    /// Returns `true` if the job runs on more than one machine.
     fn has_several_machines(&self) -> bool {
         let mut ids = self.members.iter().map(|member| &member.facts.member.instance_id);
         let first = ids.next();
         ids.any(|id| Some(id) != first)
     }
 
-    /// Where most of the job is.
+    /// Returns where most of the job is.
     fn home(&self) -> Option<Home<'a>> {
         Home::of(self)
     }
@@ -179,8 +179,8 @@ impl Member<'_> {
     }
 }
 
-/// The interfaces that the rules apply to: the EFA interfaces; all of them where there is no EFA and none is asked
-/// for.
+/// Returns the interfaces that the rules apply to: the EFA interfaces; all of them where there is no EFA and none is
+/// asked for.
 ///
 /// A job that is known to use tcp is judged by the interface that it binds; where that is not known, by all that have
 /// an address.
@@ -204,7 +204,7 @@ fn judged<'a>(facts: &'a Facts, policy: &Policy) -> Vec<&'a InterfaceFacts> {
     in_order(all.iter().filter(|interface| counts(interface)).collect())
 }
 
-/// The interfaces in an order that doesn't depend on how they were listed.
+/// Returns the interfaces in an order that doesn't depend on how they were listed.
 fn in_order(mut interfaces: Vec<&InterfaceFacts>) -> Vec<&InterfaceFacts> {
     interfaces.sort_by_cached_key(|interface| {
         let place = (interface.network_card, &interface.interface_id, &interface.mac);
@@ -213,17 +213,17 @@ fn in_order(mut interfaces: Vec<&InterfaceFacts>) -> Vec<&InterfaceFacts> {
     interfaces
 }
 
-/// How a message speaks of the interfaces that were judged.
+/// Returns how a message speaks of the interfaces that were judged.
 fn interface_noun(interface: &InterfaceFacts) -> &'static str {
     if interface.kind == InterfaceKind::Interface { "interface" } else { "EFA interface" }
 }
 
-/// An error that is about no security group.
+/// Makes an error that is about no security group.
 fn error(code: FindingCode, members: Vec<MemberName>, text: [String; 3]) -> Finding {
     finding(code, Severity::Error, members, Vec::new(), text)
 }
 
-/// A finding from its parts; `text` is what, why and the remedy.
+/// Makes a finding from its parts; `text` is what, why and the remedy.
 fn finding(
     code: FindingCode,
     severity: Severity,

@@ -35,7 +35,7 @@ pub struct ClosedPath {
 }
 
 impl Report {
-    /// The verdict once the admitted members have tried to reach one another: each path that is closed is an error, and
+    /// Returns the verdict once the admitted members have tried to reach one another: each path that is closed is an error, and
     /// with one the job is no longer admitted. `members` are the facts that the report was made from; paths to or from
     /// anybody else are left out. A path that both its ends complain about may be named twice.
     pub fn with_closed_paths(mut self, members: &[Facts], closed: &[ClosedPath]) -> Self {
@@ -76,7 +76,7 @@ impl Report {
     }
 }
 
-/// Each path once, in order, with what was seen at either end.
+/// Returns each path once, in order, with what was seen at either end.
 fn merged(closed: &[ClosedPath]) -> Vec<ClosedPath> {
     let ordered: BTreeSet<&ClosedPath> = closed.iter().collect();
     let mut paths: Vec<ClosedPath> = Vec::new();
@@ -110,7 +110,7 @@ fn closed_path(pairs: &[(&Facts, &Facts)], policy: &Policy, text: [String; 3]) -
     )
 }
 
-/// A member with its host and its interfaces: `rank 1 (node-b, i-0b: eni-0b in subnet-1 with sg-1)`.
+/// Returns a member with its host and its interfaces: `rank 1 (node-b, i-0b: eni-0b in subnet-1 with sg-1)`.
 fn described(facts: &Facts, policy: &Policy) -> String {
     let interfaces = judged(facts, policy);
     let mut parts: Vec<String> = interfaces
@@ -185,7 +185,7 @@ fn fix(from: &Facts, to: &Facts, policy: &Policy) -> String {
     }
 }
 
-/// What to look at where there are no security groups.
+/// Returns what to look at where there are no security groups.
 fn off_ec2(
     from: usize,
     ours: Option<&InterfaceFacts>,

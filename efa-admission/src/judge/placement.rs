@@ -30,7 +30,7 @@ fn is_closed(instance_type: &str) -> bool {
     CLOSED_FAMILIES.contains(&family)
 }
 
-/// EFA between P4d, P4de or DL1 and any other type does not work at all.
+/// Finds P4d, P4de or DL1 mixed with other types: EFA between them does not work at all.
 fn incompatible(job: &Job<'_>) -> Option<Finding> {
     if !job.policy.efa() {
         return None;
@@ -88,7 +88,7 @@ fn groups(job: &Job<'_>) -> Option<Finding> {
     Some(warning(FindingCode::DifferentPlacementGroups, others, message, why, fix))
 }
 
-/// The cluster placement groups that members are in.
+/// Returns the cluster placement groups that members are in.
 fn cluster_groups<'a>(job: &Job<'a>) -> Sorted<'a> {
     Sorted::by(job, |member| {
         let placement = member.facts.member.placement.as_ref()?;
@@ -120,12 +120,12 @@ impl<'a> Sorted<'a> {
         Self(sorted)
     }
 
-    /// The value that most members have, and of several the first.
+    /// Returns the value that most members have, and of several the first.
     fn most_common(&self) -> Option<&'a str> {
         self.0.iter().rev().max_by_key(|(_, names)| names.len()).map(|(value, _)| *value)
     }
 
-    /// The value that most members have, and the members that have another; `None` when they all agree.
+    /// Returns the value that most members have, and the members that have another; `None` when they all agree.
     fn split(&self) -> Option<(&'a str, Vec<MemberName>)> {
         let common = self.most_common()?;
         let others = self.0.iter().filter(|(value, _)| **value != common);
@@ -134,7 +134,8 @@ impl<'a> Sorted<'a> {
         (!others.is_empty()).then_some((common, others))
     }
 
-    /// The same for instance types of a job that may use efa: the value is of a type that has it, if there is one.
+    /// Returns the same for instance types of a job that may use efa: the value is of a type that has it, if there is
+    /// one.
     fn split_for_efa(&self) -> Option<(&'a str, Vec<MemberName>)> {
         let of_efa = Self(
             self.0

@@ -69,7 +69,7 @@ impl<'a> Rules<'a> {
         self.groups.get(group).is_some_and(|entries| entries.iter().all(|entry| holds(entry)))
     }
 
-    /// Whether the group is known to let all traffic with itself in and out.
+    /// Returns `true` if the group is known to let all traffic with itself in and out.
     pub(super) fn admits(&self, group: &str) -> bool {
         self.get(group).is_some_and(Rights::is_complete)
     }
@@ -80,7 +80,7 @@ impl Rights<'_> {
         self.count() == 2
     }
 
-    /// How many of the two directions are right.
+    /// Returns how many of the two directions are right.
     pub(super) fn count(self) -> usize {
         usize::from(self.ingress.granted) + usize::from(self.egress.granted)
     }

@@ -75,13 +75,13 @@ impl<'m, 'a> Held<'m, 'a> {
         held
     }
 
-    /// The groups that are on all interfaces, in the order of their ids.
+    /// Returns the groups that are on all interfaces, in the order of their ids.
     fn shared(&self) -> Vec<&'a str> {
         self.counts.iter().filter(|(_, count)| **count == self.interfaces).map(|(group, _)| *group).collect()
     }
 
-    /// The group that comes nearest to joining all interfaces: with most rules right, then on most interfaces, then
-    /// the first.
+    /// Returns the group that comes nearest to joining all interfaces: with most rules right, then on most interfaces,
+    /// then the first.
     fn nearest(&self, rules: &Rules<'_>) -> Option<&'a str> {
         let rights = |group: &str| rules.get(group).map_or(0, Rights::count);
         self.counts
@@ -90,7 +90,7 @@ impl<'m, 'a> Held<'m, 'a> {
             .map(|(group, _)| *group)
     }
 
-    /// The members that have one of the groups.
+    /// Returns the members that have one of the groups.
     fn holders(&self, groups: &[&str]) -> Vec<MemberName> {
         let holders = groups.iter().filter_map(|group| self.by_group.get(group)).flatten();
         let mut names: Vec<MemberName> = holders.map(|member| member.name()).collect();
@@ -196,7 +196,7 @@ fn nothing_shared(held: &Held<'_, '_>, rules: &Rules<'_>, nearest: Option<&str>)
 /// So many different sets of groups are compared with one another; a job of that many is no deliberate layout.
 const MOST_SETS: usize = 64;
 
-/// Whether the groups of every interface let all traffic of every interface in and out, their own included.
+/// Returns `true` if the groups of every interface let all traffic of every interface in and out, their own included.
 fn admit_each_other(held: &Held<'_, '_>, rules: &Rules<'_>) -> bool {
     let mut sets: BTreeSet<Vec<&str>> = BTreeSet::new();
     for (_, _, groups) in &held.all {
@@ -217,7 +217,7 @@ fn admit_each_other(held: &Held<'_, '_>, rules: &Rules<'_>) -> bool {
     })
 }
 
-/// The groups let each other in, which AWS's guide for EFA does not provide for.
+/// Tells that the groups let each other in, which AWS's guide for EFA does not provide for.
 fn mutual(job: &Job<'_>, held: &Held<'_, '_>) -> Finding {
     let groups = held.groups();
     let listed = listed(&groups.iter().map(String::as_str).collect::<Vec<_>>());
@@ -239,8 +239,8 @@ fn mutual(job: &Job<'_>, held: &Held<'_, '_>) -> Finding {
     finding(FindingCode::GroupsAdmitEachOther, severity, job.names(|_| true), groups, text)
 }
 
-/// The shared group to blame: none if one of them admits itself, or if one of them might; else the one with most
-/// rules right, and of several the first.
+/// Returns the shared group to blame: none if one of them admits itself, or if one of them might; else the one with
+/// most rules right, and of several the first.
 fn nearest_shared<'a>(shared: &[&'a str], rules: &Rules<'_>) -> Option<&'a str> {
     let counts: Vec<(usize, &str)> =
         shared.iter().map(|&group| Some((rules.get(group)?.count(), group))).collect::<Option<_>>()?;
@@ -313,7 +313,7 @@ fn extra_groups(
     Some(finding(FindingCode::ExtraGroupWithoutSelfRule, Severity::Warning, names, groups, text))
 }
 
-/// The commands that give the group the rules that it is known to lack.
+/// Returns the commands that give the group the rules that it is known to lack.
 fn missing_permissions(group: &str, rules: &Rules<'_>) -> Vec<String> {
     let Some(rights) = rules.get(group) else { return Vec::new() };
     let directions = [(rights.ingress, Direction::Ingress), (rights.egress, Direction::Egress)];
@@ -321,7 +321,7 @@ fn missing_permissions(group: &str, rules: &Rules<'_>) -> Vec<String> {
     missing.map(|(_, direction)| remedy::authorize(group, direction)).collect()
 }
 
-/// A few of the groups, and how many more there are.
+/// Returns a few of the groups, and how many more there are.
 fn listed(groups: &[&str]) -> String {
     let shown = groups[..groups.len().min(GROUPS_SHOWN)].join(", ");
     match groups.len().saturating_sub(GROUPS_SHOWN) {

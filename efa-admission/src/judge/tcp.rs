@@ -76,7 +76,7 @@ impl<'a> Ends<'a> {
         ends
     }
 
-    /// A finding for every set of groups that keeps out, or in, what some other member sends.
+    /// Returns a finding for every set of groups that keeps out, or in, what some other member sends.
     fn blocked(&self, rules: &Rules<'_>, direction: Direction) -> Vec<Finding> {
         let mut findings = Vec::new();
         for (groups, holders) in &self.classes {

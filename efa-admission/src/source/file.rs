@@ -225,12 +225,12 @@ fn parse_seed<'de, S: DeserializeSeed<'de>>(text: &'de [u8], seed: S) -> Result<
     })
 }
 
-/// The text with line breaks escaped, which keys and values of a file may have: an error is one line.
+/// Returns the text with line breaks escaped, which keys and values of a file may have: an error is one line.
 fn one_line(text: &str) -> String {
     text.replace('\n', "\\n")
 }
 
-/// `$[3].interfaces[0].kind`
+/// Returns a path such as `$[3].interfaces[0].kind`.
 fn json_path(path: &serde_path_to_error::Path) -> String {
     use serde_path_to_error::Segment;
     let mut text = String::from("$");

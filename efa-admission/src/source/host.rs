@@ -16,13 +16,13 @@ const AMAZON_VENDOR: &str = "0x1d0f";
 /// `capabilities(7)`.
 const CAP_IPC_LOCK: u64 = 1 << 14;
 
-/// Whether this machine is an EC2 instance, by what its firmware says.
+/// Returns `true` if this machine is an EC2 instance, by what its firmware says.
 pub fn on_ec2() -> bool {
     on_ec2_at(Path::new("/"))
 }
 
-/// The facts of the member that this process is, by what the host itself tells. `address` is the one that the job
-/// reaches the process at; `None` stands for loopback, the choice of a job on one machine.
+/// Returns the facts of the member that this process is, by what the host itself tells. `address` is the one that the
+/// job reaches the process at; `None` stands for loopback, the choice of a job on one machine.
 ///
 /// # Errors
 /// [`Error::Refused`] on EC2, where the host itself is not enough; an address that the host doesn't have; a system
@@ -42,7 +42,7 @@ pub fn facts(rank: usize, address: Option<IpAddr>) -> Result<Facts> {
     facts_at(Path::new("/"), rank, address, &interfaces)
 }
 
-/// What EFA depends on in this machine: locked memory and devices.
+/// Returns what EFA depends on in this machine: locked memory and devices.
 ///
 /// # Errors
 /// When `/proc` doesn't tell the limits.
@@ -50,12 +50,12 @@ pub fn host_facts() -> Result<HostFacts> {
     host_facts_at(Path::new("/"))
 }
 
-/// The name of this host.
+/// Returns the name of this host.
 pub(super) fn name() -> Option<String> {
     read_word(Path::new("/"), "proc/sys/kernel/hostname").ok()
 }
 
-/// The id of this EC2 instance, by what its firmware says; it shows in containers too.
+/// Returns the id of this EC2 instance, by what its firmware says; it shows in containers too.
 pub(super) fn instance_id() -> Option<String> {
     instance_id_at(Path::new("/"))
 }
@@ -112,13 +112,13 @@ fn facts_at(root: &Path, rank: usize, address: Option<IpAddr>, interfaces: &[Int
     Ok(Facts { site: Site::Host, member, host: Some(host_facts_at(root)?), failure: None, bound: None })
 }
 
-/// Whether the interface has the address. All of 127.0.0.0/8 is the loopback interface's, whatever it lists.
+/// Returns `true` if the interface has the address. All of 127.0.0.0/8 is the loopback interface's, whatever it lists.
 fn holds(interface: &Interface, address: IpAddr) -> bool {
     interface.ip() == address
         || (interface.is_loopback() && interface.ip().is_ipv4() && address.is_ipv4() && address.is_loopback())
 }
 
-/// The network of the interface, such as `192.0.2.0/24`.
+/// Returns the network of the interface, such as `192.0.2.0/24`.
 fn network(interface: &IfAddr, address: IpAddr) -> String {
     match (interface, address) {
         (IfAddr::V4(v4), IpAddr::V4(address)) => {
@@ -133,8 +133,8 @@ fn network(interface: &IfAddr, address: IpAddr) -> String {
     }
 }
 
-/// A name that no other running machine has: its host name for people, and the number that the kernel drew when it
-/// started, since host names and machine ids come along in images.
+/// Returns a name that no other running machine has: its host name for people, and the number that the kernel drew when
+/// it started, since host names and machine ids come along in images.
 fn machine_name(host: &str, boot: &str) -> String {
     let host: String = host
         .chars()
@@ -174,7 +174,7 @@ fn host_facts_at(root: &Path) -> Result<HostFacts> {
     })
 }
 
-/// The soft limit in the text of `/proc/self/limits`.
+/// Returns the soft limit in the text of `/proc/self/limits`.
 fn memlock_limit(limits: &str) -> Option<u64> {
     let line = limits.lines().find_map(|line| line.strip_prefix("Max locked memory"))?;
     match line.split_whitespace().next()? {
@@ -183,8 +183,8 @@ fn memlock_limit(limits: &str) -> Option<u64> {
     }
 }
 
-/// Whether the process has the capability that lifts the limit. It counts only in the first user namespace, which
-/// maps every user to itself.
+/// Returns `true` if the process has the capability that lifts the limit. It counts only in the first user namespace,
+/// which maps every user to itself.
 fn may_lock_without_limit(root: &Path) -> bool {
     let Ok(status) = fs::read_to_string(root.join("proc/self/status")) else { return false };
     let Ok(users) = fs::read_to_string(root.join("proc/self/uid_map")) else { return false };
@@ -194,7 +194,7 @@ fn may_lock_without_limit(root: &Path) -> bool {
     capabilities & CAP_IPC_LOCK != 0 && first_namespace
 }
 
-/// How many devices of Amazon's are bound to the efa driver.
+/// Returns how many devices of Amazon's are bound to the efa driver.
 fn efa_devices(root: &Path) -> usize {
     let Ok(devices) = fs::read_dir(root.join("sys/class/infiniband")) else { return 0 };
     let is_efa = |device: &Path| {
@@ -214,7 +214,7 @@ mod tests {
 
     use super::*;
 
-    /// A folder that stands in for `/`, with the given files in it.
+    /// Returns a folder that stands in for `/`, with the given files in it.
     fn root(files: &[(&str, &str)]) -> tempfile::TempDir {
         let root = tempfile::tempdir().expect("a scratch folder");
         for (path, text) in files {

@@ -154,21 +154,21 @@ const CUT_SHORT: &str =
     "it has a NextToken, so it is only a part: leave out --max-items, --page-size and --no-paginate";
 
 impl Listing {
-    /// Whether an object with these keys is a listing, or a part of one.
+    /// Returns `true` if an object with these keys is a listing, or a part of one.
     pub(super) fn is_one(keys: &BTreeSet<String>) -> bool {
         ["Reservations", "NetworkInterfaces", "LaunchTemplateVersions", "NextToken"]
             .iter()
             .any(|it| keys.contains(*it))
     }
 
-    /// Whether it describes what instances are started from, and none of them.
+    /// Returns `true` if it describes what instances are started from, and none of them.
     pub(super) fn is_template(&self) -> bool {
         self.launch_template_versions.is_some()
             && self.reservations.is_none()
             && self.network_interfaces.is_none()
     }
 
-    /// What it is taken for.
+    /// Returns what it is taken for.
     pub(super) fn form(&self) -> &'static str {
         match (&self.reservations, &self.network_interfaces) {
             (Some(_), _) => "what 'aws ec2 describe-instances' prints",
@@ -177,7 +177,7 @@ impl Listing {
         }
     }
 
-    /// The members in the order of the listing, and what it could not tell.
+    /// Returns the members in the order of the listing, and what it could not tell.
     pub(super) fn members(self) -> Result<(Vec<MemberFacts>, Vec<String>), String> {
         reject_part(self.next_token.as_deref())?;
         if let Some(reservations) = self.reservations {

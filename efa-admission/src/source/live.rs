@@ -17,7 +17,7 @@ struct Machine {
     addresses: Vec<IpAddr>,
 }
 
-/// The facts of the member that this process is, by the entry of the file that is about this machine.
+/// Returns the facts of the member that this process is, by the entry of the file that is about this machine.
 pub(super) fn facts(path: &Path, rank: usize, address: Option<IpAddr>) -> Result<Facts> {
     let described = file::read_described(path, None)?;
     let interfaces = if_addrs::get_if_addrs().unwrap_or_default();
@@ -39,8 +39,8 @@ pub(super) fn facts(path: &Path, rank: usize, address: Option<IpAddr>) -> Result
 }
 
 impl Machine {
-    /// The entry about this machine: by instance id, else by host name, else by address; of several the one with the
-    /// rank.
+    /// Returns the entry about this machine: by instance id, else by host name, else by address; of several the one
+    /// with the rank.
     fn find<'a>(&self, members: &'a [Facts], rank: usize) -> Option<&'a Facts> {
         let by_instance = |facts: &Facts| self.instance_id.as_ref() == Some(&facts.member.instance_id);
         let by_host = |facts: &Facts| {
@@ -66,7 +66,7 @@ impl Machine {
     }
 }
 
-/// The host name without its domain.
+/// Returns the host name without its domain.
 fn label(host: &str) -> &str {
     host.split('.').next().unwrap_or(host)
 }

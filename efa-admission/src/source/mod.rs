@@ -26,7 +26,7 @@ use super::groups::SecurityGroups;
 use super::lookup::Lookup;
 use efa_error::{Result, input};
 
-/// The facts of the member that this process is, from wherever this machine has them: on EC2, and wherever
+/// Returns the facts of the member that this process is, from wherever this machine has them: on EC2, and wherever
 /// `AWS_EC2_METADATA_SERVICE_ENDPOINT` names a metadata service, from there and nowhere else; off EC2 from the host
 /// itself. Where `EFA_MEMBERS` names a members file, the facts come from its entry for this machine instead, found by
 /// instance id, host name or address. `address` is the one that the job reaches the process at; `None` stands for loopback, the choice of a job
@@ -48,9 +48,9 @@ pub fn of_this_machine(rank: usize, address: Option<IpAddr>) -> Result<Facts> {
 /// How long [`look_up`] takes at most, in a build that asks the EC2 API.
 pub const LOOK_UP_LIMIT: Duration = Duration::from_secs(30);
 
-/// What the facts of these members lack. The rules of their security groups come from the file, if one is given, and
-/// on EC2 else from its API; off EC2 there are none. What the API doesn't tell is unknown: for rules that leads to a
-/// refusal. One member of a job does this for all of them, within [`LOOK_UP_LIMIT`].
+/// Returns what the facts of these members lack. The rules of their security groups come from the file, if one is
+/// given, and on EC2 else from its API; off EC2 there are none. What the API doesn't tell is unknown: for rules that
+/// leads to a refusal. One member of a job does this for all of them, within [`LOOK_UP_LIMIT`].
 ///
 /// # Errors
 /// As those of [`file::read_security_groups`].
@@ -65,8 +65,8 @@ pub fn look_up(members: &[Facts], file: Option<&Path>) -> Result<Lookup> {
     })
 }
 
-/// What a job lacks that a file describes: the rules of its groups, from a file of rules, and else from the description
-/// itself, as a Terraform plan has them.
+/// Returns what a job lacks that a file describes: the rules of its groups, from a file of rules, and else from the
+/// description itself, as a Terraform plan has them.
 ///
 /// # Errors
 /// As those of [`file::read_security_groups`].

@@ -44,7 +44,7 @@ impl Server {
         }
     }
 
-    /// Whether everything has been handed to the system.
+    /// Returns `true` if everything has been handed to the system.
     fn is_flushed(&self) -> bool {
         self.connections.values().all(|connection| connection.secure.is_flushed())
     }

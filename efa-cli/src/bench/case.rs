@@ -22,27 +22,27 @@ pub(crate) enum Case {
 }
 
 impl Case {
-    /// Whether all ranks take part, not just the first two.
+    /// Returns `true` if all ranks take part, not just the first two.
     pub(crate) fn is_collective(self) -> bool {
         matches!(self, Self::AllReduce | Self::Broadcast | Self::Barrier)
     }
 
-    /// Whether it is a collective with a buffer, and so an algorithm and a bus bandwidth.
+    /// Returns `true` if it is a collective with a buffer, and so an algorithm and a bus bandwidth.
     pub(crate) fn moves_data_collectively(self) -> bool {
         matches!(self, Self::AllReduce | Self::Broadcast)
     }
 
-    /// Whether single operations are timed.
+    /// Returns `true` if single operations are timed.
     pub(crate) fn measures_time(self) -> bool {
         matches!(self, Self::Latency | Self::Write | Self::Read) || self.is_collective()
     }
 
-    /// Whether operations are kept in flight to see how much goes through.
+    /// Returns `true` if operations are kept in flight to see how much goes through.
     pub(crate) fn measures_bandwidth(self) -> bool {
         matches!(self, Self::Bandwidth | Self::Bidirectional | Self::MessageRate | Self::Write | Self::Read)
     }
 
-    /// By what the algorithm bandwidth is multiplied to get the bus bandwidth.
+    /// Returns the factor from the algorithm bandwidth to the bus bandwidth.
     ///
     /// The links of an optimal all-reduce carry 2(n-1)/n times the size, those of a broadcast the size itself.
     pub(crate) fn busbw_factor(self, ranks: usize) -> f64 {

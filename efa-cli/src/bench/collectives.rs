@@ -81,7 +81,7 @@ impl Sized<'_> {
         }
     }
 
-    /// What this rank finds: its own times and wrong elements.
+    /// Measures at this rank: returns its own times and wrong elements.
     fn run<T: Sample>(&self) -> Result<Run> {
         let mut input = vec![T::of(0); if self.place == Place::InPlace { 0 } else { self.elements }];
         let mut output = vec![T::of(0); self.elements];
@@ -132,7 +132,7 @@ impl Sized<'_> {
     }
 }
 
-/// The time of each call, in microseconds.
+/// Times each call, in microseconds.
 fn timed(counts: Counts, mut call: impl FnMut() -> Result<()>) -> Result<Vec<f64>> {
     for _ in 0..counts.warmup {
         call()?;
@@ -146,13 +146,14 @@ fn timed(counts: Counts, mut call: impl FnMut() -> Result<()>) -> Result<Vec<f64
     Ok(times)
 }
 
-/// The time of the slowest rank in each iteration.
+/// Returns the time of the slowest rank in each iteration.
 fn slowest(world: &Communicator, mut times: Vec<f64>) -> Result<Vec<f64>> {
     world.all_reduce_in_place(&mut times, ReduceOp::Max)?;
     Ok(times)
 }
 
-/// The sum of a count over all ranks, by way of the control connection: the collectives are what is in question.
+/// Returns the sum of a count over all ranks, by way of the control connection: the collectives are what is in
+/// question.
 fn total(world: &Communicator, count: u64) -> Result<u64> {
     let counts = world.control().exchange("wrong elements", &count.to_le_bytes(), PATIENCE)?;
     let read = |bytes: &Vec<u8>| bytes.as_slice().try_into().map(u64::from_le_bytes).unwrap_or(u64::MAX);

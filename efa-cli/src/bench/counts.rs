@@ -24,7 +24,7 @@ const WINDOW_BYTES: u64 = 16 << 20;
 const FEWEST: u64 = 10;
 
 impl Counts {
-    /// The counts for a case at a size, unless the options say otherwise.
+    /// Returns the counts for a case at a size, unless the options say otherwise.
     pub(crate) fn of(case: Case, size: u64, args: &BenchArgs) -> Self {
         let in_flight = case.measures_bandwidth() && !case.measures_time();
         let window = window(size);
@@ -39,7 +39,7 @@ impl Counts {
     }
 }
 
-/// How many messages of a size to have in flight.
+/// Returns how many messages of a size to have in flight.
 pub(crate) fn window(size: u64) -> u64 {
     (WINDOW_BYTES / size.max(1)).clamp(NARROWEST_WINDOW, WINDOW)
 }

@@ -59,7 +59,7 @@ pub(super) fn member(args: &BenchArgs) -> Result<ExitCode, Failure> {
     if wrong == 0 { Ok(ExitCode::SUCCESS) } else { Err(wrong_results(wrong)) }
 }
 
-/// Rank 0: measures and prints.
+/// Measures and prints, at rank 0.
 fn lead(world: &mut Communicator, args: &BenchArgs, plan: &Plan) -> Result<u64, Failure> {
     let provider = world.endpoint().provider().to_string();
     if world.endpoint().provider() == Provider::Efa && is_emulated() {
@@ -90,7 +90,7 @@ fn lead(world: &mut Communicator, args: &BenchArgs, plan: &Plan) -> Result<u64, 
     Ok(wrong)
 }
 
-/// The other ranks: take part.
+/// Takes part, at the other ranks.
 fn follow(world: &mut Communicator, args: &BenchArgs, plan: &Plan) -> Result<u64, Failure> {
     for &size in &plan.sizes {
         measure(world, args, plan, size, FIRST_TWO)?;
@@ -174,7 +174,7 @@ fn measure_collective(
     Ok(out_of_place.wrong + in_place.wrong)
 }
 
-/// A record that names what is measured, without results.
+/// Returns a record that names what is measured, without results.
 fn blank(world: &Communicator, plan: &Plan, size: u64, counts: Counts) -> Record {
     let elements = size as usize / plan.dtype.size();
     let chosen = |kind| match plan.algorithm {
@@ -200,7 +200,7 @@ fn blank(world: &Communicator, plan: &Plan, size: u64, counts: Counts) -> Record
     }
 }
 
-/// Million bytes per second.
+/// Returns millions of bytes per second.
 fn megabytes(messages_per_second: f64, size: u64) -> f64 {
     rounded(messages_per_second * size as f64 / 1e6)
 }

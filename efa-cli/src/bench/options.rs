@@ -179,7 +179,7 @@ fn algorithm(case: Case, name: Option<&str>) -> Result<Algorithm, Error> {
     Algorithm::parse(collective, name)
 }
 
-/// The library's name for a collective case.
+/// Returns the library's name for a collective case.
 pub(crate) fn collective(case: Case) -> Option<Collective> {
     match case {
         Case::AllReduce => Some(Collective::AllReduce),
@@ -204,7 +204,7 @@ pub(super) mod tests {
         args: BenchArgs,
     }
 
-    /// The options after `efa bench`.
+    /// Returns the options after `efa bench`.
     pub(in crate::bench) fn options(arguments: &[&str]) -> BenchArgs {
         let words = std::iter::once(&"bench").chain(arguments);
         Harness::try_parse_from(words).unwrap_or_else(|error| panic!("{error}")).args

@@ -8,7 +8,7 @@ pub(crate) fn fill(buffer: &mut [u8], seed: u64) {
     }
 }
 
-/// How many bytes of a buffer are not what [`fill`] put there.
+/// Returns how many bytes of a buffer are not what [`fill`] put there.
 pub(crate) fn wrong(buffer: &[u8], seed: u64) -> u64 {
     let differing = |(index, chunk): (usize, &[u8])| {
         let word = word(seed, index as u64);
@@ -17,7 +17,7 @@ pub(crate) fn wrong(buffer: &[u8], seed: u64) -> u64 {
     buffer.chunks(8).enumerate().map(differing).sum()
 }
 
-/// Eight bytes by the finaliser of splitmix64, which leaves no pattern between neighbours.
+/// Returns eight bytes by the finaliser of splitmix64, which leaves no pattern between neighbours.
 fn word(seed: u64, index: u64) -> [u8; 8] {
     let mut z = seed.wrapping_add(index.wrapping_add(1).wrapping_mul(0x9e37_79b9_7f4a_7c15));
     z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);

@@ -148,7 +148,7 @@ impl Lane<'_> {
     }
 }
 
-/// Microseconds since `start`.
+/// Returns microseconds since `start`.
 pub(super) fn microseconds(start: Instant) -> f64 {
     start.elapsed().as_nanos() as f64 / 1000.0
 }

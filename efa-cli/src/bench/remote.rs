@@ -65,7 +65,7 @@ pub(super) fn measure(
     Ok(Remote { times, rate, wrong })
 }
 
-/// The second rank: lends its memory, and looks after what was written or is to be read.
+/// Lends the second rank's memory, and looks after what was written or is to be read.
 fn serve(pair: &Pair<'_>, verb: Verb, size: usize, rounds: u64) -> Result<()> {
     let region: Region<u8> = pair.allocate(size)?.expose(Access::ReadWrite)?;
     pair.send_blocking(pair.peer, CONTROL, &region.remote().to_bytes())?;

@@ -5,7 +5,7 @@ use efa_core::tensor::{Element, bf16, f16};
 
 /// An element that can be made of a small whole number.
 pub(super) trait Sample: Element + PartialEq {
-    /// The number `value`, at most 127, which every type holds exactly.
+    /// Makes an element of the number `value`, at most 127, which every type holds exactly.
     fn of(value: u8) -> Self;
 }
 
@@ -24,7 +24,7 @@ samples!(u8: u8::from, u16: u16::from, u32: u32::from, u64: u64::from);
 samples!(f16: |value| f16::from_f32(f32::from(value)), bf16: |value| bf16::from_f32(f32::from(value)));
 samples!(i8: |value| value as i8);
 
-/// What rank `rank` of `ranks` puts in at `index`.
+/// Returns what rank `rank` of `ranks` puts in at `index`.
 ///
 /// At each index one rank stands out, a different one at the next, so that a rank left out or counted twice shows.
 /// The others contribute the neutral element, or for an average the same as that one: results stay below 6 however
@@ -99,7 +99,7 @@ pub(super) fn input<T: Sample>(op: ReduceOp, index: usize, rank: usize, ranks: u
     })
 }
 
-/// What comes out at `index`, for any operation.
+/// Returns what comes out at `index`, for any operation.
 pub(super) fn output<T: Sample>(op: ReduceOp, index: usize, ranks: usize) -> T {
     match op {
         ReduceOp::Average if ranks > 25 => T::of(0),

@@ -25,7 +25,7 @@ pub(crate) struct Sizes {
 }
 
 impl Sizes {
-    /// The sizes, smallest first if they were given as a range.
+    /// Returns the sizes, smallest first if they were given as a range.
     pub(crate) fn as_slice(&self) -> &[u64] {
         &self.sizes
     }

@@ -37,7 +37,7 @@ impl Summary {
     }
 }
 
-/// Three places after the point: what results carry.
+/// Rounds to three places after the point, which results carry.
 pub(crate) fn rounded(value: f64) -> f64 {
     (value * 1000.0).round() / 1000.0
 }

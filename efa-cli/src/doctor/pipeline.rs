@@ -10,7 +10,7 @@ use crate::xml::escaped;
 
 const GUIDE: &str = "docs/admission.md";
 
-/// The report in that form.
+/// Returns the report in that form.
 pub(super) fn text(report: &Report, format: ReportFormat) -> String {
     match format {
         ReportFormat::Sarif => sarif(report).to_string() + "\n",
@@ -18,7 +18,7 @@ pub(super) fn text(report: &Report, format: ReportFormat) -> String {
     }
 }
 
-/// SARIF 2.1.0: a rule for each code that was found, a result for each finding.
+/// Writes SARIF 2.1.0: a rule for each code that was found, a result for each finding.
 fn sarif(report: &Report) -> Value {
     let mut codes: Vec<&str> = report.findings().iter().map(|finding| finding.code.name()).collect();
     codes.dedup();
@@ -51,7 +51,8 @@ fn sarif(report: &Report) -> Value {
     })
 }
 
-/// JUnit: one test case for the verdict, which fails with an error; one for each warning, which is skipped.
+/// Writes JUnit's XML: one test case for the verdict, which fails with an error; one for each warning, which is
+/// skipped.
 fn junit(report: &Report) -> String {
     let findings = report.findings();
     let of = |severity| findings.iter().filter(move |finding| finding.severity == severity);

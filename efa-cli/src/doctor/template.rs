@@ -9,8 +9,8 @@ use crate::failure::Failure;
 /// More members than any job has.
 const MOST_COPIES: usize = 1 << 20;
 
-/// So many members like the one, each with an instance and interfaces of its own. Addresses are left out, since every
-/// instance gets others. Of a template whose instances may start in several places, each place is taken in turn.
+/// Returns so many members like the one, each with an instance and interfaces of its own. Addresses are left out, since
+/// every instance gets others. Of a template whose instances may start in several places, each place is taken in turn.
 pub(super) fn copies(described: &Described, count: usize) -> Result<Vec<Facts>, Failure> {
     let models = &described.members;
     if models.is_empty() || (models.len() > 1 && !described.is_template) {

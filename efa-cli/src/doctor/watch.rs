@@ -44,7 +44,7 @@ pub(super) fn watch(
     }
 }
 
-/// What the later report says that the earlier one does not, and the other way round.
+/// Returns what the later report says that the earlier one does not, and the other way round.
 fn changes(before: &Report, after: &Report) -> Vec<String> {
     let of = |report: &Report| report.findings().to_vec();
     let (old, new) = (of(before), of(after));
@@ -72,13 +72,14 @@ fn changes(before: &Report, after: &Report) -> Vec<String> {
     lines
 }
 
-/// The time in UTC, such as `2026-11-26T12:00:00Z`.
+/// Returns the time in UTC, such as `2026-11-26T12:00:00Z`.
 fn now() -> String {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     time_of(since.as_secs())
 }
 
-/// Seconds since 1970 as a date, by the algorithm of Howard Hinnant's "chrono-compatible low-level date algorithms".
+/// Returns seconds since 1970 as a date, by the algorithm of Howard Hinnant's "chrono-compatible low-level date
+/// algorithms".
 fn time_of(seconds: u64) -> String {
     let (days, rest) = (seconds / 86_400 + 719_468, seconds % 86_400);
     let (era, day_of_era) = (days / 146_097, days % 146_097);

@@ -54,19 +54,19 @@ impl Guard {
         Ok(Self { process, pipe })
     }
 
-    /// The ranks share this absolute path, which must not outlive them.
+    /// Notes this absolute path, which the ranks share and which must not outlive them.
     pub(super) fn remove_at_end(&mut self, folder: &Path) {
         let line = [folder.as_os_str().as_bytes(), b"\n"].concat();
         let _ = self.pipe.write_all(&line);
     }
 
-    /// From now on `group` must not outlive the launcher.
+    /// Notes that `group` must not outlive the launcher.
     pub(super) fn watch(&mut self, group: Pid) {
         // A guard that is gone can't be told; the ranks run all the same.
         let _ = self.pipe.write_all(format!("+{}\n", group.as_raw_pid()).as_bytes());
     }
 
-    /// `group` is empty: its number may soon belong to somebody else.
+    /// Forgets `group`, which is empty: its number may soon belong to somebody else.
     pub(super) fn forget(&mut self, group: Pid) {
         let _ = self.pipe.write_all(format!("-{}\n", group.as_raw_pid()).as_bytes());
     }
@@ -78,7 +78,7 @@ impl Guard {
     }
 }
 
-/// The guard process itself: `efa __guard`.
+/// Runs the guard process: `efa __guard`.
 pub(crate) fn main() -> Result<ExitCode, Failure> {
     let left = left_in(BufReader::new(io::stdin()));
     end_all(left.groups);

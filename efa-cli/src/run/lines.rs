@@ -21,7 +21,7 @@ impl<W: Write> Sink<W> {
         Self { out: Mutex::new(out), busy: AtomicUsize::new(0) }
     }
 
-    /// Whether nobody is about to write.
+    /// Returns `true` if nobody is about to write.
     pub(super) fn is_idle(&self) -> bool {
         self.busy.load(Ordering::SeqCst) == 0
     }
@@ -97,7 +97,7 @@ impl Decoration {
         space
     }
 
-    /// The same for a line that lacks its newline.
+    /// Does the same for a line that lacks its newline.
     fn finish<'a>(&self, line: &'a mut Vec<u8>, space: &'a mut Vec<u8>) -> &'a [u8] {
         if self.complete_last_line {
             line.push(b'\n');

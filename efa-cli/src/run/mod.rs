@@ -78,7 +78,7 @@ pub(crate) enum Output {
     FirstRankSpeaks,
 }
 
-/// `efa run`.
+/// Runs `efa run`.
 pub(crate) fn run(args: &RunArgs) -> Result<ExitCode, Failure> {
     launch(&Launch {
         ranks: args.ranks,
@@ -350,8 +350,8 @@ impl Job {
     }
 }
 
-/// What rank 0 reads: our own input, except that a terminal is read by us and passed on, because a process outside
-/// the terminal's foreground group is stopped when it reads. True if it must be passed on.
+/// Returns what rank 0 reads: our own input, except that a terminal is read by us and passed on, because a process
+/// outside the terminal's foreground group is stopped when it reads. True if it must be passed on.
 fn stdin_of_first_rank() -> (Stdio, bool) {
     let stdin = io::stdin();
     if !stdin.is_terminal() {
@@ -412,7 +412,7 @@ fn status_of_signal(signal: i32) -> u8 {
     u8::try_from(128 + signal).unwrap_or(u8::MAX)
 }
 
-/// The same signal in the terms of the crate that sends it; all that come here have a name there.
+/// Returns the same signal in the terms of the crate that sends it; all that come here have a name there.
 fn named(signal: i32) -> Signal {
     Signal::from_named_raw(signal).unwrap_or(Signal::TERM)
 }

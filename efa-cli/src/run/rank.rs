@@ -69,7 +69,7 @@ impl RankProcess {
         Ok(Self { rank, group, status: None, child, life: Life::Running })
     }
 
-    /// The pipes that carry what the rank prints and, if it was asked for, what it reads.
+    /// Returns the pipes that carry what the rank prints and, if it was asked for, what it reads.
     pub(super) fn pipes(&mut self) -> &mut Child {
         &mut self.child
     }
@@ -132,24 +132,24 @@ impl RankProcess {
         }
     }
 
-    /// Whether its end is under way, so that the clock matters.
+    /// Returns `true` if its end is under way, so that the clock matters.
     pub(super) fn is_ending(&self) -> bool {
         matches!(self.life, Life::Asked { .. } | Life::Killed { .. })
     }
 
-    /// Whether nothing of it is left.
+    /// Returns `true` if nothing of it is left.
     pub(super) fn is_gone(&self) -> bool {
         self.life == Life::Gone
     }
 }
 
-/// The status as a shell would show it: 128 + N for signal N.
+/// Returns the status as a shell would show it: 128 + N for signal N.
 pub(super) fn exit_code(status: ExitStatus) -> u8 {
     let code = status.code().or(status.signal().map(|signal| 128 + signal));
     code.and_then(|code| u8::try_from(code).ok()).unwrap_or(u8::MAX)
 }
 
-/// How a process ended, in words.
+/// Returns how a process ended, in words.
 pub(super) fn describe(status: ExitStatus) -> String {
     match (status.signal(), status.code()) {
         (Some(signal), _) => {

@@ -12,7 +12,7 @@ const ENDING: [i32; 4] = [SIGHUP, SIGINT, SIGQUIT, SIGTERM];
 /// The others that concern us: a process ended, Ctrl-Z, and two that programs give meanings of their own.
 const OTHERS: [i32; 4] = [SIGCHLD, SIGTSTP, SIGUSR1, SIGUSR2];
 
-/// Whether a signal asks the job to end.
+/// Returns `true` if a signal asks the job to end.
 pub(super) fn asks_to_end(signal: i32) -> bool {
     ENDING.contains(&signal)
 }
@@ -33,7 +33,7 @@ pub(super) fn deliver(tell: impl Fn(i32) + Send + 'static) -> Result<(), Error> 
     Ok(())
 }
 
-/// The set of ignored signals, bit N-1 for signal N; empty where /proc doesn't tell.
+/// Returns the set of ignored signals, bit N-1 for signal N; empty where /proc doesn't tell.
 fn ignored_signals() -> u64 {
     let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
     let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));

@@ -22,7 +22,7 @@ pub(crate) const PART: u32 = 0xefa2;
 /// What stands where a real device tells its firmware's version.
 const FIRMWARE: &str = "emulated";
 
-/// Answer to `ibv_query_device`.
+/// Returns the answer to `ibv_query_device`.
 pub(crate) fn device(guid: u64, queue_pairs: u32) -> ibv_device_attr {
     // SAFETY: the structure is made of integers, for which all zeroes is a value.
     let mut attr: ibv_device_attr = unsafe { std::mem::zeroed() };
@@ -47,7 +47,7 @@ pub(crate) fn device(guid: u64, queue_pairs: u32) -> ibv_device_attr {
     attr
 }
 
-/// Answer to `efadv_query_device`.
+/// Returns the answer to `efadv_query_device`.
 pub(crate) fn efa(rdma: Rdma) -> efadv_device_attr {
     let read = if rdma >= Rdma::Read { EFADV_DEVICE_ATTR_CAPS_RDMA_READ } else { 0 };
     let write = EFADV_DEVICE_ATTR_CAPS_RDMA_WRITE | EFADV_DEVICE_ATTR_CAPS_UNSOLICITED_WRITE_RECV;
@@ -65,7 +65,7 @@ pub(crate) fn efa(rdma: Rdma) -> efadv_device_attr {
     }
 }
 
-/// Answer to `ibv_query_port`.
+/// Returns the answer to `ibv_query_port`.
 pub(crate) fn port(gone: bool) -> ibv_port_attr {
     // SAFETY: the structure is made of integers, for which all zeroes is a value.
     let mut attr: ibv_port_attr = unsafe { std::mem::zeroed() };

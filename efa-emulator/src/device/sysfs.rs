@@ -9,17 +9,17 @@ use std::path::{Path, PathBuf};
 use super::query::{PART, VENDOR};
 use crate::errno::Errno;
 
-/// Name of the device with an index.
+/// Returns the name of the device with an index.
 pub(crate) fn name(index: usize) -> String {
     format!("efa_{index}")
 }
 
-/// The device's folder, in a job's folder.
+/// Returns the device's folder, in a job's folder.
 pub(crate) fn device_dir(job: &Path, index: usize) -> PathBuf {
     job.join("sys/class/infiniband").join(name(index))
 }
 
-/// Folder of the device file in the tree.
+/// Returns the folder of the device file in the tree.
 pub(crate) fn verbs_dir(job: &Path, index: usize) -> PathBuf {
     job.join("sys/class/infiniband_verbs").join(format!("uverbs{index}"))
 }

@@ -56,13 +56,13 @@ pub(crate) enum Event {
 }
 
 impl Faults {
-    /// The plan as it concerns one rank.
+    /// Takes from a plan what concerns one rank.
     pub(crate) fn new(plan: Plan, rank: u32) -> Self {
         let active = !plan.is_empty();
         Self { plan, rank, active, posted: AtomicU64::new(0) }
     }
 
-    /// Whether there is anything to ask for: the normal path asks nothing more.
+    /// Returns `true` if there is anything to ask for: the normal path asks nothing more.
     pub(crate) fn active(&self) -> bool {
         self.active
     }
@@ -72,7 +72,7 @@ impl Faults {
         self.posted.fetch_add(1, Ordering::Relaxed) + 1
     }
 
-    /// What befalls the process at its `n`th work request.
+    /// Returns what befalls the process at its `n`th work request.
     pub(crate) fn events(&self, n: u64) -> impl Iterator<Item = Event> + '_ {
         let kills = self.plan.kill.iter().filter(move |k| **k == (self.rank, n)).map(|_| Event::Kill);
         let gone = self
@@ -84,7 +84,7 @@ impl Faults {
         gone.chain(kills)
     }
 
-    /// What befalls the `n`th work request.
+    /// Returns what befalls the `n`th work request.
     pub(crate) fn verdict(&self, n: u64, subject: Subject) -> Verdict {
         let plan = &self.plan;
         let mut verdict = Verdict::default();
@@ -135,7 +135,7 @@ enum Kind {
     BadKey,
 }
 
-/// The finishing step of the splitmix64 generator: every input bit reaches every output bit.
+/// Mixes a value by the finishing step of the splitmix64 generator: every input bit reaches every output bit.
 fn scramble(value: u64) -> u64 {
     let mut z = value.wrapping_add(0x9E37_79B9_7F4A_7C15);
     z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);

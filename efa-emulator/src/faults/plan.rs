@@ -41,7 +41,7 @@ pub struct Pair {
 }
 
 impl Pair {
-    /// Whether the pair covers a sender and a receiver.
+    /// Returns `true` if the pair covers a sender and a receiver.
     pub fn covers(&self, from: u32, to: u32) -> bool {
         self.from.is_none_or(|r| r == from) && self.to.is_none_or(|r| r == to)
     }
@@ -92,7 +92,7 @@ impl Plan {
         Ok(plan)
     }
 
-    /// Whether anything can ever go wrong.
+    /// Returns `true` if anything can ever go wrong.
     pub fn is_empty(&self) -> bool {
         let never = Self { seed: self.seed, timeout: self.timeout, ..Self::default() };
         *self == never

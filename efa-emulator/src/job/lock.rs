@@ -17,7 +17,7 @@ pub(crate) fn let_go(file: &File, first: u64, count: u64) {
     control(file, libc::F_OFD_SETLK, libc::F_UNLCK, first, count);
 }
 
-/// Whether someone else holds any of the locks `first..first + count`.
+/// Returns `true` if someone else holds any of the locks `first..first + count`.
 pub(crate) fn is_held(file: &File, first: u64, count: u64) -> bool {
     control(file, libc::F_OFD_GETLK, libc::F_WRLCK, first, count)
         .is_some_and(|answer| c_int::from(answer.l_type) != libc::F_UNLCK)

@@ -46,27 +46,27 @@ impl Job {
         Ok(job)
     }
 
-    /// The job's folder.
+    /// Returns the job's folder.
     pub(crate) fn dir(&self) -> &Path {
         &self.dir
     }
 
-    /// This process's place.
+    /// Returns this process's place.
     pub(crate) fn slot(&self) -> u16 {
         self.slot
     }
 
-    /// A random number that tells this process from earlier ones at its place.
+    /// Returns a random number that tells this process from earlier ones at its place.
     pub(crate) fn generation(&self) -> u32 {
         self.generation
     }
 
-    /// All processes.
+    /// Returns all processes.
     pub(crate) fn table(&self) -> &Table {
         &self.table
     }
 
-    /// Whether the process of a place and generation is still there.
+    /// Returns `true` if the process of a place and generation is still there.
     pub(crate) fn is_alive(&self, slot: u16, generation: u32) -> bool {
         match self.table.entry(slot) {
             Some(entry) if entry.generation.load(Ordering::Acquire) == generation => {
@@ -106,19 +106,20 @@ impl Job {
         }
     }
 
-    /// The number by which the kernel here knows the process of a place; none if it lives in another container.
+    /// Returns the number by which the kernel here knows the process of a place, or `None` if it lives in another
+    /// container.
     pub(crate) fn pid(&self, slot: u16) -> Option<u32> {
         let (own, other) = (self.table.entry(self.slot)?, self.table.entry(slot)?);
         let here = own.pid_namespace.load(Ordering::Relaxed) == other.pid_namespace.load(Ordering::Relaxed);
         here.then(|| other.pid.load(Ordering::Relaxed))
     }
 
-    /// Where a process's own file is.
+    /// Returns where a process's own file is.
     pub(crate) fn process_path(&self, slot: u16, generation: u32) -> PathBuf {
         self.dir.join(format!("process.{slot}.{generation:08x}"))
     }
 
-    /// Where a queue pair's file is.
+    /// Returns where a queue pair's file is.
     pub(crate) fn queue_path(&self, slot: u16, generation: u32, device: u8, qpn: u16) -> PathBuf {
         self.dir.join(format!("queue.{slot}.{generation:08x}.{device}.{qpn}"))
     }
@@ -153,7 +154,7 @@ impl Job {
         }
     }
 
-    /// One try; none if the folder was removed in the meantime or all places are taken.
+    /// Tries once to take a place. Returns `None` if the folder was removed in the meantime or all places are taken.
     fn try_place(dir: &Path, settings: &Settings) -> Result<Option<Self>, Errno> {
         let path = dir.join("fabric");
         let mut options = File::options();
@@ -210,12 +211,12 @@ extern "C" fn let_go() {
     }
 }
 
-/// Which processes our process numbers are about; 0 if the system doesn't tell.
+/// Returns which processes our process numbers are about; 0 if the system doesn't tell.
 pub(crate) fn pid_namespace() -> u64 {
     std::fs::metadata("/proc/self/ns/pid").map_or(0, |namespace| namespace.ino())
 }
 
-/// A random number other than 0.
+/// Returns a random number other than 0.
 fn random() -> Result<u32, Errno> {
     let mut bytes = [0; 4];
     File::open("/dev/urandom")?.read_exact(&mut bytes)?;

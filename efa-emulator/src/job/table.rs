@@ -73,7 +73,7 @@ impl Table {
         }
     }
 
-    /// What concerns the whole job.
+    /// Returns what concerns the whole job.
     pub(crate) fn header(&self) -> &Header {
         match self.0.at(0) {
             Some(header) => header,
@@ -81,7 +81,7 @@ impl Table {
         }
     }
 
-    /// The entry of a place; none if there is no such place.
+    /// Returns the entry of a place, or `None` if there is no such place.
     pub(crate) fn entry(&self, slot: u16) -> Option<&Entry> {
         if slot >= MAX_PROCESSES {
             return None;
@@ -89,7 +89,7 @@ impl Table {
         self.0.at(ENTRIES + usize::from(slot) * size_of::<Entry>())
     }
 
-    /// How many places are marked as taken, the dead that nobody noticed included.
+    /// Returns how many places are marked as taken, the dead that nobody noticed included.
     pub(crate) fn taken(&self) -> usize {
         let taken = |slot: &u16| self.entry(*slot).is_some_and(|e| e.generation.load(Ordering::Relaxed) != 0);
         (0..MAX_PROCESSES).filter(taken).count()

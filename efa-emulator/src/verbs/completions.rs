@@ -30,7 +30,7 @@ pub(crate) struct CompletionQueue {
 }
 
 impl CompletionQueue {
-    /// The object behind a C pointer.
+    /// Returns the object behind a C pointer.
     ///
     /// # Safety
     /// `cq` must come from one of the calls below and not be destroyed.
@@ -39,7 +39,7 @@ impl CompletionQueue {
         unsafe { &*cq.cast::<Self>() }
     }
 
-    /// The object behind the EFA part.
+    /// Returns the object behind the EFA part.
     ///
     /// # Safety
     /// `efa` must come from [`efadv_cq_from_ibv_cq_ex`].
@@ -72,7 +72,7 @@ pub unsafe extern "C" fn ibv_create_cq(
     pointer(|| unsafe { create(context, i64::from(cqe), cq_context, channel) }).cast()
 }
 
-/// `create_cq_ex` of an open device.
+/// Implements `create_cq_ex` of an open device.
 pub(crate) unsafe extern "C" fn create_cq_ex(
     context: *mut ibv_context,
     attr: *mut ibv_cq_init_attr_ex,
@@ -96,7 +96,7 @@ pub unsafe extern "C" fn efadv_create_cq(
     unsafe { create_cq_ex(context, attr) }
 }
 
-/// The EFA part of a completion queue.
+/// Returns the EFA part of a completion queue.
 ///
 /// # Safety
 /// `cq` must be a valid completion queue.
@@ -184,7 +184,7 @@ pub unsafe extern "C" fn ibv_get_cq_event(
 #[unsafe(no_mangle)]
 pub extern "C" fn ibv_ack_cq_events(_: *mut ibv_cq, _: c_uint) {}
 
-/// `req_notify_cq` of an open device: an event at the next completion.
+/// Implements `req_notify_cq` of an open device: asks for an event at the next completion.
 pub(crate) unsafe extern "C" fn req_notify_cq(cq: *mut ibv_cq, _solicited_only: c_int) -> c_int {
     code(|| {
         // SAFETY: the caller vouches for it.

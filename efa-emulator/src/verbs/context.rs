@@ -22,7 +22,7 @@ pub(crate) struct Context {
 }
 
 impl Context {
-    /// The object behind a C pointer.
+    /// Returns the object behind a C pointer.
     ///
     /// # Safety
     /// `context` must come from [`ibv_open_device`] and be open.
@@ -174,7 +174,7 @@ pub unsafe extern "C" fn ibv_query_gid(
     if answer == 0 { 0 } else { -1 }
 }
 
-/// The partition key table has one entry, the default.
+/// Returns the only entry of the partition key table, the default.
 ///
 /// # Safety
 /// `pkey` must be writable.

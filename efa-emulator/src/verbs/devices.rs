@@ -61,7 +61,7 @@ pub unsafe extern "C" fn ibv_free_device_list(list: *mut *mut ibv_device) {
     unsafe { libc::free(list.cast()) };
 }
 
-/// The device's name.
+/// Returns the device's name.
 ///
 /// # Safety
 /// `device` must come from [`ibv_get_device_list`].
@@ -71,7 +71,7 @@ pub unsafe extern "C" fn ibv_get_device_name(device: *mut ibv_device) -> *const 
     unsafe { (*device).name.as_ptr() }
 }
 
-/// Nothing has to be done so that programs may fork: no memory is pinned.
+/// Does nothing: programs may fork, since no memory is pinned.
 #[unsafe(no_mangle)]
 pub extern "C" fn ibv_fork_init() -> c_int {
     0

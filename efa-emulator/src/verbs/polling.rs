@@ -69,12 +69,12 @@ pub(crate) fn fill_table(c: &mut ibv_cq_ex) {
     c.read_dlid_path_bits = Some(read_zero);
 }
 
-/// The calls that EFA adds.
+/// Returns the calls that EFA adds.
 pub(crate) fn efa_table() -> efadv_cq {
     efadv_cq { comp_mask: 0, wc_read_sgid: Some(read_sgid), wc_is_unsolicited: Some(is_unsolicited) }
 }
 
-/// `poll_cq` of an open device: up to `count` completions, copied out.
+/// Implements `poll_cq` of an open device: copies out up to `count` completions.
 pub(crate) unsafe extern "C" fn poll_cq(cq: *mut ibv_cq, count: c_int, to: *mut ibv_wc) -> c_int {
     // SAFETY: the caller vouches for the queue.
     let queue = unsafe { CompletionQueue::of(cq) };
@@ -162,7 +162,7 @@ fn find(queue: &CompletionQueue) -> bool {
     true
 }
 
-/// The next message of any queue pair.
+/// Takes the next message of any queue pair.
 fn receive(poller: &mut Poller) -> Option<Completion> {
     for _ in 0..poller.receivers.len() {
         poller.turn = if poller.turn + 1 < poller.receivers.len() { poller.turn + 1 } else { 0 };
@@ -252,7 +252,7 @@ unsafe extern "C" fn read_zero(_: *mut ibv_cq_ex) -> u8 {
     0
 }
 
-/// The sender's address, only if it has no address handle here: ENOENT otherwise, negative.
+/// Returns the sender's address, only if it has no address handle here: ENOENT otherwise, negative.
 unsafe extern "C" fn read_sgid(efa: *mut efadv_cq, gid: *mut ibv_gid) -> c_int {
     // SAFETY: the caller polls the queue that this is part of.
     let current = unsafe { &(*CompletionQueue::of_efa(efa).poller.get()).current };

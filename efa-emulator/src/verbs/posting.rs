@@ -42,7 +42,7 @@ pub(crate) fn fill_table(c: &mut ibv_qp_ex) {
     c.wr_abort = Some(wr_abort);
 }
 
-/// `post_recv` of an open device.
+/// Implements `post_recv` of an open device.
 pub(crate) unsafe extern "C" fn post_recv(
     qp: *mut ibv_qp,
     first: *mut ibv_recv_wr,
@@ -76,7 +76,7 @@ pub(crate) unsafe extern "C" fn post_recv(
     outcome
 }
 
-/// `post_send` of an open device: sends only.
+/// Implements `post_send` of an open device, for sends only.
 pub(crate) unsafe extern "C" fn post_send(
     qp: *mut ibv_qp,
     first: *mut ibv_send_wr,

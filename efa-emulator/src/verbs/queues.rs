@@ -34,7 +34,7 @@ pub(crate) struct QueuePair {
 }
 
 impl QueuePair {
-    /// The object behind a C pointer.
+    /// Returns the object behind a C pointer.
     ///
     /// # Safety
     /// `qp` must come from one of the calls below and not be destroyed.
@@ -59,7 +59,8 @@ pub unsafe extern "C" fn ibv_create_qp(pd: *mut ibv_pd, attr: *mut ibv_qp_init_a
     })
 }
 
-/// `create_qp_ex` of an open device: unreliable datagrams, with the calls that build work requests in place.
+/// Implements `create_qp_ex` of an open device: makes a queue pair for unreliable datagrams, with the calls that build
+/// work requests in place.
 pub(crate) unsafe extern "C" fn create_qp_ex(
     _: *mut ibv_context,
     attr: *mut ibv_qp_init_attr_ex,
@@ -106,7 +107,7 @@ pub unsafe extern "C" fn efadv_create_qp_ex(
     })
 }
 
-/// The calls that build work requests, of a queue pair.
+/// Returns the calls that build work requests, of a queue pair.
 #[unsafe(no_mangle)]
 pub extern "C" fn ibv_qp_to_qp_ex(qp: *mut ibv_qp) -> *mut ibv_qp_ex {
     qp.cast()
@@ -118,14 +119,14 @@ pub extern "C" fn efadv_query_qp_wqs(_: *mut ibv_qp, _: *mut c_void, _: *mut c_v
     libc::EOPNOTSUPP
 }
 
-/// The EFA part of a queue pair; there is none.
+/// Returns null: a queue pair has no EFA part.
 #[unsafe(no_mangle)]
 pub extern "C" fn efadv_qp_from_ibv_qp_ex(_: *mut ibv_qp_ex) -> *mut c_void {
     Errno(libc::EOPNOTSUPP).set();
     std::ptr::null_mut()
 }
 
-/// No order of arriving bytes is promised.
+/// Returns 0: no order of arriving bytes is promised.
 #[unsafe(no_mangle)]
 pub extern "C" fn ibv_query_qp_data_in_order(_: *mut ibv_qp, _: c_int, _: u32) -> c_int {
     0

@@ -33,7 +33,7 @@ pub unsafe extern "C" fn ibv_reg_mr(
     unsafe { ibv_reg_mr_iova2(pd, addr, length, addr as u64, access as u32) }
 }
 
-/// As [`ibv_reg_mr`]; the device addresses memory as the program does, nothing else.
+/// Registers memory as [`ibv_reg_mr`] does. The device addresses memory as the program does, and in no other way.
 ///
 /// # Safety
 /// As [`ibv_reg_mr`].
@@ -49,7 +49,7 @@ pub unsafe extern "C" fn ibv_reg_mr_iova(
     unsafe { ibv_reg_mr_iova2(pd, addr, length, iova, access as u32) }
 }
 
-/// As [`ibv_reg_mr_iova`], with access rights beyond the first twenty, which change nothing here.
+/// Registers memory as [`ibv_reg_mr_iova`] does. Access rights beyond the first twenty change nothing here.
 ///
 /// # Safety
 /// As [`ibv_reg_mr`].
@@ -96,7 +96,7 @@ pub unsafe extern "C" fn ibv_reg_mr_iova2(
     })
 }
 
-/// Memory of other devices can't be emulated: null with `errno` EOPNOTSUPP.
+/// Returns null with `errno` EOPNOTSUPP: memory of other devices can't be emulated.
 ///
 /// # Safety
 /// None of the arguments is used.

@@ -22,7 +22,7 @@ pub(crate) struct Address {
 }
 
 impl Address {
-    /// The address as a GID: link-local, with the process and the device in the part that names the interface.
+    /// Returns the address as a GID: link-local, with the process and the device in the part that names the interface.
     pub(crate) fn gid(self) -> ibv_gid {
         let mut raw = [0; 16];
         raw[..2].copy_from_slice(&[0xfe, 0x80]);
@@ -33,7 +33,7 @@ impl Address {
         ibv_gid { raw }
     }
 
-    /// The address that a GID stands for; none if it isn't one of ours.
+    /// Returns the address that a GID stands for, or `None` if it isn't one of ours.
     pub(crate) fn from_gid(gid: ibv_gid) -> Option<Self> {
         let address = Self {
             slot: u16::from_be_bytes([gid.raw[10], gid.raw[11]]),

@@ -82,12 +82,12 @@ pub(crate) mod letter {
     /// Answered.
     pub(crate) const ANSWERED: u32 = 3;
 
-    /// A state with the asking process's place.
+    /// Returns a state with the asking process's place.
     pub(crate) fn of(state: u32, slot: u16) -> u32 {
         u32::from(slot) << 16 | state
     }
 
-    /// State and place.
+    /// Returns the state and the place.
     pub(crate) fn parts(word: u32) -> (u32, u16) {
         (word & 0xffff, (word >> 16) as u16)
     }
@@ -112,7 +112,7 @@ pub(crate) struct RegionInfo {
 }
 
 impl RegionInfo {
-    /// Whether the region covers a range and allows an access to it.
+    /// Returns `true` if the region covers a range and allows an access to it.
     pub(crate) fn allows(&self, address: u64, len: u64, access: u32) -> bool {
         let offset = address.wrapping_sub(self.address);
         self.access & access == access && offset <= self.len && len <= self.len - offset
@@ -146,14 +146,14 @@ impl ProcessFile {
         }
     }
 
-    /// The file's memory.
+    /// Returns the file's memory.
     #[cfg(test)]
     pub(crate) fn memory(&self) -> (*mut u8, usize) {
         let len = self.mapping.len();
         (self.mapping.bytes(0, len).expect("all of it"), len)
     }
 
-    /// What concerns the process as a whole.
+    /// Returns what concerns the process as a whole.
     pub(crate) fn header(&self) -> Result<&Header, Errno> {
         self.mapping.at(0).ok_or(Errno(libc::ESTALE))
     }
@@ -172,7 +172,7 @@ impl ProcessFile {
         }
     }
 
-    /// Whether the process's `device` has an address handle for a peer.
+    /// Returns `true` if the process's `device` has an address handle for a peer.
     pub(crate) fn knows(&self, device: u8, peer: Address) -> bool {
         self.known(peer).is_some_and(|entry| {
             let bit = 1u32.checked_shl(u32::from(device)).unwrap_or(0);
@@ -210,7 +210,7 @@ impl ProcessFile {
         }
     }
 
-    /// The region with a key; none if there is none now.
+    /// Returns the region with a key, or `None` if there is none now.
     pub(crate) fn lookup(&self, key: u32) -> Option<RegionInfo> {
         let region = self.region(key)?;
         if key == 0 || region.key.load(Ordering::Acquire) != key {
@@ -228,7 +228,7 @@ impl ProcessFile {
         (region.key.load(Ordering::Relaxed) == key).then_some(info)
     }
 
-    /// A letter of the mailbox.
+    /// Returns a letter of the mailbox.
     pub(crate) fn letter(&self, index: usize) -> Option<&Letter> {
         self.mapping.array::<Letter>(LETTER_AT, LETTERS)?.get(index)
     }

@@ -113,17 +113,17 @@ impl QueueFile {
         Ok(Self { mapping, posted, unsolicited, _file: None })
     }
 
-    /// What senders must know.
+    /// Returns what senders must know.
     pub(crate) fn header(&self) -> Result<&Header, Errno> {
         self.mapping.at(0).ok_or(Errno(libc::ESTALE))
     }
 
-    /// The file's memory, for the rings.
+    /// Returns the file's memory, for the rings.
     pub(crate) fn mapping(&self) -> &Mapping {
         &self.mapping
     }
 
-    /// One of the rings.
+    /// Returns one of the rings.
     pub(crate) fn ring(&self, which: Which) -> &Ring {
         match which {
             Which::Posted => &self.posted,

@@ -70,7 +70,7 @@ pub(crate) struct Place {
 }
 
 impl Place {
-    /// Bytes that `count` entries need, with or without places for long messages.
+    /// Returns the bytes that `count` entries need, with or without places for long messages.
     pub(crate) fn size(count: u32, long: bool) -> usize {
         count as usize * (size_of::<Entry>() + if long { STRIDE } else { 0 })
     }
@@ -126,7 +126,7 @@ pub(crate) struct Ring {
 }
 
 impl Ring {
-    /// The ring at a place; none if it would reach beyond the file.
+    /// Returns the ring at a place, or `None` if it would reach beyond the file.
     pub(crate) fn new(mapping: &Mapping, place: Place) -> Option<Self> {
         let count = place.count as usize;
         if !place.count.is_power_of_two() || place.count > 1 << 16 {
@@ -140,24 +140,25 @@ impl Ring {
         Some(Self { place })
     }
 
-    /// The first ticket. Not 0, which would look like an entry never used.
+    /// Returns the first ticket, which is not 0: that would look like an entry never used.
     pub(crate) fn first_ticket(&self) -> u64 {
         u64::from(self.place.count)
     }
 
-    /// Entries.
+    /// Returns the number of entries.
     pub(crate) fn count(&self) -> u64 {
         u64::from(self.place.count)
     }
 
-    /// Owner: makes the ring usable before anyone else knows it.
+    /// Makes the ring usable before anyone else knows it. For the owner.
     pub(crate) fn initialise(&self, mapping: &Mapping) {
         if let Some(head) = self.head(mapping) {
             head.store(self.first_ticket(), Ordering::Release);
         }
     }
 
-    /// Owner: posts a receive of `room` bytes under a ticket whose predecessor at the same place has been taken out.
+    /// Posts a receive of `room` bytes under a ticket whose predecessor at the same place has been taken out. For the
+    /// owner.
     pub(crate) fn post(&self, mapping: &Mapping, ticket: u64, room: u32) {
         if let Some(entry) = self.entry(mapping, ticket) {
             entry.room.store(room, Ordering::Relaxed);
@@ -165,7 +166,7 @@ impl Ring {
         }
     }
 
-    /// Owner: what became of a posted ticket.
+    /// Returns what became of a posted ticket. For the owner.
     pub(crate) fn look(&self, mapping: &Mapping, ticket: u64) -> Seen {
         let Some(entry) = self.entry(mapping, ticket) else { return Seen::Gone };
         match State::unpack(entry.state.load(Ordering::Acquire)) {
@@ -177,19 +178,19 @@ impl Ring {
         }
     }
 
-    /// Owner: where the bytes of a ready message lie, and how many there are at most.
+    /// Returns where the bytes of a ready message lie, or `None` if they do not fit. For the owner.
     pub(crate) fn data(&self, mapping: &Mapping, ticket: u64, len: usize) -> Option<*const u8> {
         self.bytes(mapping, ticket, len).map(|p| p.cast_const())
     }
 
-    /// Owner: the entry may be used again.
+    /// Lets the entry be used again. For the owner.
     pub(crate) fn take_out(&self, mapping: &Mapping, ticket: u64) {
         if let Some(entry) = self.entry(mapping, ticket) {
             entry.state.store(State::Empty(ticket).pack(), Ordering::Release);
         }
     }
 
-    /// Sender: claims a receive, lets `fill` write the message's bytes, and hands it over.
+    /// Claims a receive, lets `fill` write the message's bytes, and hands it over. For senders.
     pub(crate) fn place(
         &self,
         mapping: &Mapping,
@@ -209,7 +210,7 @@ impl Ring {
         Ok(())
     }
 
-    /// Sender: claims the lowest posted receive.
+    /// Claims the lowest posted receive. For senders.
     fn claim(&self, mapping: &Mapping, slot: u16, bytes: u32) -> Result<u64, Refusal> {
         let head = self.head(mapping).ok_or(Refusal::Broken)?;
         let mut ticket = head.load(Ordering::Acquire);

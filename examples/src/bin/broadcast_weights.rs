@@ -135,7 +135,7 @@ fn receive(
     Ok(tensor)
 }
 
-/// A line for people and for `diff`: `name dtype [shape] sha256`. A name may hold anything, a line break too.
+/// Returns a line for people and for `diff`: `name dtype [shape] sha256`. A name may hold anything, a line break too.
 fn describe(name: &str, info: &TensorInfo, bytes: &[u8]) -> String {
     let shape: Vec<_> = info.shape.iter().map(usize::to_string).collect();
     format!("{} {} [{}] {:x}\n", name.escape_debug(), info.dtype, shape.join(","), Sha256::digest(bytes))

@@ -57,7 +57,7 @@ fn contribute(world: &Communicator) -> Result<()> {
     endpoint.write_immediate_blocking(&table, offset, &row, ROW_WRITTEN)
 }
 
-/// What belongs into a column of a rank's row.
+/// Returns what belongs into a column of a rank's row.
 fn number(rank: u64, column: usize) -> u64 {
     rank << 32 | column as u64
 }

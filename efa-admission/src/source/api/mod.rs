@@ -55,7 +55,7 @@ impl Default for Api {
 }
 
 impl Api {
-    /// The API at this address, in this region.
+    /// Returns the API at this address, in this region.
     pub fn at(endpoint: &str, region: &str) -> Self {
         Self { endpoint: Some(endpoint.into()), region: Some(region.into()), ..Self::default() }
     }
@@ -157,7 +157,7 @@ async fn within<T>(
     tokio::time::timeout_at(end, question).await.unwrap_or(Err(ApiFailure::TimedOut))
 }
 
-/// The answer, or nothing and a note of why.
+/// Returns the answer, or nothing and a note of why.
 fn told<T: Default>(
     answer: Result<T, ApiFailure>,
     question: Question,
@@ -175,7 +175,7 @@ fn nothing_told(rules: Option<SecurityGroups>, failure: &ApiFailure) -> Lookup {
     Lookup { gaps: gaps.map(|question| (question, failure.clone())).into(), ..Lookup::of(rules) }
 }
 
-/// Whether the job would be refused for rules that may have been added a moment ago.
+/// Returns `true` if the job would be refused for rules that may have been added a moment ago.
 fn may_be_spreading(members: &[Facts], lookup: &Lookup) -> bool {
     let mut members = members.to_vec();
     lookup.complete(&mut members);

@@ -52,7 +52,7 @@ fn permission(entry: &IpPermission) -> Permission {
     }
 }
 
-/// A kind that is new to us stays unknown, which is judged as an EFA.
+/// Returns the kind. One that is new to us stays unknown, which is judged as an EFA.
 pub(super) fn kind(told: Option<&NetworkInterfaceType>) -> InterfaceKind {
     match told.map(NetworkInterfaceType::as_str) {
         Some("efa") => InterfaceKind::Efa,
@@ -82,7 +82,7 @@ where
     }
 }
 
-/// What the API's codes come to. A clock that is off shows as expired or as badly signed requests.
+/// Returns what the API's codes come to. A clock that is off shows as expired or as badly signed requests.
 fn by_code(code: &str, skew: Option<Duration>) -> ApiFailure {
     match code {
         "RequestExpired"
@@ -120,7 +120,7 @@ fn by_code(code: &str, skew: Option<Duration>) -> ApiFailure {
     }
 }
 
-/// How far this host's time is from the one in the reply's header.
+/// Returns how far this host's time is from the one in the reply's header.
 fn skew(date: &str, now: SystemTime) -> Option<Duration> {
     let theirs: SystemTime = DateTime::from_str(date, DateTimeFormat::HttpDate).ok()?.try_into().ok()?;
     Some(now.duration_since(theirs).unwrap_or_else(|before| before.duration()))

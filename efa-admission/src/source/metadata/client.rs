@@ -54,18 +54,18 @@ impl<'a> Client<'a> {
         Self { settings, agent, token: None, end: Instant::now() + settings.deadline, requests: Cell::new(0) }
     }
 
-    /// How many requests were made so far.
+    /// Returns how many requests were made so far.
     pub(super) fn requests(&self) -> usize {
         self.requests.get()
     }
 
-    /// The value of a key that every instance has.
+    /// Returns the value of a key that every instance has.
     pub(super) fn required(&mut self, key: &str) -> Result<String, MetadataFailure> {
         let value = self.optional(key)?;
         value.ok_or_else(|| MetadataFailure::Missing(key.into()))
     }
 
-    /// The value of a key, or `None` for one that the instance doesn't have.
+    /// Returns the value of a key, or `None` for one that the instance doesn't have.
     pub(super) fn optional(&mut self, key: &str) -> Result<Option<String>, MetadataFailure> {
         let url = format!("{}/latest/meta-data/{key}", self.settings.endpoint);
         // A token may be withdrawn while it is used, so one rejection is no failure yet.
@@ -175,7 +175,7 @@ fn read(mut reply: Response<Body>) -> Result<Answer, ureq::Error> {
     Ok(Answer { status: reply.status().as_u16(), ttl, body })
 }
 
-/// What a failed exchange says. Only what makes no sense is certain not to pass.
+/// Returns what a failed exchange says. Only what makes no sense is certain not to pass.
 fn failure(key: &str, error: &ureq::Error) -> MetadataFailure {
     match error {
         ureq::Error::Timeout(_) => MetadataFailure::TimedOut,
@@ -194,7 +194,7 @@ fn failure(key: &str, error: &ureq::Error) -> MetadataFailure {
     }
 }
 
-/// The body as text: lines without control characters.
+/// Returns the body as text: lines without control characters.
 fn value(key: &str, body: Vec<u8>) -> Result<String, MetadataFailure> {
     let malformed = || MetadataFailure::Malformed(key.into());
     let text = String::from_utf8(body).map_err(|_| malformed())?;

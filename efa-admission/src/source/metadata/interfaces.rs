@@ -57,7 +57,7 @@ pub(super) fn interfaces(client: &mut Client<'_>) -> Result<Vec<InterfaceFacts>,
 }
 
 impl Seen {
-    /// What decides: subnet, VPC, security groups, and whether the interface has an address.
+    /// Reads what decides: subnet, VPC, security groups, and whether the interface has an address.
     fn read(
         client: &mut Client<'_>,
         mac: &str,
@@ -97,7 +97,7 @@ impl Seen {
         Ok(Self { keys, facts })
     }
 
-    /// The key's path, if the service lists it and the budget lasts.
+    /// Returns the key's path, if the service lists it and the budget lasts.
     fn key(&self, client: &Client<'_>, name: &str) -> Option<String> {
         let listed = self.keys.iter().any(|key| key == name);
         let mac = self.facts.mac.as_deref().unwrap_or_default();

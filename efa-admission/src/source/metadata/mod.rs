@@ -46,7 +46,7 @@ pub struct Metadata {
 }
 
 impl Metadata {
-    /// The service at this address.
+    /// Returns the service at this address.
     ///
     /// # Errors
     /// [`Error::Setting`] for anything but an `http` address.
@@ -68,7 +68,7 @@ impl Metadata {
         })
     }
 
-    /// The service that the variables name which the AWS SDKs read as well: `AWS_EC2_METADATA_SERVICE_ENDPOINT`,
+    /// Returns the service that the variables name which the AWS SDKs read as well: `AWS_EC2_METADATA_SERVICE_ENDPOINT`,
     /// else `AWS_EC2_METADATA_SERVICE_ENDPOINT_MODE` (`IPv4` or `IPv6`), and `AWS_EC2_METADATA_DISABLED`.
     ///
     /// # Errors
@@ -95,8 +95,8 @@ impl Metadata {
         Ok(Self { disabled, shared: true, ..Self::at(&endpoint)? })
     }
 
-    /// The facts of the member that this process is. Whatever keeps the service from telling them is part of the
-    /// facts too, for it is for the judgement to refuse, with the same report at all members.
+    /// Returns the facts of the member that this process is. Whatever keeps the service from telling them is part of
+    /// the facts too, for it is for the judgement to refuse, with the same report at all members.
     ///
     /// # Errors
     /// When `/proc` doesn't tell what the process may lock in memory.
@@ -163,8 +163,8 @@ impl Metadata {
     }
 }
 
-/// Whether the environment names a metadata service. It then counts as an instance's even where the firmware doesn't
-/// say that this is EC2, which is the stricter way.
+/// Returns `true` if the environment names a metadata service. It then counts as an instance's even where the firmware
+/// doesn't say that this is EC2, which is the stricter way.
 pub(super) fn is_named() -> bool {
     variable(ENDPOINT).is_some()
 }

@@ -34,8 +34,8 @@ struct Saved {
     outcome: Outcome,
 }
 
-/// What a rank of this host has just read at this endpoint, or else what `read` gives. Waits up to `patience` for a
-/// rank that is reading.
+/// Returns what a rank of this host has just read at this endpoint, or else what `read` gives. Waits up to `patience`
+/// for a rank that is reading.
 pub(super) fn shared(
     folder: &Path,
     endpoint: &str,
@@ -53,13 +53,13 @@ pub(super) fn shared(
     outcome
 }
 
-/// The folder that ranks of this user share.
+/// Returns the folder that ranks of this user share.
 pub(super) fn folder() -> Option<PathBuf> {
     let user = fs::metadata("/proc/self").ok()?.uid();
     Some(std::env::temp_dir().join(format!("efa-metadata-{user}")))
 }
 
-/// The file for this endpoint, in a folder that nobody else can write to.
+/// Returns the file for this endpoint, in a folder that nobody else can write to.
 fn open(folder: &Path, endpoint: &str) -> Option<File> {
     // That it is there already is no failure; what it is gets looked at in any case.
     let _ = DirBuilder::new().mode(0o700).create(folder);

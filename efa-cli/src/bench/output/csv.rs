@@ -6,7 +6,7 @@ pub(super) const HEADING: &str = "bench,provider,ranks,algorithm,dtype,op,size,i
 time_min_us,time_p50_us,time_p99_us,time_max_us,time_mean_us,\
 mb_per_s,messages_per_s,algbw_gb_per_s,busbw_gb_per_s,wrong";
 
-/// The line of a result; what it does not have is empty. No value of ours needs quotes.
+/// Returns the line of a result; what it does not have is empty. No value of ours needs quotes.
 pub(super) fn row(record: &Record) -> String {
     let text = |value: &Option<String>| value.clone().unwrap_or_default();
     let number = |value: Option<f64>| value.map(|value| value.to_string()).unwrap_or_default();

@@ -12,7 +12,7 @@ const SIZE: usize = 10;
 const VALUE: usize = 22;
 const FURTHER: usize = 13;
 
-/// What stands above the rows.
+/// Returns what stands above the rows.
 pub(super) fn heading(case: Case, provider: &str, ranks: usize) -> String {
     let mut text = format!("# efa bench {case}: provider {provider}, {ranks} ranks\n");
     if case.moves_data_collectively() {
@@ -45,7 +45,7 @@ pub(super) fn heading(case: Case, provider: &str, ranks: usize) -> String {
     text + "\n"
 }
 
-/// A result.
+/// Returns the row of a result.
 pub(super) fn row(record: &Record) -> String {
     match record.collective {
         Some(collective) => collective_row(record, &collective),
@@ -75,7 +75,7 @@ fn point_to_point_row(record: &Record) -> String {
     text
 }
 
-/// A column is as wide as its place demands, and wide enough for its heading.
+/// Returns the width of a column: what its place demands, and enough for its heading.
 fn width(index: usize, heading: &str) -> usize {
     if index == 0 { VALUE } else { FURTHER.max(heading.len() + 4) }
 }
@@ -98,7 +98,7 @@ fn collective_row(record: &Record, collective: &Collective) -> String {
     text
 }
 
-/// Microseconds with about four digits that count.
+/// Writes microseconds with about four digits that count.
 fn duration(microseconds: f64) -> String {
     match microseconds {
         long if long >= 10_000.0 => format!("{long:.0}"),
@@ -125,7 +125,7 @@ impl Totals {
         }
     }
 
-    /// Wrong elements and mean bus bandwidth over all rows; nothing if there were no collectives.
+    /// Returns the lines with wrong elements and mean bus bandwidth over all rows; none if there were no collectives.
     pub(super) fn footing(&self) -> String {
         if self.runs == 0 {
             return String::new();

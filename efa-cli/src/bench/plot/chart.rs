@@ -90,7 +90,7 @@ impl Chart {
     }
 }
 
-/// The lowest time or the highest rate.
+/// Returns the lowest time or the highest rate.
 fn best(series: &[Series], lowest: bool) -> Option<(f64, f64)> {
     let points = series.iter().flat_map(|series| &series.points).copied();
     if lowest { points.min_by(|a, b| a.1.total_cmp(&b.1)) } else { points.max_by(|a, b| a.1.total_cmp(&b.1)) }
@@ -121,20 +121,20 @@ fn subtitle(record: &Record) -> String {
     parts.join("  ·  ")
 }
 
-/// The processor's name as the kernel tells it; Arm's kernels don't.
+/// Returns the processor's name as the kernel tells it; Arm's kernels don't.
 fn host_processor() -> Option<String> {
     let text = fs::read_to_string("/proc/cpuinfo").ok()?;
     let name = text.lines().find(|line| line.starts_with("model name"))?.split(':').nth(1)?;
     Some(name.replace("(R)", "").replace("(TM)", "").split_whitespace().collect::<Vec<_>>().join(" "))
 }
 
-/// The date in UTC.
+/// Returns the date in UTC.
 pub(crate) fn today() -> String {
     let seconds = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
     date(seconds / 86_400)
 }
 
-/// The date that is `days` after 1970-01-01, in the Gregorian calendar.
+/// Returns the date that is `days` after 1970-01-01, in the Gregorian calendar.
 fn date(mut days: u64) -> String {
     let is_leap = |year: u64| year.is_multiple_of(4) && !year.is_multiple_of(100) || year.is_multiple_of(400);
     let mut year = 1970;
@@ -151,7 +151,7 @@ fn date(mut days: u64) -> String {
     format!("{year}-{:02}-{:02}", month + 1, days + 1)
 }
 
-/// A number with three digits that count, and no more zeros than it needs.
+/// Returns a number with three digits that count, and no more zeros than it needs.
 fn significant(value: f64) -> String {
     let places = match value.abs() {
         large if large >= 100.0 => 0,

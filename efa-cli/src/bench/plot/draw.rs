@@ -197,7 +197,7 @@ impl<'a, 'b> Picture<'a, 'b> {
     }
 }
 
-/// From CSS pixels to the fine grid.
+/// Converts CSS pixels to the fine grid.
 fn fine((x, y): (f64, f64)) -> (i32, i32) {
     ((x * GRID).round() as i32, (y * GRID).round() as i32)
 }
@@ -206,12 +206,12 @@ fn stroke(colour: &RGBColor, width: f64) -> ShapeStyle {
     colour.stroke_width((width * GRID) as u32)
 }
 
-/// How wide a text will be, roughly: nobody knows which font the reader has.
+/// Returns how wide a text will be, roughly: nobody knows which font the reader has.
 fn estimated_width(text: &str, size: f64) -> f64 {
     text.chars().count() as f64 * size * 0.56
 }
 
-/// The least and the largest of values that are more than 0; 1 and 1 if there are none.
+/// Returns the least and the largest of values that are more than 0; 1 and 1 if there are none.
 fn extent(values: impl Iterator<Item = f64>) -> (f64, f64) {
     let (least, most) =
         values.fold((f64::MAX, 0.0), |(least, most): (f64, f64), v| (least.min(v), most.max(v)));

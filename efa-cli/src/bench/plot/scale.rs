@@ -22,7 +22,7 @@ const MOST_SIZE_LABELS: usize = 11;
 const FEWEST_STEPS: f64 = 4.0;
 
 impl Scale {
-    /// From 0 to a little more than `most`.
+    /// Makes a scale from 0 to a little more than `most`.
     pub(super) fn linear(most: f64) -> Self {
         let most = if most > 0.0 { most } else { 1.0 };
         let step = step(most);
@@ -30,14 +30,14 @@ impl Scale {
         Self::Linear { end: (most * 1.09 / step).ceil() * step, step }
     }
 
-    /// Around values between `least` and `most`, both more than 0; it ends on ticks.
+    /// Makes a scale around values between `least` and `most`, both more than 0; it ends on ticks.
     pub(super) fn log(least: f64, most: f64) -> Self {
         let below = marks(least.log10().floor() as i32).into_iter().rfind(|&mark| mark <= least * 0.97);
         let above = marks(most.log10().floor() as i32).into_iter().find(|&mark| mark >= most * 1.03);
         Self::Log { start: below.unwrap_or(least), end: above.unwrap_or(most) }
     }
 
-    /// Exactly the sizes measured, with a margin if there is only one.
+    /// Makes a scale of exactly the sizes measured, with a margin if there is only one.
     pub(super) fn sizes(least: f64, most: f64) -> Self {
         if least < most {
             Self::Log { start: least, end: most }
@@ -46,7 +46,7 @@ impl Scale {
         }
     }
 
-    /// Where `value` lies: 0 at the start of the axis, 1 at its end.
+    /// Returns where `value` lies: 0 at the start of the axis, 1 at its end.
     pub(super) fn place(self, value: f64) -> f64 {
         match self {
             Self::Linear { end, .. } => value / end,
@@ -54,7 +54,7 @@ impl Scale {
         }
     }
 
-    /// The ticks of an axis of values.
+    /// Returns the ticks of an axis of values.
     pub(super) fn ticks(self) -> Vec<Tick> {
         match self {
             Self::Linear { end, step } => {
@@ -76,7 +76,7 @@ impl Scale {
         }
     }
 
-    /// The ticks of an axis of sizes: powers of two, labelled at even distances.
+    /// Returns the ticks of an axis of sizes: powers of two, labelled at even distances.
     pub(super) fn size_ticks(self) -> Vec<Tick> {
         let Self::Log { start, end } = self else { return Vec::new() };
         let exponents: Vec<i32> = (start.log2().ceil() as i32..=end.log2().floor() as i32).collect();
@@ -91,14 +91,14 @@ impl Scale {
     }
 }
 
-/// 1, 2 and 5 times the powers of ten around a decade.
+/// Returns 1, 2 and 5 times the powers of ten around a decade.
 fn marks(decade: i32) -> Vec<f64> {
     (decade - 1..=decade + 1)
         .flat_map(|decade| [1.0, 2.0, 5.0].map(|digit| digit * 10f64.powi(decade)))
         .collect()
 }
 
-/// The largest of 1, 2, 2.5 and 5 times a power of ten that gives enough steps up to `most`.
+/// Returns the largest of 1, 2, 2.5 and 5 times a power of ten that gives enough steps up to `most`.
 fn step(most: f64) -> f64 {
     let rough = most / FEWEST_STEPS;
     let power = 10f64.powf(rough.log10().floor());

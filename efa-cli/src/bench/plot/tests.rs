@@ -24,7 +24,7 @@ fn record(bench: Case, size: u64) -> Record {
     }
 }
 
-/// A latency that looks like one: a constant part and a bandwidth.
+/// Returns a latency that looks like one: a constant part and a bandwidth.
 fn latency(size: u64) -> Record {
     let p50 = 5.2 + size as f64 / 5000.0;
     let time_us = Summary { min: p50 * 0.93, p50, p99: p50 * 1.3 + 1.0, max: p50 * 9.0, mean: p50 * 1.05 };

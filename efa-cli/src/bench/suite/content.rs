@@ -57,7 +57,7 @@ pub(super) fn page(results: &Results) -> Page {
     page
 }
 
-/// A case with its plot and its table.
+/// Adds a case with its plot and its table.
 fn case(page: &mut Page, case: Case, records: &[Record]) {
     page.heading(case.to_string());
     if case != Case::Barrier {
@@ -100,7 +100,7 @@ fn case(page: &mut Page, case: Case, records: &[Record]) {
     page.table(columns, records.iter().map(row).collect());
 }
 
-/// The same cases by programs that are installed here.
+/// Adds the same cases by programs that are installed here.
 fn comparison(page: &mut Page, measured: &Measured) {
     page.heading("Beside fabtests and the OSU benchmarks");
     let mut rows = Vec::new();
@@ -130,7 +130,7 @@ fn comparison(page: &mut Page, measured: &Measured) {
     }
 }
 
-/// What others have published for the instance type, with our figures beside it if they may be compared.
+/// Adds what others have published for the instance type, with our figures beside it if they may be compared.
 fn publications(page: &mut Page, measured: &Measured, is_comparable: bool) {
     page.heading("Beside published figures");
     let Some(instance_type) = &measured.instance_type else {
@@ -168,14 +168,14 @@ fn publications(page: &mut Page, measured: &Measured, is_comparable: bool) {
     page.text("Times are mean microseconds, where less is better; bandwidths are 10^6 bytes per second.");
 }
 
-/// What was measured here of a case at a size: the mean time, or else the bandwidth.
+/// Returns what was measured here of a case at a size: the mean time, or else the bandwidth.
 fn ours(measured: &Measured, case: Case, size: u64) -> Option<f64> {
     let (_, records) = measured.cases.iter().find(|(measured, _)| *measured == case)?;
     let record = records.iter().find(|record| record.size == size)?;
     record.time_us.map(|time| time.mean).or(record.mb_per_s).filter(|&value| value > 0.0)
 }
 
-/// A figure with as many places as mean something.
+/// Returns a figure with as many places as mean something.
 fn figure(value: f64) -> String {
     if value >= 1000.0 { format!("{value:.0}") } else { format!("{value:.2}") }
 }

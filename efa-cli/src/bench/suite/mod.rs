@@ -134,7 +134,7 @@ fn prepare(args: &SuiteArgs, judged: &Judged) -> Result<Option<Option<Folder>>, 
     Ok(folder.filter(|_| all.iter().all(|it| it[..] == [1])))
 }
 
-/// The others would wait for a rank that has given up.
+/// Ends the job: the others would wait for a rank that has given up.
 fn abort(world: &Communicator, why: &str) {
     world.control().abort(why);
 }
@@ -208,14 +208,15 @@ fn measure_all(
     })
 }
 
-/// The two ranks that cases between two ranks are measured between: rank 0 and the first rank of another host, or rank 1.
+/// Returns the two ranks that cases between two ranks are measured between: rank 0 and the first rank of another host,
+/// or rank 1.
 fn between(world: &Communicator) -> Option<[usize; 2]> {
     let peers = world.endpoint().peers();
     let elsewhere = peers.iter().position(|peer| peer.host != peers[0].host);
     (peers.len() > 1).then(|| [0, elsewhere.unwrap_or(1)])
 }
 
-/// The options of `efa bench` for a case.
+/// Returns the options of `efa bench` for a case.
 fn options(case: Case, quick: bool) -> Result<BenchArgs, Error> {
     let has_sizes = case != Case::Barrier;
     Ok(BenchArgs {

@@ -271,7 +271,7 @@ fn non_empty(figures: Vec<(u64, f64)>, printed: &str) -> Result<Vec<(u64, f64)>,
     }
 }
 
-/// A size as fabtests print it.
+/// Returns a size as fabtests print it.
 fn bytes(word: &str) -> Option<u64> {
     let (digits, factor) = match word.strip_suffix(['k', 'm', 'g']) {
         Some(digits) if word.ends_with('k') => (digits, 1 << 10),
@@ -362,7 +362,7 @@ impl Running {
         Ok(self.stdout.take().and_then(|reader| reader.join().ok()).unwrap_or_default())
     }
 
-    /// The last thing that it said on standard error. The program has ended.
+    /// Returns the last thing that it said on standard error. The program has ended.
     fn said(&mut self) -> String {
         self.end();
         last_line(&self.stderr.take().and_then(|reader| reader.join().ok()).unwrap_or_default())

@@ -106,7 +106,7 @@ fn style() -> String {
     )
 }
 
-/// Whether every cell of a column is a number, perhaps with a unit, or empty.
+/// Returns `true` if every cell of a column is a number, perhaps with a unit, or empty.
 fn is_numeric(rows: &[Vec<String>], column: usize) -> bool {
     let cells = || rows.iter().filter_map(|row| row.get(column)).filter(|cell| !cell.is_empty());
     cells().next().is_some() && cells().all(|cell| cell.starts_with(|first: char| first.is_ascii_digit()))
@@ -135,7 +135,7 @@ fn markdown_table(columns: &[String], rows: &[Vec<String>]) -> String {
     format!("{}| {} |\n{body}", line(columns), rule.join(" | "))
 }
 
-/// The text for HTML, with addresses as links.
+/// Returns the text for HTML, with addresses as links.
 fn linked(text: &str) -> String {
     let words = text.split(' ').map(|word| {
         let safe = escaped(word);
@@ -147,7 +147,7 @@ fn linked(text: &str) -> String {
     words.collect::<Vec<_>>().join(" ")
 }
 
-/// The text for Markdown: no character of it means anything but itself.
+/// Returns the text for Markdown: no character of it means anything but itself.
 fn marked(text: &str) -> String {
     let words = text.split(' ').map(|word| {
         if word.starts_with("https://") {
@@ -166,7 +166,7 @@ fn marked(text: &str) -> String {
     words.collect::<Vec<_>>().join(" ")
 }
 
-/// The most backquotes in a row.
+/// Returns the most backquotes in a row.
 fn longest_run(text: &str) -> usize {
     text.split(|letter| letter != '`').map(str::len).max().unwrap_or(0)
 }

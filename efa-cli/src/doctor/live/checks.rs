@@ -110,7 +110,7 @@ impl Check {
 }
 
 impl System<'_> {
-    /// All checks, in a fixed order.
+    /// Returns all checks, in a fixed order.
     pub(super) fn checks(&self) -> Vec<Check> {
         let mut checks = vec![
             self.libfabric(),
@@ -178,7 +178,7 @@ impl System<'_> {
         }
     }
 
-    /// The version against what the devices need. A driver of the kernel itself has no version.
+    /// Checks the version against what the devices need. A driver of the kernel itself has no version.
     fn driver_version(&self, version: &str) -> Check {
         const NAME: &str = "efa-driver";
         let device = self.devices_on_the_bus().into_iter().max().unwrap_or_default();
@@ -232,7 +232,7 @@ impl System<'_> {
         }
     }
 
-    /// The command that lifts the limit, by what has started the process: each has its own place for it.
+    /// Returns the command that lifts the limit, by what has started the process: each has its own place for it.
     fn lift_memlock(&self) -> &'static str {
         match (self.container.as_deref(), self.slurm) {
             (Some("kubernetes"), _) => {
@@ -283,7 +283,7 @@ impl System<'_> {
         }
     }
 
-    /// Whether the control group allows no huge pages of 2 MiB, as in a pod that does not ask for them.
+    /// Returns `true` if the control group allows no huge pages of 2 MiB, as in a pod that does not ask for them.
     fn may_use_no_huge_pages(&self) -> bool {
         let files = ["sys/fs/cgroup/hugetlb.2MB.max", "sys/fs/cgroup/hugetlb/hugetlb.2MB.limit_in_bytes"];
         let read = |file| fs::read_to_string(self.root.join(file)).ok();
@@ -318,12 +318,12 @@ impl System<'_> {
         }
     }
 
-    /// How many EFAs are plugged in, driven or not. Containers see the host's bus.
+    /// Returns how many EFAs are plugged in, driven or not. Containers see the host's bus.
     pub(super) fn on_the_bus(&self) -> usize {
         self.devices_on_the_bus().len()
     }
 
-    /// The PCI device numbers of the EFAs that are plugged in, such as `0xefa2`.
+    /// Returns the PCI device numbers of the EFAs that are plugged in, such as `0xefa2`.
     pub(super) fn devices_on_the_bus(&self) -> Vec<String> {
         let Ok(devices) = fs::read_dir(self.root.join("sys/bus/pci/devices")) else { return Vec::new() };
         let read = |device: &Path, file: &str| {
@@ -338,7 +338,7 @@ impl System<'_> {
             .collect()
     }
 
-    /// The device nodes that verbs go through.
+    /// Returns the device nodes that verbs go through.
     fn uverbs(&self) -> Vec<PathBuf> {
         let Ok(nodes) = fs::read_dir(self.root.join("dev/infiniband")) else { return Vec::new() };
         let mut found: Vec<PathBuf> = nodes
@@ -350,7 +350,7 @@ impl System<'_> {
         found
     }
 
-    /// The command that makes the device nodes show.
+    /// Returns the command that makes the device nodes show.
     fn show_devices(&self) -> String {
         match &self.container {
             Some(kind) if kind == "kubernetes" => {
@@ -362,7 +362,7 @@ impl System<'_> {
     }
 }
 
-/// The version at the beginning of the text: `2.13.0g`, `1.22, built-in (efa)`.
+/// Returns the version at the beginning of the text: `2.13.0g`, `1.22, built-in (efa)`.
 pub(super) fn parsed(text: &str) -> Option<[u32; 3]> {
     let mut numbers = text.split(|it: char| !it.is_ascii_digit() && it != '.').next()?.split('.');
     let first = numbers.next()?.parse().ok()?;
@@ -402,7 +402,7 @@ pub(super) fn warning(name: &str, detail: String, fix: String) -> Check {
 pub(super) mod tests {
     use super::*;
 
-    /// A folder that stands in for `/`, with the given files in it.
+    /// Returns a folder that stands in for `/`, with the given files in it.
     pub(in crate::doctor::live) fn root(files: &[(&str, &str)]) -> tempfile::TempDir {
         let root = tempfile::tempdir().expect("a scratch folder");
         for (path, text) in files {

@@ -29,7 +29,7 @@ pub(super) struct Host {
     checks: Vec<Check>,
 }
 
-/// The name of this host.
+/// Returns the name of this host.
 pub(super) fn name() -> String {
     std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default().trim().to_owned()
 }
@@ -64,7 +64,7 @@ impl State {
     }
 }
 
-/// What hosts must have in common to be told of together; figures such as free space differ everywhere.
+/// Returns what hosts must have in common to be told of together; figures such as free space differ everywhere.
 fn outcome(checks: &[Check]) -> Vec<(&str, checks::State)> {
     checks.iter().map(|check| (check.name.as_str(), check.state)).collect()
 }
@@ -91,7 +91,7 @@ pub(super) fn group(said: Vec<(String, Option<State>)>) -> Vec<Host> {
 /// How wide the column of names is at least.
 const NARROWEST: usize = 14;
 
-/// The hosts for people; those in the same state share a paragraph.
+/// Returns the hosts for people; those in the same state share a paragraph.
 pub(super) fn to_table(hosts: &[Host], coloured: bool) -> String {
     let mut alike: Vec<Vec<&Host>> = Vec::new();
     for host in hosts {

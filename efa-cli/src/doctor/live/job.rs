@@ -161,7 +161,7 @@ fn exchange<T: Serialize + DeserializeOwned>(
     all.iter().enumerate().map(understand).collect()
 }
 
-/// No verdict was reached. What another rank has told is not told again by all the rest.
+/// Makes the failure of a job without a verdict. What another rank has told is not told again by all the rest.
 fn failure(error: Error, rank: usize) -> Failure {
     let exit = match error {
         Error::Misuse(_) | Error::Setting(_) => EXIT_USAGE,

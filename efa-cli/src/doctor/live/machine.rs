@@ -13,7 +13,7 @@ use super::checks::{Check, System, note, ok, parsed, warning};
 const INSTALLERS: [(&str, [u32; 3]); 2] = [("0xefa2", [1, 22, 1]), ("0xefa3", [1, 41, 0])];
 
 impl System<'_> {
-    /// These checks, in a fixed order.
+    /// Returns these checks, in a fixed order.
     pub(super) fn machine(&self) -> Vec<Check> {
         let mut checks = vec![self.attached()];
         checks.extend(self.queue_pairs());
@@ -22,7 +22,7 @@ impl System<'_> {
         checks
     }
 
-    /// The devices there are against those that the instance type can have. On EC2 the firmware names the type.
+    /// Checks the devices there are against those that the instance type can have. On EC2 the firmware names the type.
     fn attached(&self) -> Check {
         let here = self.on_the_bus();
         let name = self.read("sys/devices/virtual/dmi/id/product_name");
@@ -42,7 +42,7 @@ impl System<'_> {
         }
     }
 
-    /// The queue pairs of the device that the ranks of this host open: each takes one, and one more fails.
+    /// Checks the queue pairs of the device that the ranks of this host open: each takes one, and one more fails.
     fn queue_pairs(&self) -> Option<Check> {
         const NAME: &str = "efa-queue-pairs";
         let most = self.queue_pairs?;
@@ -59,7 +59,7 @@ impl System<'_> {
         })
     }
 
-    /// Whether ranks may read each other's memory, which is how shm moves large messages with one copy
+    /// Checks whether ranks may read each other's memory, which is how shm moves large messages with one copy
     /// (`process_vm_readv(2)`; Yama, in the kernel's documentation of security modules).
     fn cross_memory(&self) -> Check {
         const NAME: &str = "cross-memory";
@@ -79,7 +79,8 @@ impl System<'_> {
         }
     }
 
-    /// Several copies of libfabric in one process: each opens the devices for itself, and their settings differ.
+    /// Looks for several copies of libfabric in one process: each opens the devices for itself, and their settings
+    /// differ.
     fn copies(&self) -> Check {
         const NAME: &str = "libfabric-copies";
         let maps = self.read("proc/self/maps");
@@ -100,7 +101,7 @@ impl System<'_> {
         }
     }
 
-    /// The version that AWS's installer leaves behind.
+    /// Checks the version that AWS's installer leaves behind.
     fn installer(&self) -> Check {
         let text = self.read("opt/amazon/efa_installed_packages");
         match text.lines().find_map(|line| line.split_once("EFA installer version:")) {
@@ -123,7 +124,7 @@ impl System<'_> {
         }
     }
 
-    /// Whether the EFA could reach the memory of NVIDIA's GPUs; this library uses that of the host only.
+    /// Checks whether the EFA could reach the memory of NVIDIA's GPUs; this library uses that of the host only.
     fn gpu(&self) -> Option<Check> {
         if !self.root.join("sys/module/nvidia").exists() {
             return None;
@@ -137,7 +138,7 @@ impl System<'_> {
         Some(note("gpu-memory", detail.into()))
     }
 
-    /// The file's text without white space around it; empty where there is none.
+    /// Returns the file's text without white space around it; empty where there is none.
     fn read(&self, path: &str) -> String {
         fs::read_to_string(self.root.join(path)).unwrap_or_default().trim().to_owned()
     }

@@ -38,7 +38,7 @@ pub(super) struct Pair {
 }
 
 impl Matrix {
-    /// The ways that are closed.
+    /// Returns the ways that are closed.
     pub(super) fn closed(&self) -> impl Iterator<Item = ClosedPath> {
         self.pairs.iter().filter_map(|pair| {
             let seen = pair.seen.clone()?;
@@ -46,7 +46,7 @@ impl Matrix {
         })
     }
 
-    /// For people; `where_` says on which provider.
+    /// Returns the matrix for people; `where_` says on which provider.
     pub(super) fn to_table(&self, where_: &str, coloured: bool) -> String {
         let (tried, all) = (self.pairs.len(), self.ranks * (self.ranks - 1));
         let closed = self.pairs.iter().filter(|pair| pair.open == Some(false)).count();
@@ -65,7 +65,7 @@ impl Matrix {
         text
     }
 
-    /// The ranks that most closed paths lead to or from: one host that is cut off closes many.
+    /// Returns the ranks that most closed paths lead to or from: one host that is cut off closes many.
     fn most_closed(&self) -> String {
         let mut closed = vec![0; self.ranks];
         let mut tried = vec![0; self.ranks];

@@ -122,7 +122,7 @@ pub(super) fn time(endpoint: &Endpoint, known: &Known, limit: Duration) -> Timed
     timed
 }
 
-/// All that was tried, in the order of the ranks.
+/// Returns all that was tried, in the order of the ranks.
 pub(super) fn matrix(ranks: usize, known: &Known, timed: &[Timed]) -> Matrix {
     let pair = |(&(from, to), fate): (&(usize, usize), &Fate)| {
         let time_us = timed[from].get(&to).map(|time| (time * 100.0).round() / 100.0);
@@ -136,14 +136,14 @@ pub(super) fn matrix(ranks: usize, known: &Known, timed: &[Timed]) -> Matrix {
     Matrix { ranks, pairs: known.iter().map(pair).collect() }
 }
 
-/// Whether a pair should be tried: something about it is open, and it is not known to do harm.
+/// Returns `true` if a pair should be tried: something about it is open, and it is not known to do harm.
 fn is_to_be_tried(known: &Known, one: usize, other: usize) -> bool {
     let both = [known.get(&(one, other)), known.get(&(other, one))];
     !both.iter().any(|fate| matches!(fate, Some(Fate::Closed(_))))
         && both.iter().any(|fate| matches!(fate, None | Some(Fate::Unknown)))
 }
 
-/// What the two ends of a path say, taken together. Who lost its endpoint did not hear or say anything.
+/// Returns what the two ends of a path say, taken together. Who lost its endpoint did not hear or say anything.
 fn together(sent: &Fate, arrived: &Fate) -> Fate {
     match (sent, arrived) {
         (Fate::Closed(sent), Fate::Closed(arrived)) if sent != arrived => {
@@ -155,8 +155,8 @@ fn together(sent: &Fate, arrived: &Fate) -> Fate {
     }
 }
 
-/// Whom a rank tries, in an order that brings pairs together: in step `k` that is the rank whose number differs in the
-/// bits of `k`.
+/// Returns whom a rank tries, in an order that brings pairs together: in step `k` that is the rank whose number differs
+/// in the bits of `k`.
 fn partners(me: usize, size: usize) -> impl Iterator<Item = usize> {
     let all = size <= ALL_PAIRS_UP_TO;
     (1..size.next_power_of_two())
@@ -165,7 +165,7 @@ fn partners(me: usize, size: usize) -> impl Iterator<Item = usize> {
         .filter(move |&rank| rank < size)
 }
 
-/// Half a round trip at its best, in microseconds.
+/// Returns half a round trip at its best, in microseconds.
 fn ping(endpoint: &Endpoint, rank: usize, until: Instant) -> Option<f64> {
     let mut best = Duration::MAX;
     for round in 0..WARMUP + ROUNDS {
@@ -205,7 +205,7 @@ fn fate<B: Send>(operation: Op<B>, until: Instant, late: &str) -> Fate {
     }
 }
 
-/// The cause in few words: the finding adds whom it is about, and what it means.
+/// Returns the cause in few words: the finding adds whom it is about, and what it means.
 fn cause(error: &Error) -> String {
     let why = &error.explanation().why;
     let why = why.split("; ").next().unwrap_or(why);
@@ -249,7 +249,7 @@ mod tests {
         }
     }
 
-    /// What ranks saw when all reached all, but for `failures` of (from, to, sender's, receiver's).
+    /// Returns what ranks saw when all reached all, but for `failures` of (from, to, sender's, receiver's).
     fn reached(size: usize, failures: &[(usize, usize, Fate, Fate)]) -> Vec<Reached> {
         let mut reached = vec![Reached::default(); size];
         for from in 0..size {

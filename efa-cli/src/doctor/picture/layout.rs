@@ -26,7 +26,7 @@ const TEXT: Style = Style::new(13.0, INK);
 const SMALL: Style = Style::new(11.0, MUTED);
 const BADGE: Style = Style::new(10.0, WHITE).bold().centred();
 
-/// The picture of a judged job as an SVG document.
+/// Returns the picture of a judged job as an SVG document.
 pub(in crate::doctor) fn picture(report: &Report, members: &[Facts], rules: &SecurityGroups) -> String {
     let mut picture = Picture::new(report, members, rules);
     picture.heading();
@@ -111,7 +111,7 @@ impl<'a> Picture<'a> {
         self.y += 84.0;
     }
 
-    /// Each group with what it lets through.
+    /// Draws each group with what it lets through.
     fn group_list(&mut self) {
         let mut order: Vec<(&str, usize)> =
             self.groups.iter().map(|(group, place)| (*group, *place)).collect();
@@ -171,7 +171,7 @@ impl<'a> Picture<'a> {
         self.y += 50.0;
     }
 
-    /// Whether an error is about the rules of the group.
+    /// Returns `true` if an error is about the rules of the group.
     fn is_blamed(&self, group: &str) -> bool {
         self.report.findings().iter().any(|finding| {
             let about_rules = matches!(
@@ -191,7 +191,7 @@ impl<'a> Picture<'a> {
         self.canvas.text(x, y + 3.6, BADGE, &letter(place));
     }
 
-    /// What the colours of interfaces mean, for the kinds that there are.
+    /// Draws what the colours of interfaces mean, for the kinds that there are.
     fn kinds(&mut self) {
         let kinds: BTreeSet<InterfaceKind> =
             self.members.iter().flat_map(|it| &it.member.interfaces).map(|it| it.kind).collect();
@@ -294,7 +294,7 @@ impl<'a> Picture<'a> {
         self.members.len() <= FEW_MEMBERS && facts.member.interfaces.len() <= FEW_INTERFACES
     }
 
-    /// Side of a chip on cards that have no lines for interfaces, and how many stand in a row.
+    /// Returns the side of a chip on cards that have no lines for interfaces, and how many stand in a row.
     fn chip_grid(&self, width: f64) -> (f64, usize) {
         let size = match self.members.len() {
             1..=FEW_MEMBERS => 14.0,
@@ -377,7 +377,7 @@ impl<'a> Picture<'a> {
         self.canvas.text(x, y + 3.6, BADGE, &text);
     }
 
-    /// A line for each interface: its kind, its place, its groups.
+    /// Draws a line for each interface: its kind, its place, its groups.
     fn lines(&mut self, facts: &'a Facts, area: Area, top: f64) {
         for (row, interface) in in_order(facts).into_iter().enumerate() {
             let y = top + 22.0 * row as f64;
@@ -405,7 +405,7 @@ impl<'a> Picture<'a> {
         }
     }
 
-    /// A square for each interface, and all groups below.
+    /// Draws a square for each interface, and all groups below.
     fn chips(&mut self, facts: &'a Facts, area: Area, top: f64) {
         let (size, columns) = self.chip_grid(area.width);
         let all = in_order(facts);
@@ -428,7 +428,8 @@ impl<'a> Picture<'a> {
         }
     }
 
-    /// Whether an error singles out the interface: it lacks the group that the others share, or lies elsewhere.
+    /// Returns `true` if an error singles out the interface: it lacks the group that the others share, or lies
+    /// elsewhere.
     fn is_wrong(&self, facts: &Facts, interface: &InterfaceFacts) -> bool {
         let errors = self.report.findings().iter().filter(|it| it.severity == Severity::Error);
         let mut about = errors.filter(|it| it.members.iter().any(|name| name.rank == facts.member.rank));
@@ -480,7 +481,7 @@ impl<'a> Picture<'a> {
     }
 }
 
-/// The subnet that a member is drawn in: that of its first interface with an EFA, else of its first one.
+/// Returns the subnet that a member is drawn in: that of its first interface with an EFA, else of its first one.
 fn home(facts: &Facts) -> &str {
     let all = in_order(facts);
     let efa = all.iter().find(|it| it.kind.counts_as_efa()).or(all.first());
@@ -502,7 +503,7 @@ fn kind_name(kind: InterfaceKind) -> &'static str {
     }
 }
 
-/// `A` to `Z`, then numbers.
+/// Returns `A` to `Z`, then numbers.
 fn letter(place: usize) -> String {
     match u8::try_from(place) {
         Ok(place @ 0..26) => char::from(b'A' + place).to_string(),

@@ -35,13 +35,13 @@ impl Style {
         Self { centred: true, ..self }
     }
 
-    /// How wide a text is, roughly: nobody knows which font the reader has.
+    /// Returns how wide a text is, roughly: nobody knows which font the reader has.
     pub(super) fn width(self, text: &str) -> f64 {
         let factor = if self.bold { 0.66 } else { 0.6 };
         text.chars().count() as f64 * self.size * factor
     }
 
-    /// The text, cut so that it fits.
+    /// Returns the text, cut so that it fits.
     pub(super) fn fitted(self, text: &str, width: f64) -> String {
         if self.width(text) <= width {
             return text.to_owned();
@@ -52,7 +52,8 @@ impl Style {
         cut
     }
 
-    /// The end of an id, as much of it as fits: ids differ there. They are of digits, which are wider than most letters.
+    /// Returns the end of an id, as much of it as fits: ids differ there. They are of digits, which are wider than most
+    /// letters.
     pub(super) fn fitted_end(self, text: &str, width: f64) -> String {
         let room = (width / (self.size * DIGIT)).floor().max(2.0) as usize;
         let count = text.chars().count();
@@ -62,7 +63,7 @@ impl Style {
         std::iter::once('…').chain(text.chars().skip(count + 1 - room)).collect()
     }
 
-    /// The text in lines that fit.
+    /// Returns the text in lines that fit.
     pub(super) fn wrapped(self, text: &str, width: f64) -> Vec<String> {
         let mut lines = vec![String::new()];
         for word in text.split_whitespace() {
@@ -127,7 +128,7 @@ impl Canvas {
         );
     }
 
-    /// The whole document.
+    /// Returns the whole document.
     pub(super) fn document(self, width: f64, height: f64, title: &str) -> String {
         format!(
             "<svg xmlns=\"http://www.w3.org/2000/svg\" width=\"{width}\" height=\"{height:.0}\" viewBox=\"0 0 {width} {height:.0}\" \
