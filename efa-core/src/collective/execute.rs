@@ -2,7 +2,9 @@
 
 use super::reduce::Operation;
 use super::schedule::{Action, BufferId, Schedule, Span, StepId};
-use crate::endpoint::{BorrowTracker, Endpoint, Place, Tag, WorkspaceState};
+use crate::endpoint::request::{Incoming, Outgoing};
+use crate::endpoint::tag::Space;
+use crate::endpoint::{BorrowTracker, Endpoint, Place, Source, Tag, WorkspaceState};
 use crate::error::{Error, Result};
 use crate::memory::RegisteredBuf;
 
@@ -173,17 +175,19 @@ impl Run<'_> {
         step.is_some_and(|&step| self.is_ready(step))
     }
 
-    /// Starts a send or a receive. True: it is over already.
+    /// Starts a send or a receive. Returns `true` if it is over already.
     fn start(&mut self, step: StepId) -> Result<bool> {
         let over = match self.schedule.steps()[step as usize].action {
             Action::Send { to, slot, span } => {
                 let (place, range) = self.locate(span);
-                self.borrow_tracker.send(to, self.tag(slot), place, range, step)?
+                let send = Outgoing::send(Space::Collective, to, self.tag(slot), range.len());
+                self.borrow_tracker.submit(send, place, range, step)?
             }
             Action::Receive { from, slot, span } => {
                 let (place, range) = self.locate(span);
-                self.borrow_tracker.receive(from, self.tag(slot), place, range, step)?;
-                false
+                let (from, tag) = (Source::Rank(from), self.tag(slot).into());
+                let receive = Incoming::receive(Space::Collective, from, tag, range.len());
+                self.borrow_tracker.submit(receive, place, range, step)?
             }
             Action::Reduce { .. } | Action::Copy { .. } => false,
         };

@@ -8,14 +8,14 @@ use std::ptr;
 use std::thread;
 use std::time::{Duration, Instant};
 
+use super::Endpoint;
+use super::driver::Deadline;
 use super::driver::wait::Led;
-use super::driver::{Deadline, Shared};
-use super::engine::backlog::Call;
-use super::engine::slot::{CancelReason, Kind, OperationInfo, Outcome, SlotId, WakeUp};
-use super::tag::{Space, Tag};
-use super::{Endpoint, Source};
+use super::engine::slot::{CancelReason, Outcome, SlotId, WakeUp};
+use super::request::Description;
+use super::submit::Submitted;
 use crate::error::{Error, Result};
-use crate::ffi::{Posted, Segment};
+use crate::ffi::Segment;
 use crate::memory::Registration;
 
 /// How long to wait for the control connection to tell which rank died first, once a connection is known to be broken.
@@ -57,7 +57,7 @@ struct Memory<'a> {
 
 /// Three buffers, borrowed until all operations on them are over: an input that is only read, an output, a scratch.
 pub(crate) struct BorrowTracker<'a> {
-    shared: &'a Shared,
+    endpoint: &'a Endpoint,
     state: &'a mut WorkspaceState,
     memory: [Memory<'a>; 3],
 }
@@ -77,72 +77,31 @@ impl<'a> BorrowTracker<'a> {
             Memory { start: output.as_mut_ptr(), len: output.len(), registration: None },
             Memory { start: scratch.as_mut_ptr(), len: scratch.len(), registration: scratch_registration },
         ];
-        Self { shared: &endpoint.shared, state, memory }
+        Self { endpoint, state, memory }
     }
 
-    /// Starts to send a part of a buffer. True: it is over already, and no ticket comes of it.
+    /// Starts an operation on a part of a buffer, whose end [`BorrowTracker::wait_any`] reports by its ticket. Returns
+    /// `true` if the operation is over already; then no ticket is reported.
     #[inline]
-    pub(crate) fn send(
+    pub(crate) fn submit<M>(
         &mut self,
-        to: usize,
-        tag: Tag,
+        description: Description<M>,
         place: Place,
         range: Range<usize>,
         ticket: u32,
     ) -> Result<bool> {
-        let segment = self.segment(place, &range, false)?;
-        let shared = self.shared;
-        let address = shared.address(to)?;
-        let fabric_tag = shared.tags.pack(Space::Collective, tag);
-        let mut core = shared.lock();
-        if shared.limits.injects(segment.len) {
-            // SAFETY: `segment` checked the range, and the bytes are copied before the call returns.
-            match unsafe { core.inject(to, address, fabric_tag, segment.start, segment.len) } {
-                Posted::Yes => return Ok(true),
-                Posted::Again | Posted::Failed(_) => {}
+        let request = self.endpoint.request(description, None).map_err(|error| *error)?;
+        let writes = request.operation.writes_memory();
+        let segment = self.segment(place, &range, writes)?;
+        // SAFETY: `segment` checked that nobody uses the range in another way, and the flight keeps it so until it is over.
+        match unsafe { self.endpoint.post(request, &mut [segment]) } {
+            Submitted::Posted(_, id) => {
+                self.state.flights.push(Flight { id, place, range, writes, ticket });
+                Ok(false)
             }
+            Submitted::Done(_) => Ok(true),
+            Submitted::Failed(error) => Err(*error),
         }
-        let info = OperationInfo {
-            kind: Kind::Send,
-            peer: Some(to as u32),
-            tag: tag.value(),
-            bytes: segment.len,
-            group: None,
-        };
-        let call = Call::Send { to: address, tag: fabric_tag };
-        // SAFETY: `segment` checked that nobody writes the range, and the flight keeps it so until it is over.
-        let id = unsafe { shared.start_locked(&mut core, info, call, &mut [segment]) };
-        drop(core);
-        self.state.flights.push(Flight { id, place, range, writes: false, ticket });
-        Ok(false)
-    }
-
-    /// Starts to receive into a part of a buffer.
-    #[inline]
-    pub(crate) fn receive(
-        &mut self,
-        from: usize,
-        tag: Tag,
-        place: Place,
-        range: Range<usize>,
-        ticket: u32,
-    ) -> Result<()> {
-        let segment = self.segment(place, &range, true)?;
-        let shared = self.shared;
-        shared.address(from)?;
-        let (fabric_tag, ignore) = shared.tags.pack_match(Space::Collective, Source::Rank(from), tag.into());
-        let info = OperationInfo {
-            kind: Kind::Receive,
-            peer: Some(from as u32),
-            tag: tag.value(),
-            bytes: segment.len,
-            group: None,
-        };
-        let call = Call::Receive { tag: fabric_tag, ignore };
-        // SAFETY: `segment` checked that nobody uses the range, and the flight keeps it so until it is over.
-        let id = unsafe { shared.start(info, call, &mut [segment]) };
-        self.state.flights.push(Flight { id, place, range, writes: true, ticket });
-        Ok(())
     }
 
     /// Waits until an operation is over, and returns its ticket.
@@ -162,10 +121,10 @@ impl<'a> BorrowTracker<'a> {
         }
         let begun = Instant::now();
         loop {
-            match self.shared.first_lost() {
+            match self.endpoint.shared.first_lost() {
                 Some(first) => return first,
-                None if self.shared.liveness.aborted().is_some() => {
-                    return self.shared.aborted("the collective can't be finished".into());
+                None if self.endpoint.shared.liveness.aborted().is_some() => {
+                    return self.endpoint.shared.aborted("the collective can't be finished".into());
                 }
                 None if begun.elapsed() > VERDICT => return error,
                 None => thread::sleep(Duration::from_millis(5)),
@@ -180,7 +139,7 @@ impl<'a> BorrowTracker<'a> {
             return Err(Error::defect("cannot wait for a step of a collective", "nothing is under way"));
         };
         let first = first.id;
-        let (shared, news) = (self.shared, self.state.news);
+        let (shared, news) = (&*self.endpoint.shared, self.state.news);
         let mut core = shared.lock();
         let mut followed = false;
         loop {
@@ -198,7 +157,7 @@ impl<'a> BorrowTracker<'a> {
                         core.release(flight.id);
                         Err(wrong_length(bytes, flight.range.len()))
                     }
-                    _ => self.shared.take_result(core, flight.id).map(|_| flight.ticket),
+                    _ => self.endpoint.shared.take_result(core, flight.id).map(|_| flight.ticket),
                 };
             }
             if is_news {
@@ -211,7 +170,7 @@ impl<'a> BorrowTracker<'a> {
             }
             if core.led {
                 // Another thread polls: park until the first is over or the lead is free, then look at all again.
-                core = self.shared.wait_briefly(core, first);
+                core = self.endpoint.shared.wait_briefly(core, first);
                 followed = true;
             } else {
                 core.led = true;
@@ -219,11 +178,11 @@ impl<'a> BorrowTracker<'a> {
                     flights.iter().any(|flight| core.slots.get(flight.id).is_over())
                         || shared.liveness.epoch() != news
                 };
-                let (locked, led) = self.shared.lead(core, Deadline::NONE, &mut None, any);
+                let (locked, led) = self.endpoint.shared.lead(core, Deadline::NONE, &mut None, any);
                 core = locked;
                 if led != Led::Lost {
                     core.led = false;
-                    self.shared.hand_over(&mut core);
+                    self.endpoint.shared.hand_over(&mut core);
                 }
             }
         }
@@ -274,9 +233,9 @@ impl<'a> BorrowTracker<'a> {
             // SAFETY: the range is within the buffer.
             start: unsafe { memory.start.add(range.start) },
             len: range.len(),
-            descriptor: memory
-                .registration
-                .map_or(ptr::null_mut(), |registration| registration.descriptor(self.shared.identity())),
+            descriptor: memory.registration.map_or(ptr::null_mut(), |registration| {
+                registration.descriptor(self.endpoint.shared.identity())
+            }),
         })
     }
 }
@@ -285,12 +244,12 @@ impl Drop for BorrowTracker<'_> {
     /// Gets the memory back: cancels what can be, waits for the rest.
     fn drop(&mut self) {
         for flight in self.state.flights.drain(..) {
-            let mut core = self.shared.lock();
+            let mut core = self.endpoint.shared.lock();
             if !core.slots.get(flight.id).is_over() {
                 // What can't be cancelled is ended by closing the endpoint: the other ranks may have given up, too.
-                core.cancel(flight.id, CancelReason::Pointless, self.shared.clock.now());
+                core.cancel(flight.id, CancelReason::Pointless, self.endpoint.shared.clock.now());
             }
-            let (mut core, _) = self.shared.wait_locked(core, flight.id, Deadline::NONE);
+            let (mut core, _) = self.endpoint.shared.wait_locked(core, flight.id, Deadline::NONE);
             core.abandon(flight.id, WakeUp::None);
         }
     }

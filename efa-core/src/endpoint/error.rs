@@ -1,11 +1,11 @@
 //! Turns a failed operation into an error that names the peer and says what to do.
 
 use super::driver::Shared;
-use super::engine::slot::{CancelReason, Kind, OperationInfo, Outcome};
+use super::engine::slot::{CancelReason, Outcome};
+use super::request::{Operation, Request};
 use crate::admission::CLOSED_EFA_PATH;
 use crate::bootstrap::{CalledOff, Status};
 use crate::error::{Code, Error, Explanation};
-use crate::fabric::Provider;
 use crate::ffi::CompletionError;
 
 /// `FI_ETRUNC`: a message was longer than the buffer.
@@ -59,9 +59,9 @@ fn is_loss(status: i32) -> bool {
 }
 
 /// Whether a failure may come of the death of the operation's peer although nothing in it says so.
-pub(super) fn is_doubtful(info: &OperationInfo, code: Code) -> bool {
-    let is_remote = matches!(info.kind, Kind::Read | Kind::Write | Kind::Atomic);
-    info.peer.is_some()
+pub(super) fn is_doubtful(request: &Request, code: Code) -> bool {
+    let is_remote = request.operation.is_remote();
+    request.peer.is_some()
         && match code {
             TRUNCATED | NO_MESSAGE => false,
             // A message: the connection to the peer broke, and the error names it. Remote memory: the same, or the
@@ -88,14 +88,14 @@ impl Shared {
     #[cold]
     pub(crate) fn explain(
         &self,
-        info: &OperationInfo,
+        request: &Request,
         started: u32,
         cancel_reason: Option<CancelReason>,
         outcome: Outcome,
         closed: Option<&str>,
     ) -> Error {
         let elapsed = self.clock.since(started);
-        let what = format!("the {} failed after {elapsed:?}", self.describe(info));
+        let what = format!("the {} failed after {elapsed:?}", self.describe(request));
         match (cancel_reason, outcome) {
             (Some(CancelReason::Cancelled), Outcome::Failed(error)) if error.code == CANCELLED => {
                 let why = "it was cancelled before it took effect";
@@ -104,15 +104,18 @@ impl Shared {
             (Some(CancelReason::Overdue), _) => Error::timeout(
                 elapsed,
                 what,
-                format!("nothing came of it within {:?}{}", self.config.timeout, self.who_is_missing(info))
-                    + self.held_up(info),
+                format!(
+                    "nothing came of it within {:?}{}",
+                    self.config.timeout,
+                    self.who_is_missing(request)
+                ) + self.held_up(request),
                 "see what that rank is doing, or allow more time with EFA_TIMEOUT (seconds)",
             ),
             (Some(CancelReason::Aborted), _) => self.aborted(what),
-            (Some(CancelReason::PeerLost), _) => self.peer_lost(info, what, "the operation was ended"),
+            (Some(CancelReason::PeerLost), _) => self.peer_lost(request, what, "the operation was ended"),
             // A cancellation that came too late has no part in how it ended.
             (None | Some(CancelReason::Cancelled | CancelReason::Pointless), Outcome::Failed(error)) => {
-                self.failed(info, what, &error)
+                self.failed(request, what, &error)
             }
             (
                 None | Some(CancelReason::Cancelled | CancelReason::Pointless),
@@ -126,20 +129,25 @@ impl Shared {
     }
 
     /// An operation in words: what, with whom, how much.
-    pub(crate) fn describe(&self, info: &OperationInfo) -> String {
-        let (kind, bytes) = (info.kind.name(), info.bytes);
-        let peer = match info.peer {
+    pub(crate) fn describe(&self, request: &Request) -> String {
+        let &Request { operation, peer, tag, length, .. } = request;
+        let (name, tag) = (operation.name(), tag.value());
+        let peer = match peer {
             Some(rank) => self.peer_name(rank as usize),
             None => "any rank".into(),
         };
-        match info.kind {
-            Kind::Send => format!("{kind} of {bytes} bytes to {peer} with tag {}", info.tag),
-            Kind::Receive => format!("{kind} of up to {bytes} bytes from {peer} with tag {}", info.tag),
-            Kind::Probe => format!("{kind} for a message from {peer} with tag {}", info.tag),
-            Kind::Read => format!("{kind} of {bytes} bytes from {peer}"),
-            Kind::Write | Kind::Atomic => format!("{kind} of {bytes} bytes to {peer}"),
-            Kind::Immediates => format!("{kind} {}", info.tag),
-            Kind::Group => kind.into(),
+        match operation {
+            Operation::Send { .. } => format!("{name} of {length} bytes to {peer} with tag {tag}"),
+            Operation::Receive { .. } => {
+                format!("{name} of up to {length} bytes from {peer} with tag {tag}")
+            }
+            Operation::Probe { .. } => format!("{name} for a message from {peer} with tag {tag}"),
+            Operation::Read { .. } => format!("{name} of {length} bytes from {peer}"),
+            Operation::Write { .. } | Operation::WriteImmediate { .. } | Operation::Atomic { .. } => {
+                format!("{name} of {length} bytes to {peer}")
+            }
+            Operation::ImmediateData { value, .. } => format!("{name} {value}"),
+            Operation::Group => name.into(),
         }
     }
 
@@ -147,25 +155,25 @@ impl Shared {
         self.peers.get(rank).map_or_else(|| format!("rank {rank}"), |peer| peer.to_string())
     }
 
-    fn failed(&self, info: &OperationInfo, what: String, error: &CompletionError) -> Error {
+    fn failed(&self, request: &Request, what: String, error: &CompletionError) -> Error {
         let remedy_for_rma =
             "check that the region is still open at its owner, and that it was exposed for this";
-        let remote = matches!(info.kind, Kind::Read | Kind::Write | Kind::Atomic);
+        let remote = request.operation.is_remote();
         match error.code {
-            code if code != TRUNCATED && self.is_gone(info) => {
-                self.peer_lost(info, what, &crate::ffi::describe(code))
+            code if code != TRUNCATED && self.is_gone(request) => {
+                self.peer_lost(request, what, &crate::ffi::describe(code))
             }
             TRUNCATED => {
-                let why = format!("the message is longer than the {} bytes posted for it", info.bytes);
+                let why = format!("the message is longer than the {} bytes posted for it", request.length);
                 let text = Explanation::new(what, why, "post a larger buffer; probe tells a message's size");
-                Error::Truncated { capacity: info.bytes, text }
+                Error::Truncated { capacity: request.length, text }
             }
-            code if self.config.provider == Provider::Efa
+            code if self.quirks.reports_device_status
                 && (code != CANCELLED || device_status(error.provider_code).is_some()) =>
             {
                 let status = error.provider_code;
                 let why = device_failure(code, status);
-                let peer = info.peer.and_then(|rank| self.peers.get(rank as usize));
+                let peer = request.peer.and_then(|rank| self.peers.get(rank as usize));
                 match (device_remedy(status), peer) {
                     (Some(remedy), Some(peer)) if is_loss(status) => {
                         let text = Explanation::new(what, format!("{peer} is lost: {why}"), remedy);
@@ -182,10 +190,10 @@ impl Shared {
                 self.operation(error, what, why.into(), remedy_for_rma)
             }
             // Nobody here asked for it: the connection to the peer broke.
-            CANCELLED => self.peer_lost(info, what, "the connection to it broke"),
+            CANCELLED => self.peer_lost(request, what, "the connection to it broke"),
             Code(
                 libc::ECONNRESET | libc::ECONNREFUSED | libc::ECONNABORTED | libc::EPIPE | libc::EHOSTDOWN,
-            ) => self.peer_lost(info, what, &crate::ffi::describe(error.code)),
+            ) => self.peer_lost(request, what, &crate::ffi::describe(error.code)),
             code => {
                 let why = format!("{} ({code})", crate::ffi::describe(code));
                 self.operation(error, what, why, if remote { remedy_for_rma } else { SEE_LOG })
@@ -198,12 +206,12 @@ impl Shared {
         Error::Operation { code: error.code, provider_code: error.provider_code, text }
     }
 
-    fn is_gone(&self, info: &OperationInfo) -> bool {
-        info.peer.is_some_and(|rank| self.liveness.status(rank as usize).is_gone())
+    fn is_gone(&self, request: &Request) -> bool {
+        request.peer.is_some_and(|rank| self.liveness.status(rank as usize).is_gone())
     }
 
-    fn peer_lost(&self, info: &OperationInfo, what: String, how: &str) -> Error {
-        let Some(peer) = info.peer.and_then(|rank| self.peers.get(rank as usize)) else {
+    fn peer_lost(&self, request: &Request, what: String, how: &str) -> Error {
+        let Some(peer) = request.peer.and_then(|rank| self.peers.get(rank as usize)) else {
             return self.all_lost(what, how);
         };
         let why = match self.liveness.status(peer.rank) {
@@ -252,9 +260,8 @@ impl Shared {
             return None;
         }
         let (first, _) = self.liveness.first_dead()?;
-        let rank = u32::try_from(first.rank).ok();
-        let info = OperationInfo { kind: Kind::Group, peer: rank, tag: 0, bytes: 0, group: None };
-        Some(self.peer_lost(&info, "the collective can't be finished".into(), "it is gone"))
+        let request = Request { peer: u32::try_from(first.rank).ok(), ..Request::GROUP };
+        Some(self.peer_lost(&request, "the collective can't be finished".into(), "it is gone"))
     }
 
     /// The error of an operation that ended with its job.
@@ -280,8 +287,8 @@ impl Shared {
     }
 
     /// What may keep a message from arriving although its sender is well.
-    fn held_up(&self, info: &OperationInfo) -> &'static str {
-        if self.config.provider == Provider::Tcp && info.kind == Kind::Receive {
+    fn held_up(&self, request: &Request) -> &'static str {
+        if self.quirks.holds_back_messages && request.operation.is_receive() {
             "; on tcp a message can be held up by earlier ones of its sender that nobody has received: libfabric keeps \
              64 of each, and the built-in one 256 MiB"
         } else {
@@ -290,13 +297,13 @@ impl Shared {
     }
 
     /// What is known against the ranks that an overdue operation waited for.
-    fn who_is_missing(&self, info: &OperationInfo) -> String {
-        let ranks = match info.peer {
+    fn who_is_missing(&self, request: &Request) -> String {
+        let ranks = match request.peer {
             Some(rank) => rank as usize..rank as usize + 1,
             None => 0..self.peers.len(),
         };
         let found: String = ranks.filter_map(|rank| self.suspicion(rank)).take(MOST_TOLD).collect();
-        if !found.is_empty() || info.peer.is_none() {
+        if !found.is_empty() || request.peer.is_none() {
             return found;
         }
         // It may wait in turn for one that is to blame.

@@ -3,14 +3,11 @@
 use std::thread;
 use std::time::{Duration, Instant};
 
+use super::Endpoint;
 use super::engine::Due;
-use super::engine::backlog::Call;
-use super::engine::slot::{Kind, OperationInfo};
-use super::op::{Op, State};
-use super::open::Endpoint;
+use super::op::Op;
+use super::request::{Incoming, Outgoing};
 use super::tag::{Space, Tag};
-use crate::ffi::Segment;
-use crate::memory::Held;
 
 /// The tag of the last message to each rank: whoever gets it has got all that were sent before.
 const LAST: u32 = 1;
@@ -57,7 +54,8 @@ impl Endpoint {
 
     /// Sends one more message to a rank, which has got all before it when it gets this one. It may be lost as well.
     pub(crate) fn send_last(&self, rank: usize) {
-        drop(self.send_op(Space::Control, rank, Tag::from(LAST), vec![0u8]));
+        let last = Outgoing::send(Space::Control, rank, Tag::from(LAST), 1);
+        drop(self.submit(Ok(last), vec![0u8]));
     }
 
     /// Waits for the messages that each rank has sent to this one, and takes those that nobody has received. Returns
@@ -108,14 +106,7 @@ impl Endpoint {
 
     /// Receives the beginning of any message whatsoever.
     fn receive_anything(&self) -> Op<Vec<u8>> {
-        let mut buf = Held::new(vec![0u8; ROOM]);
-        let before = buf.before();
-        let segment = Segment { start: before.as_mut_ptr(), len: ROOM, descriptor: std::ptr::null_mut() };
-        let info = OperationInfo { kind: Kind::Receive, peer: None, tag: 0, bytes: ROOM, group: None };
-        let call = Call::Receive { tag: 0, ignore: u64::MAX };
-        // SAFETY: `Op` keeps the buffer, or parks it, until the operation is over.
-        let id = unsafe { self.shared.start(info, call, &mut [segment]) };
-        Op::new(self.shared.clone(), State::Posted(id), buf)
+        self.submit(Ok(Incoming::receive_anything(ROOM)), vec![0u8; ROOM])
     }
 }
 
@@ -137,7 +128,7 @@ mod tests {
         config.depth = 2;
         let endpoint = Endpoint::alone(&report.admit().unwrap(), config).unwrap();
         let shared = &endpoint.shared;
-        let numbered = Numbered::new(0, shared.tags, shared.addresses.clone(), vec!["rank 0".into()]);
+        let numbered = Numbered::new(0, vec!["rank 0".into()]);
         shared.lock().number_messages(numbered);
         let sends: Vec<_> = (0..COUNT).map(|number| endpoint.send(0, 1u32, vec![number; LEN])).collect();
         assert_eq!(endpoint.sent_messages(), Some(vec![COUNT]));

@@ -5,8 +5,8 @@
 
 mod borrow_tracker;
 mod config;
-pub(crate) mod driver;
-pub(crate) mod engine;
+mod driver;
+mod engine;
 mod error;
 mod farewell;
 mod keys;
@@ -14,14 +14,15 @@ mod op;
 mod open;
 mod peer_address;
 mod pending;
+pub(crate) mod request;
 mod scope;
+mod submit;
 pub(crate) mod tag;
 
 pub(crate) use borrow_tracker::{BorrowTracker, Place, WorkspaceState};
 pub use config::EndpointConfig;
 use error::{NO_MESSAGE, TRUNCATED};
 pub(crate) use farewell::Progress;
-pub(crate) use op::State;
 pub use op::{Completion, Op, OpError, OpResult};
 pub use open::{Endpoint, Unconnected};
 pub use peer_address::PeerAddress;

@@ -10,8 +10,9 @@ use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
 use super::driver::{Deadline, FirstFailure, Locked, Shared};
-use super::engine::slot::{CancelReason, Kind, Outcome, SlotId, Stage, WakeUp};
+use super::engine::slot::{CancelReason, Outcome, SlotId, Stage, WakeUp};
 use super::pending::{self, AnyBuffer, Handle, Pending};
+use super::request::Operation;
 use super::tag::Tag;
 use crate::error::{Code, Error, Explanation, Result};
 use crate::memory::Held;
@@ -272,7 +273,7 @@ impl Shared {
         let &State::Posted(id) = state else { return };
         let mut core = self.lock();
         let record = core.slots.get(id);
-        if !record.is_over() && record.info.kind.can_cancel() {
+        if !record.is_over() && record.request.operation.can_cancel() {
             core.cancel(id, CancelReason::Cancelled, self.clock.now());
         }
     }
@@ -299,19 +300,19 @@ impl Shared {
         let Some(&Outcome::Done { bytes, tag }) = record.outcome() else {
             return Err(self.take_failure(core, id));
         };
-        let info = &record.info;
-        let completion = match info.kind {
-            Kind::Receive | Kind::Probe => {
-                let (peer, tag) = self.tags.unpack(tag);
-                if peer >= self.addresses.len() {
+        let request = record.request;
+        let completion = match request.operation {
+            Operation::Receive { .. } | Operation::Probe { .. } => {
+                let (peer, tag) = core.tags.unpack(tag);
+                if peer >= self.peers.len() {
                     return Err(self.take_stranger(core, id, peer));
                 }
                 Completion { peer, tag, bytes }
             }
             _ => Completion {
-                peer: info.peer.map_or(self.me, |rank| rank as usize),
-                tag: Tag::truncating(info.tag),
-                bytes: info.bytes,
+                peer: request.peer.map_or(self.me, |rank| rank as usize),
+                tag: request.tag,
+                bytes: request.length,
             },
         };
         core.release(id);
@@ -323,10 +324,10 @@ impl Shared {
     /// provider that lets everybody connect.
     #[cold]
     fn take_stranger(&self, mut core: Locked<'_>, id: SlotId, rank: usize) -> Error {
-        let info = core.slots.get(id).info;
+        let request = core.slots.get(id).request;
         core.release(id);
         drop(core);
-        let what = format!("the {} met a message of rank {rank}", self.describe(&info));
+        let what = format!("the {} met a message of rank {rank}", self.describe(&request));
         let why =
             format!("the job has {} ranks: a process outside of it has sent the message", self.peers.len());
         let remedy = "let no other process reach the ports of the job, or use the built-in libfabric (feature vendored)";
@@ -349,7 +350,7 @@ impl Shared {
             unreachable!("the operation is over")
         };
         let error =
-            self.explain(&record.info, record.started, cancel_reason, outcome, core.closed.as_deref());
+            self.explain(&record.request, record.started, cancel_reason, outcome, core.closed.as_deref());
         core.release(id);
         drop(locked);
         self.note_failure(&error);

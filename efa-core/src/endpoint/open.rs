@@ -13,11 +13,11 @@ use super::driver::{FirstFailure, Shared};
 use super::driver::{progress, watchdog};
 use super::engine::{Engine, Numbered};
 use super::peer_address::{self, PeerAddress};
-use super::tag::MAX_RANKS;
+use super::tag::{MAX_RANKS, TagFormat};
 use crate::admission::{Admission, Facts, Fingerprint};
 use crate::bootstrap::Liveness;
 use crate::error::{Error, Explanation, Peer, Result};
-use crate::fabric::{self, Limits, Owner, Provider};
+use crate::fabric::{self, Limits, Owner, Provider, Quirks};
 use crate::ffi::{AddressVector, CompletionQueue, Domain, EndpointHandle, Fabric};
 use crate::memory::{BufferPool, Pages, RegisteredBuf, Registry};
 
@@ -29,6 +29,7 @@ pub struct Unconnected {
     domain: Arc<Domain>,
     config: EndpointConfig,
     limits: Limits,
+    quirks: Quirks,
     admission: Admission,
     address: Vec<u8>,
 }
@@ -61,9 +62,8 @@ impl Unconnected {
         let info = self.domain.info();
         let (protocol, version) = info.protocol();
         // Patches change what goes over the wire, so that patched and unpatched libraries don't understand one another.
-        let patched = self.config.provider == Provider::Tcp && connections::is_patched();
-        let numbered = if self.limits.numbers_messages() { ", with numbered messages" } else { "" };
-        let patched = if patched { ", with proofs of membership" } else { "" };
+        let numbered = if self.quirks.numbers_messages { ", with numbered messages" } else { "" };
+        let patched = if self.quirks.proves_membership { ", with proofs of membership" } else { "" };
         format!(
             "{} {} (protocol {protocol}.{version}{patched}{numbered})",
             info.provider(),
@@ -99,15 +99,13 @@ impl Unconnected {
             let why = format!("{} ranks are too many; at most {MAX_RANKS} work", peer_addresses.len());
             return Err(Error::misuse(what, why, "use fewer ranks"));
         }
-        if let (true, Provider::Tcp, Some(secret)) =
-            (connections::is_patched(), self.config.provider, &self.config.secret)
-        {
+        if let (true, Some(secret)) = (self.quirks.proves_membership, &self.config.secret) {
             self.handle.set_proofs(&connections::proofs(secret, me, peer_addresses.len()))?;
         }
         let mut addresses = Vec::with_capacity(peer_addresses.len());
         for PeerAddress { peer, address, .. } in &peer_addresses {
             peer_address::check_address(self.config.provider, &self.address, address, peer)?;
-            if self.config.provider == Provider::Shm && !fabric::has_name(address) {
+            if self.quirks.lives_in_files && !fabric::has_name(address) {
                 return Err(gone(peer));
             }
             addresses.push(self.vector.insert(address)?);
@@ -116,19 +114,18 @@ impl Unconnected {
             peer_addresses.iter().map(|peer_address| Owner::of_address(&peer_address.address)).collect();
         let mut room = [self.limits.send_depth, self.limits.receive_depth]
             .map(|depth| depth.clamp(1, self.config.depth));
-        if self.config.provider == Provider::Tcp {
-            // Its receive queue has no end. Were receives held back here, the message at the head of a stream could be
-            // for one of those, and those that the provider has for messages behind it.
+        if self.quirks.takes_all_receives {
             room[1] = usize::MAX;
         }
-        let mut core = Engine::new(self.handle, self.queue, room, peer_addresses.len(), liveness.clone());
-        core.forgets_endpoint = self.config.provider == Provider::Shm && !fabric::shm_is_patched();
+        let tags = TagFormat::new(self.config.secret.as_ref(), me, addresses.len());
+        let (quirks, alive) = (self.quirks, liveness.clone());
+        let core = Engine::new(self.handle, self.queue, room, me, addresses, tags, quirks, alive);
         let peers: Vec<Peer> = peer_addresses.into_iter().map(|peer_address| peer_address.peer).collect();
-        let names = self.limits.numbers_messages().then(|| peers.iter().map(Peer::to_string).collect());
+        let names = quirks.numbers_messages.then(|| peers.iter().map(Peer::to_string).collect());
         let shared =
-            Shared::new(core, self.domain, self.config, self.limits, me, addresses, peers, owners, liveness);
+            Shared::new(core, self.domain, self.config, self.limits, quirks, me, peers, owners, liveness);
         if let Some(names) = names {
-            let numbered = Numbered::new(me, shared.tags, shared.addresses.clone(), names);
+            let numbered = Numbered::new(me, names);
             shared.lock().number_messages(numbered);
         }
         Endpoint::start(Arc::new(shared))
@@ -187,18 +184,19 @@ impl Endpoint {
             ));
         }
         if config.provider == Provider::Shm {
+            // Before libfabric is asked: files that were left may have used up the space.
             fabric::remove_stale_files();
             fabric::check_file_limit()?;
         }
         let info = fabric::find(config.provider, config.device.as_deref(), config.source)?;
-        let limits = Limits::of(&info);
+        let (limits, quirks) = (Limits::of(&info), Quirks::of(config.provider, &info));
         let domain = Domain::open(Fabric::open(&info)?, &info)?;
         let vector = AddressVector::open(&domain, admission.members())?;
         // Both lanes, and as much again for what peers do to us.
         let queue = CompletionQueue::open(&domain, config.depth.saturating_mul(4))?;
-        let name = (config.provider == Provider::Shm).then(fabric::endpoint_name).transpose()?;
+        let name = quirks.lives_in_files.then(fabric::endpoint_name).transpose()?;
         let handle = fabric::keeping_signal_handlers(|| {
-            let events = config.provider == Provider::Efa;
+            let events = quirks.reports_device_status;
             EndpointHandle::open(&domain, vector.clone(), queue.clone(), name.as_deref(), events)
         })?;
         let address = handle.address()?;
@@ -209,6 +207,7 @@ impl Endpoint {
             domain,
             config,
             limits,
+            quirks,
             admission: admission.clone(),
             address,
         })

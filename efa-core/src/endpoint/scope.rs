@@ -6,19 +6,20 @@ use std::ptr;
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use super::Endpoint;
 use super::driver::{Deadline, Shared};
 use super::engine::slot::{SlotId, WakeUp};
 use super::op::{OpResult, State, with_buffer};
 use super::pending::{self, Handle, Pending};
-use super::tag::Space;
-use super::{Endpoint, Source, Tag, TagMatch};
-use crate::memory::{Buf, BufMut, Held, RemoteRegion};
+use super::request::{Description, Use};
+use crate::error::Result;
+use crate::memory::Held;
 
 /// Lets operations borrow memory: all of them are over when the scope is left, whichever way.
 ///
 /// Made by [`Endpoint::scope`].
 pub struct Scope<'scope, 'env: 'scope> {
-    pub(crate) endpoint: &'env Endpoint,
+    endpoint: &'env Endpoint,
     group: SlotId,
     /// Buffers of operations whose handle was dropped before they were over; they go when the scope is left.
     parked: Mutex<Vec<Box<dyn Parked + 'env>>>,
@@ -103,65 +104,18 @@ impl Drop for Seal<'_> {
 }
 
 impl<'scope, 'env> Scope<'scope, 'env> {
-    /// Sends a message, as [`Endpoint::send`] does.
-    pub fn send<B: Buf + Send + 'env>(
+    /// Starts an operation whose buffer may be borrowed from outside of the scope.
+    #[inline]
+    pub(crate) fn submit<M: Use<B>, B: Send + 'env>(
         &'scope self,
-        to: usize,
-        tag: impl Into<Tag>,
-        buf: B,
+        description: Result<Description<M>>,
+        buffer: B,
     ) -> ScopedOp<'scope, 'env, B> {
-        let mut buf = Held::new(buf);
+        let mut buffer = Held::new(buffer);
         // SAFETY: the scope outlasts the operation, `'env` outlasts the scope, and `ScopedOp` keeps the buffer or
         // parks it in the scope.
-        let state =
-            unsafe { self.endpoint.post_send(Space::User, to, tag.into(), buf.before(), Some(self.group)) };
-        self.enter(state, buf)
-    }
-
-    /// Receives a message, as [`Endpoint::recv`] does.
-    pub fn recv<B: BufMut + Send + 'env>(
-        &'scope self,
-        from: impl Into<Source>,
-        tag: impl Into<TagMatch>,
-        buf: B,
-    ) -> ScopedOp<'scope, 'env, B> {
-        let mut buf = Held::new(buf);
-        // SAFETY: as in `send`.
-        let state = unsafe {
-            self.endpoint.post_recv(Space::User, from.into(), tag.into(), buf.before(), Some(self.group))
-        };
-        self.enter(state, buf)
-    }
-
-    /// Writes to a peer's region, as [`Endpoint::write`] does.
-    pub fn write<B: Buf + Send + 'env>(
-        &'scope self,
-        region: &RemoteRegion,
-        offset: usize,
-        buf: B,
-    ) -> ScopedOp<'scope, 'env, B> {
-        let mut buf = Held::new(buf);
-        // SAFETY: as in `send`.
-        let posted =
-            unsafe { self.endpoint.post_write(region, offset, buf.before(), None, Some(self.group)) };
-        self.enter(posted.into(), buf)
-    }
-
-    /// Reads a peer's region, as [`Endpoint::read`] does.
-    pub fn read<B: BufMut + Send + 'env>(
-        &'scope self,
-        region: &RemoteRegion,
-        offset: usize,
-        buf: B,
-    ) -> ScopedOp<'scope, 'env, B> {
-        let mut buf = Held::new(buf);
-        // SAFETY: as in `send`.
-        let posted = unsafe { self.endpoint.post_read(region, offset, buf.before(), Some(self.group)) };
-        self.enter(posted.into(), buf)
-    }
-
-    fn enter<B: Send + 'env>(&'scope self, state: State, buffer: Held<B>) -> ScopedOp<'scope, 'env, B> {
-        ScopedOp { scope: self, state, buffer: ManuallyDrop::new(buffer) }
+        let submitted = unsafe { self.endpoint.post_with(description, buffer.before(), Some(self.group)) };
+        ScopedOp { scope: self, state: submitted.into(), buffer: ManuallyDrop::new(buffer) }
     }
 
     fn shared(&self) -> &Shared {
@@ -209,7 +163,7 @@ impl<'scope, 'env, B: Send + 'env> ScopedOp<'scope, 'env, B> {
         if std::mem::needs_drop::<B>() {
             scope.park(Box::new(ManuallyDrop::into_inner(buffer)));
         }
-        scope.enter(state, Held::new(()))
+        ScopedOp { scope, state, buffer: ManuallyDrop::new(Held::new(())) }
     }
 
     /// Takes the handle apart.

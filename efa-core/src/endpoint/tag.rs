@@ -36,6 +36,9 @@ pub const MAX_RANKS: usize = 1 << RANK_BITS;
 pub struct Tag(u64);
 
 impl Tag {
+    /// The tag of operations that have none.
+    pub(crate) const ZERO: Tag = Tag(0);
+
     /// The largest tag, 2⁴⁰ - 1.
     pub const MAX: Tag = Tag(TAG_MASK);
 
@@ -107,8 +110,15 @@ impl TagMatch {
 }
 
 impl TagMatch {
+    #[inline]
     pub(crate) fn tag(self) -> Tag {
         self.tag
+    }
+
+    /// The bits that are not compared.
+    #[inline]
+    pub(crate) fn ignore(self) -> u64 {
+        self.ignore
     }
 }
 
@@ -180,13 +190,13 @@ impl TagFormat {
         ((space as u64) << SPACE_SHIFT) ^ self.mine ^ tag.0
     }
 
-    /// The fabric tag and ignore mask of a receive.
+    /// The fabric tag and ignore mask of a receive from one rank or any, which does not compare the tag's bits in `ignore`.
     #[inline]
-    pub(crate) fn pack_match(&self, space: Space, source: Source, tag: TagMatch) -> (u64, u64) {
-        let packed = ((space as u64) << SPACE_SHIFT) ^ self.mask ^ tag.tag.0;
-        match source {
-            Source::Rank(rank) => (packed ^ (rank as u64) << TAG_BITS, tag.ignore),
-            Source::Any => (packed, tag.ignore | self.any_rank),
+    pub(crate) fn pack_match(&self, space: Space, from: Option<u32>, tag: Tag, ignore: u64) -> (u64, u64) {
+        let packed = ((space as u64) << SPACE_SHIFT) ^ self.mask ^ tag.0;
+        match from {
+            Some(rank) => (packed ^ u64::from(rank) << TAG_BITS, ignore),
+            None => (packed, ignore | self.any_rank),
         }
     }
 
@@ -223,7 +233,7 @@ mod tests {
     #[test]
     fn a_receive_from_any_ignores_the_rank_and_nothing_else() {
         for (receiver, sender) in formats(3, RANKS).into_iter().zip(formats(12, RANKS)) {
-            let (tag, ignore) = receiver.pack_match(Space::User, Source::Any, Tag(5).into());
+            let (tag, ignore) = receiver.pack_match(Space::User, None, Tag(5), 0);
             assert_eq!(sender.pack(Space::User, Tag(5)) & !ignore, tag & !ignore);
             for other in [sender.pack(Space::User, Tag(4)), sender.pack(Space::Collective, Tag(5))] {
                 assert_ne!(other & !ignore, tag & !ignore);
@@ -235,7 +245,7 @@ mod tests {
     fn masks_of_the_program_work_on_masked_tags() {
         for (receiver, sender) in formats(3, RANKS).into_iter().zip(formats(12, RANKS)) {
             let wanted = TagMatch::masked(Tag(0x50), 0x0F);
-            let (tag, ignore) = receiver.pack_match(Space::User, Source::Rank(12), wanted);
+            let (tag, ignore) = receiver.pack_match(Space::User, Some(12), wanted.tag(), wanted.ignore());
             let accepts = |sent: u64| (sender.pack(Space::User, Tag(sent)) ^ tag) & !ignore == 0;
             assert!(accepts(0x50) && accepts(0x5F) && !accepts(0x60) && !accepts(0x150));
         }
@@ -244,7 +254,7 @@ mod tests {
     #[test]
     fn spaces_do_not_mix_even_when_every_tag_is_accepted() {
         for (receiver, sender) in formats(3, RANKS).into_iter().zip(formats(3, RANKS)) {
-            let (tag, ignore) = receiver.pack_match(Space::User, Source::Any, TagMatch::ANY);
+            let (tag, ignore) = receiver.pack_match(Space::User, None, Tag::ZERO, TagMatch::ANY.ignore());
             assert_ne!(sender.pack(Space::Collective, Tag(9)) & !ignore, tag & !ignore);
         }
     }
@@ -252,7 +262,7 @@ mod tests {
     #[test]
     fn without_the_mask_a_receive_of_anything_is_still_a_guess() {
         let [plain, masked] = formats(0, 8);
-        let (tag, ignore) = masked.pack_match(Space::User, Source::Any, TagMatch::ANY);
+        let (tag, ignore) = masked.pack_match(Space::User, None, Tag::ZERO, TagMatch::ANY.ignore());
         // 4 bits of the space, and the 17 that eight ranks don't need.
         assert_eq!((!ignore).count_ones(), 21);
         assert_ne!(plain.pack(Space::User, Tag(0)) & !ignore, tag & !ignore);

@@ -30,6 +30,7 @@ pub struct Offer {
 
 /// What a provider can do at most.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
 pub struct Limits {
     /// The longest message, in bytes. A provider without a limit of its own gives the largest number there is; in JSON the
     /// value is `null` then.
@@ -55,17 +56,6 @@ pub struct Limits {
     pub atomics: bool,
     /// Whether memory must be registered for local use, too.
     pub local_registration: bool,
-    /// Whether a send that fits is copied at once. Not on efa: of such a message nobody learns whether it was delivered,
-    /// and one that fits into the device's send queue libfabric's provider (1.22 to 2.1 at least) doesn't copy at all:
-    /// when the receiver has no room the device takes it once more out of memory that may have changed since.
-    #[serde(skip)]
-    may_inject: bool,
-    /// Whether messages carry numbers, by which it is told when some are lost.
-    #[serde(skip)]
-    numbers_messages: bool,
-    /// From how many bytes on a send must not be read out of registered memory by the receiver's device.
-    #[serde(skip)]
-    unread_from: usize,
 }
 
 /// From this size on a provider's limit is none: no machine has as much memory.
@@ -77,45 +67,9 @@ fn serialize_size<S: serde::Serializer>(size: &usize, serializer: S) -> Result<S
     size.serialize(serializer)
 }
 
-/// From this length on the receiver's device reads a message out of the sender's registered memory, where it can:
-/// `FI_EFA_INTER_MIN_READ_MESSAGE_SIZE`.
-const EFA_READ_FROM: usize = 1 << 20;
-
-/// From how many bytes on libfabric's efa provider has to copy a message: a receiver whose buffer is too short crashes
-/// when it is to be read (1.22 to 2.1 at least; `efa-truncated-long-message` mends the built-in 1.22). Nothing tells the
-/// receiver in time, so it is up to the sender.
-fn efa_unread_from() -> usize {
-    if ffi::has_patch("efa-truncated-long-message") {
-        return usize::MAX;
-    }
-    let set = std::env::var("FI_EFA_INTER_MIN_READ_MESSAGE_SIZE").ok();
-    set.and_then(|text| text.trim().parse().ok()).map_or(EFA_READ_FROM, |set: usize| set.min(EFA_READ_FROM))
-}
-
 impl Limits {
-    /// Whether the provider must be given this message without its registration, so that it copies the message.
-    #[inline]
-    pub(crate) fn must_copy(&self, bytes: usize) -> bool {
-        bytes >= self.unread_from
-    }
-
-    /// Whether a message of this length is copied at once when it is sent.
-    #[inline]
-    pub(crate) fn injects(&self, bytes: usize) -> bool {
-        self.may_inject && bytes <= self.inject_size
-    }
-
-    /// Whether messages carry numbers: on a tcp that makes another connection in place of one that broke, and says nothing.
-    pub(crate) fn numbers_messages(&self) -> bool {
-        self.numbers_messages
-    }
-
     pub(crate) fn of(info: &Info) -> Self {
         let (send_segments, receive_segments) = info.segments();
-        let is_efa = info.provider() == Provider::Efa.name();
-        let is_tcp = info.provider() == Provider::Tcp.name();
-        let numbers_messages =
-            is_tcp && !ffi::has_patch("tcp-connection-loss") && info.immediate_size() >= size_of::<u64>();
         Self {
             max_message_size: info.max_message_size(),
             inject_size: info.inject_size(),
@@ -127,10 +81,6 @@ impl Limits {
             endpoints: info.endpoints(),
             atomics: info.capabilities() & Capabilities::ATOMIC != 0,
             local_registration: info.wants_local_registration(),
-            // Of what is injected and fails nobody learns.
-            may_inject: !is_efa && !numbers_messages,
-            numbers_messages,
-            unread_from: if is_efa { efa_unread_from() } else { usize::MAX },
         }
     }
 }

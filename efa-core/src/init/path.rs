@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 use super::introduction::parse;
 use crate::admission::{CLOSED_EFA_PATH, ClosedPath};
 use crate::bootstrap::Control;
+use crate::endpoint::request::{Incoming, Outgoing};
 use crate::endpoint::tag::Space;
 use crate::endpoint::{Endpoint, Op, Source, Tag};
 use crate::error::{Error, Result};
@@ -29,11 +30,12 @@ pub(super) fn try_neighbours(
     if size > 1 {
         let (next, previous) = ((me + 1) % size, (me + size - 1) % size);
         let tag = Tag::from(0u32);
-        let receive =
-            endpoint.recv_op(Space::Control, Source::Rank(previous), tag.into(), vec![0u8; LONGEST]);
+        let receive = Incoming::receive(Space::Control, Source::Rank(previous), tag.into(), LONGEST);
+        let receive = endpoint.submit(Ok(receive), vec![0u8; LONGEST]);
         // Longer than what is injected: of that nobody would learn whether it was delivered.
         let bytes = (endpoint.limits().inject_size + 1).min(LONGEST);
-        let send = endpoint.send_op(Space::Control, next, tag, vec![0u8; bytes]);
+        let send = Outgoing::send(Space::Control, next, tag, bytes);
+        let send = endpoint.submit(Ok(send), vec![0u8; bytes]);
         let until = Instant::now() + limit.min(LONGEST_WAIT);
         let outcomes = [
             (previous, me, "nothing arrived", finish(receive, until)),

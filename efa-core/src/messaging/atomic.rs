@@ -1,8 +1,7 @@
 //! Remote atomics.
 
 use crate::endpoint::Endpoint;
-use crate::endpoint::engine::backlog::Call;
-use crate::endpoint::engine::slot::{Kind, Operands, OperationInfo};
+use crate::endpoint::request::Bufferless;
 use crate::error::{Error, Result};
 use crate::ffi::{AtomicCall, AtomicWidth, RemotePlace};
 use crate::memory::RemoteRegion;
@@ -86,7 +85,7 @@ impl Endpoint {
         operand: u64,
         compare: u64,
     ) -> Result<T> {
-        let (shared, bytes) = (&*self.shared, size_of::<T>());
+        let bytes = size_of::<T>();
         region.check("use atomics on", true, true)?;
         let (address, key) = region.locate("change atomically", offset, bytes)?;
         if !offset.is_multiple_of(bytes) {
@@ -96,40 +95,16 @@ impl Endpoint {
                 "align it",
             ));
         }
-        let at = shared.address(region.rank())?;
-        let info = OperationInfo {
-            kind: Kind::Atomic,
-            peer: Some(region.rank() as u32),
-            tag: 0,
-            bytes,
-            group: None,
-        };
-        let call = Call::Atomic {
-            at,
-            place: RemotePlace { address, key },
-            call,
-            width: if T::WIDE { AtomicWidth::U64 } else { AtomicWidth::U32 },
-        };
-        let mut core = shared.lock();
-        self.check_atomics(&core, call)?;
-        let id = shared.start_atomic(&mut core, info, call, Operands { operand, compare, result: 0 });
-        let (mut core, _) = shared.wait_locked(core, id, Default::default());
-        let result = core.slots.read_operands(id).result;
-        shared.take_result(core, id)?;
-        Ok(T::from_bits(result))
-    }
-
-    fn check_atomics(&self, core: &crate::endpoint::engine::Engine, call: Call) -> Result<()> {
-        let Call::Atomic { call, width, .. } = call else { return Ok(()) };
-        let able = self.shared.limits.atomics
-            && core.endpoint().is_none_or(|endpoint| endpoint.can_do_atomic(call, width));
-        if able {
-            return Ok(());
+        let width = if T::WIDE { AtomicWidth::U64 } else { AtomicWidth::U32 };
+        if !self.can_do_atomic(call, width) {
+            return Err(Error::unsupported(
+                format!("cannot do a remote atomic on {}", self.provider()),
+                "the provider has none",
+                "use shm or efa, or send a message to the owner of the memory",
+            ));
         }
-        Err(Error::unsupported(
-            format!("cannot do a remote atomic on {}", self.provider()),
-            "the provider has none",
-            "use shm or efa, or send a message to the owner of the memory",
-        ))
+        let place = RemotePlace { address, key };
+        let atomic = Bufferless::atomic(region.rank(), place, call, width);
+        self.submit_atomic(atomic, operand, compare).map(T::from_bits)
     }
 }

@@ -1,9 +1,8 @@
 //! Waiting for what peers' writes leave behind.
 
-use crate::endpoint::engine::slot::{Kind, OperationInfo};
-use crate::endpoint::{Endpoint, Op, State};
+use crate::endpoint::request::Bufferless;
+use crate::endpoint::{Endpoint, Op};
 use crate::error::Result;
-use crate::memory::Held;
 
 impl Endpoint {
     /// Waits until `count` writes with the immediate `value` have come, from whichever ranks, and uses them up. Those
@@ -11,13 +10,7 @@ impl Endpoint {
     ///
     /// So one number says "all parts of layer 3 are here", however many ranks wrote them and in whatever order.
     pub fn immediate_data(&self, value: u32, count: u64) -> Op<()> {
-        let info =
-            OperationInfo { kind: Kind::Immediates, peer: None, tag: value.into(), bytes: 0, group: None };
-        let mut core = self.shared.lock();
-        let id = core.slots.take(info, self.shared.clock.now());
-        core.expect(id, value, count);
-        drop(core);
-        Op::new(self.shared.clone(), State::Posted(id), Held::new(()))
+        self.submit(Ok(Bufferless::immediate_data(value, count)), ())
     }
 
     /// [`Endpoint::immediate_data`], and waits for it.

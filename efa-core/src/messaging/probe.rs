@@ -1,6 +1,6 @@
 //! Looking for a message without receiving it.
 
-use crate::endpoint::engine::slot::{Kind, OperationInfo};
+use crate::endpoint::request::Bufferless;
 use crate::endpoint::tag::Space;
 use crate::endpoint::{Completion, Endpoint, Source, TagMatch};
 use crate::error::Result;
@@ -15,22 +15,6 @@ impl Endpoint {
     /// # Errors
     /// As [`Endpoint::send_blocking`].
     pub fn probe(&self, from: impl Into<Source>, tag: impl Into<TagMatch>) -> Result<Option<Completion>> {
-        let (from, tag) = (from.into(), tag.into());
-        self.check_source(from)?;
-        let (fabric_tag, ignore) = self.shared.tags.pack_match(Space::User, from, tag);
-        let info = OperationInfo {
-            kind: Kind::Probe,
-            peer: from.rank(),
-            tag: tag.tag().value(),
-            bytes: 0,
-            group: None,
-        };
-        let mut core = self.shared.lock();
-        // What has come in over the wire is seen only after a poll.
-        core.poll();
-        match core.probe(info, fabric_tag, ignore, self.shared.clock.now()) {
-            Some(id) => self.shared.take_result(core, id).map(Some),
-            None => Ok(None),
-        }
+        self.submit_probe(Bufferless::probe(Space::User, from.into(), tag.into()))
     }
 }

@@ -2,14 +2,12 @@
 
 use bytemuck::Pod;
 
-use super::{check_segments, segment, segment_mut};
-use crate::endpoint::engine::backlog::Call;
-use crate::endpoint::engine::slot::{Kind, OperationInfo, SlotId};
+use super::check_segments;
+use crate::endpoint::request::{Incoming, PiecesMut};
 use crate::endpoint::tag::Space;
-use crate::endpoint::{Completion, Endpoint, Op, Source, State, TagMatch};
+use crate::endpoint::{Completion, Endpoint, Op, Scope, ScopedOp, Source, TagMatch};
 use crate::error::Result;
-use crate::ffi::Segment;
-use crate::memory::{BufMut, Held};
+use crate::memory::BufMut;
 
 impl Endpoint {
     /// Receives a message into `buf`: one that comes from `from`, a rank or [`Source::Any`], and whose tag agrees with
@@ -24,21 +22,7 @@ impl Endpoint {
         tag: impl Into<TagMatch>,
         buf: B,
     ) -> Op<B> {
-        self.recv_op(Space::User, from.into(), tag.into(), buf)
-    }
-
-    #[inline]
-    pub(crate) fn recv_op<B: BufMut + Send + 'static>(
-        &self,
-        space: Space,
-        from: Source,
-        tag: TagMatch,
-        buf: B,
-    ) -> Op<B> {
-        let mut buf = Held::new(buf);
-        // SAFETY: `Op` keeps the buffer, or parks it, until the operation is over.
-        let state = unsafe { self.post_recv(space, from, tag, buf.before(), None) };
-        Op::new(self.shared.clone(), state, buf)
+        self.submit(Ok(receive(from, tag, buf.byte_len())), buf)
     }
 
     /// Receives a message into `data` and returns when it is there.
@@ -51,28 +35,9 @@ impl Endpoint {
         &self,
         from: impl Into<Source>,
         tag: impl Into<TagMatch>,
-        mut data: &mut [T],
+        data: &mut [T],
     ) -> Result<Completion> {
-        self.recv_in(Space::User, from.into(), tag.into(), &mut data)
-    }
-
-    #[inline]
-    pub(crate) fn recv_in(
-        &self,
-        space: Space,
-        from: Source,
-        tag: TagMatch,
-        buf: &mut impl BufMut,
-    ) -> Result<Completion> {
-        let shared = &*self.shared;
-        self.check_source(from)?;
-        let bytes = buf.byte_len();
-        let mut core = shared.lock();
-        let (info, call) = self.receive_call(space, from, tag, bytes, None);
-        // SAFETY: the memory is borrowed until the wait below is over, which it is only when the operation is.
-        let id = unsafe { shared.start_locked(&mut core, info, call, &mut [segment_mut(shared, buf)]) };
-        let (core, _) = shared.wait_locked(core, id, Default::default());
-        shared.take_result(core, id)
+        self.submit_blocking(receive(from, tag, size_of_val(data)), data)
     }
 
     /// Receives one message scattered over several pieces; at most
@@ -86,68 +51,25 @@ impl Endpoint {
         tag: impl Into<TagMatch>,
         pieces: &mut [&mut [T]],
     ) -> Result<Completion> {
-        let from = from.into();
-        check_segments("receive", pieces.len(), self.shared.limits.receive_segments)?;
-        self.check_source(from)?;
-        let shared = &*self.shared;
-        let mut segments: [Segment; crate::ffi::MAX_SEGMENTS] = [segment(shared, &&[0u8; 0][..]); _];
-        for (slot, piece) in segments.iter_mut().zip(pieces.iter_mut()) {
-            *slot = segment_mut(shared, piece);
-        }
-        let segments = &mut segments[..pieces.len()];
-        let bytes = segments.iter().map(|segment| segment.len).sum();
-        let (info, call) = self.receive_call(Space::User, from, tag.into(), bytes, None);
-        // SAFETY: as in `recv_in`.
-        let id = unsafe { self.shared.start(info, call, segments) };
-        self.shared.finish(State::Posted(id))
+        check_segments("receive", pieces.len(), self.limits().receive_segments)?;
+        let length = pieces.iter().map(|piece| size_of_val(*piece)).sum();
+        self.submit_blocking(receive(from, tag, length), PiecesMut(pieces))
     }
+}
 
-    /// # Safety
-    /// The buffer's memory stays valid and is used by nobody else until the operation is over.
-    #[inline]
-    pub(crate) unsafe fn post_recv(
-        &self,
-        space: Space,
-        from: Source,
-        tag: TagMatch,
-        buf: &mut impl BufMut,
-        group: Option<SlotId>,
-    ) -> State {
-        if let Err(error) = self.check_source(from) {
-            return error.into();
-        }
-        let bytes = buf.byte_len();
-        let mut core = self.shared.lock();
-        let (info, call) = self.receive_call(space, from, tag, bytes, group);
-        // SAFETY: passed on to the caller.
-        let id =
-            unsafe { self.shared.start_locked(&mut core, info, call, &mut [segment_mut(&self.shared, buf)]) };
-        State::Posted(id)
+impl<'scope, 'env> Scope<'scope, 'env> {
+    /// Receives a message, as [`Endpoint::recv`] does.
+    pub fn recv<B: BufMut + Send + 'env>(
+        &'scope self,
+        from: impl Into<Source>,
+        tag: impl Into<TagMatch>,
+        buf: B,
+    ) -> ScopedOp<'scope, 'env, B> {
+        self.submit(Ok(receive(from, tag, buf.byte_len())), buf)
     }
+}
 
-    /// Checks that messages can come from there.
-    #[inline]
-    pub(super) fn check_source(&self, from: Source) -> Result<()> {
-        match from {
-            Source::Rank(rank) => self.shared.address(rank).map(drop),
-            Source::Any => Ok(()),
-        }
-    }
-
-    // Infallible: a `Result` would hide from the compiler which call it is, and what depends on that would be decided at
-    // run time.
-    #[inline(always)]
-    fn receive_call(
-        &self,
-        space: Space,
-        from: Source,
-        tag: TagMatch,
-        bytes: usize,
-        group: Option<SlotId>,
-    ) -> (OperationInfo, Call) {
-        let (fabric_tag, ignore) = self.shared.tags.pack_match(space, from, tag);
-        let info =
-            OperationInfo { kind: Kind::Receive, peer: from.rank(), tag: tag.tag().value(), bytes, group };
-        (info, Call::Receive { tag: fabric_tag, ignore })
-    }
+#[inline(always)]
+fn receive(from: impl Into<Source>, tag: impl Into<TagMatch>, length: usize) -> Incoming {
+    Incoming::receive(Space::User, from.into(), tag.into(), length)
 }

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use super::Shared;
 use crate::endpoint::engine::Engine;
-use crate::fabric::{self, Owner, Provider};
+use crate::fabric::{self, Owner};
 
 /// How long sends, reads and writes that are under way may take to end by themselves.
 const LINGER: Duration = Duration::from_secs(1);
@@ -18,12 +18,11 @@ impl Shared {
         let until = Instant::now() + LINGER;
         loop {
             let mut core = self.lock();
-            let is_done = match self.config.provider {
-                Provider::Efa => {
-                    core.withdraw(why);
-                    core.is_quiet()
-                }
-                _ => core.is_drained(),
+            let is_done = if self.quirks.withdraws_receives {
+                core.withdraw(why);
+                core.is_quiet()
+            } else {
+                core.is_drained()
             };
             if is_done || !core.is_open() || Instant::now() >= until {
                 return self.close_by_force(&mut core, why.into());
@@ -43,7 +42,7 @@ impl Shared {
     ///
     /// A process that is killed then leaves nothing in `/dev/shm`. An unpatched libfabric may look a name up later.
     pub(crate) fn forget_name(&self) {
-        if self.config.provider == Provider::Shm && fabric::shm_is_patched() {
+        if self.quirks.lives_in_files && !self.quirks.looks_up_names {
             self.remove_name();
         }
     }
@@ -57,19 +56,19 @@ impl Shared {
     /// With shared memory it may be the peer that moves the data: a patched libfabric tells the peer that the endpoint
     /// is closed, and takes from it nothing that it may write; with another one no peer can reach our memory at all.
     pub(in crate::endpoint) fn close_by_force(&self, core: &mut Engine, why: String) {
-        if core.forgets_endpoint && core.is_open() {
+        if self.quirks.never_closes && core.is_open() {
             self.remove_name();
         }
-        if self.config.provider == Provider::Efa && core.is_open() {
+        if self.quirks.withdraws_receives && core.is_open() {
             core.withdraw(&why);
             core.settle_until(Instant::now() + SETTLE);
             if core.must_forget() {
-                core.forget_peers(&self.addresses);
+                core.forget_peers();
             }
         }
         let was_open = core.is_open();
         core.close(why);
-        if was_open && self.config.provider == Provider::Shm {
+        if was_open && self.quirks.lives_in_files {
             // A peer that was killed before all had connected has left its file.
             fabric::remove_stale_files();
         }

@@ -10,13 +10,6 @@ use super::clock::Clock;
 use super::{FirstFailure, Shared};
 use crate::bootstrap::JobSecret;
 use crate::endpoint::engine::Engine;
-use crate::fabric::Provider;
-use crate::ffi;
-
-/// Whether this libfabric's tcp provider asks for proofs and reports broken connections.
-pub(in crate::endpoint) fn is_patched() -> bool {
-    ["tcp-connection-loss", "tcp-connection-secret", "tcp-refused-access"].into_iter().all(ffi::has_patch)
-}
 
 /// How long the control connection may take to tell that the peer has left or died, in ticks. That is the better
 /// reason, and the connections of a process that ends break in any order.
@@ -74,13 +67,11 @@ impl Connections {
         core: &mut Engine,
         now: u32,
     ) -> Option<String> {
-        if shared.config.provider != Provider::Tcp {
+        if !shared.quirks.loses_connections {
             return None;
         }
-        for address in core.take_lost_peers() {
-            if let Some(rank) = shared.addresses.iter().position(|&known| known == address)
-                && !self.broken.iter().any(|broken| broken.rank == rank)
-            {
+        for rank in core.take_lost_peers() {
+            if !self.broken.iter().any(|broken| broken.rank == rank) {
                 self.broken.push(Broken { rank, since: now, why: None });
             }
         }

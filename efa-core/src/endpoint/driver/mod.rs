@@ -29,15 +29,13 @@ use self::lock::{Guard, Lock};
 use self::progress::describe_panic;
 use super::config::EndpointConfig;
 use super::engine::Engine;
-use super::engine::backlog::Call;
-use super::engine::slot::{CallMemory, Kind, Operands, OperationInfo, Outcome, SlotId, WakeUp};
+use super::engine::slot::WakeUp;
 use super::keys::Keys;
-use super::tag::TagFormat;
 use crate::bootstrap::Liveness;
-use crate::error::{Code, Error, Peer, Result};
-use crate::fabric::{Limits, Owner, Provider};
-use crate::ffi::{AccessFlags, Domain, EndpointHandle, Registered, Segment, log_one};
-use crate::memory::{self, Access, Registrar};
+use crate::error::{Peer, Result};
+use crate::fabric::{Limits, Owner, Quirks};
+use crate::ffi::{AccessFlags, Domain, EndpointHandle, Registered, log_one};
+use crate::memory::{Access, Registrar};
 
 /// What is told to the other ranks if this one gives up.
 #[derive(Debug)]
@@ -54,9 +52,7 @@ pub(crate) struct Shared {
     pub config: EndpointConfig,
     pub limits: Limits,
     pub me: usize,
-    pub tags: TagFormat,
-    /// Where to post to, by rank.
-    pub addresses: Vec<u64>,
+    pub quirks: Quirks,
     /// Who they are, by rank.
     pub peers: Vec<Peer>,
     /// Of which process each rank's endpoint is, where the address tells: on shared memory.
@@ -66,7 +62,7 @@ pub(crate) struct Shared {
     /// How long waits spin just now, in microseconds: see `wait`.
     pub spin_now: AtomicU32,
     pub oversubscribed: bool,
-    keys: Keys,
+    pub(super) keys: Keys,
     /// The first error of an operation that the program has not asked for.
     pub first_failure: OnceLock<FirstFailure>,
     pub stop: AtomicBool,
@@ -80,8 +76,8 @@ impl Shared {
         domain: Arc<Domain>,
         config: EndpointConfig,
         limits: Limits,
+        quirks: Quirks,
         me: usize,
-        addresses: Vec<u64>,
         peers: Vec<Peer>,
         owners: Vec<Option<Owner>>,
         liveness: Arc<Liveness>,
@@ -92,8 +88,7 @@ impl Shared {
             domain,
             limits,
             me,
-            tags: TagFormat::new(config.secret.as_ref(), me, addresses.len()),
-            addresses,
+            quirks,
             peers,
             owners,
             liveness,
@@ -131,153 +126,6 @@ impl Shared {
         self.core.is_held()
     }
 
-    /// The fabric address of a rank.
-    #[inline]
-    pub(crate) fn address(&self, rank: usize) -> Result<u64> {
-        match self.addresses.get(rank) {
-            Some(&address) => Ok(address),
-            None => Err(self.no_such_rank(rank)),
-        }
-    }
-
-    #[cold]
-    fn no_such_rank(&self, rank: usize) -> Error {
-        Error::misuse(
-            format!("cannot reach rank {rank}"),
-            format!("the job has {} ranks, numbered from 0", self.peers.len()),
-            "use a rank of the job",
-        )
-    }
-
-    /// Starts an operation and returns its slot, where it is noted how the operation ends, even at once.
-    ///
-    /// # Safety
-    /// As [`Engine::start`].
-    #[inline]
-    pub(crate) unsafe fn start(&self, info: OperationInfo, call: Call, memory: &mut [Segment]) -> SlotId {
-        let mut core = self.lock();
-        // SAFETY: passed on to the caller.
-        unsafe { self.start_locked(&mut core, info, call, memory) }
-    }
-
-    /// [`Shared::start`] for whoever has the lock already.
-    ///
-    /// # Safety
-    /// As [`Engine::start`].
-    #[inline(always)]
-    pub(crate) unsafe fn start_locked(
-        &self,
-        core: &mut Engine,
-        info: OperationInfo,
-        call: Call,
-        memory: &mut [Segment],
-    ) -> SlotId {
-        let id = core.slots.take(info, self.clock.now());
-        if let Some(group) = info.group {
-            core.join_group(group);
-        }
-        if self.limits.local_registration && !matches!(call, Call::Inject { .. }) {
-            // SAFETY: passed on to the caller.
-            if let Err(error) = unsafe { self.register_for_call(core, id, call.local_access(), memory) } {
-                core.finish(id, Outcome::Unregistered(Box::new(error)));
-                return id;
-            }
-        }
-        // SAFETY: passed on to the caller.
-        unsafe { core.start(id, info.peer, call, memory) };
-        id
-    }
-
-    /// Starts an atomic operation, whose operands are kept in its slot.
-    pub(crate) fn start_atomic(
-        &self,
-        core: &mut Engine,
-        info: OperationInfo,
-        call: Call,
-        operands: Operands,
-    ) -> SlotId {
-        let id = core.slots.take(info, self.clock.now());
-        core.slots.set_operands(id, operands);
-        // SAFETY: the operands are in the slot, which is not released before the operation is over.
-        unsafe { core.start(id, info.peer, call, &[]) };
-        id
-    }
-
-    /// Registers what is not registered for the time of one operation.
-    ///
-    /// # Safety
-    /// As [`Engine::start`].
-    #[cold]
-    unsafe fn register_for_call(
-        &self,
-        core: &mut Engine,
-        id: SlotId,
-        access: AccessFlags,
-        memory: &mut [Segment],
-    ) -> Result<()> {
-        let kind = core.slots.get(id).info.kind;
-        if let ([one], Kind::Send) = (&*memory, kind)
-            && one.len <= self.limits.inject_size
-        {
-            // efa copies it, or has the device take it out of ordinary memory: registering would cost more than both.
-            return Ok(());
-        }
-        if kind == Kind::Send && self.limits.must_copy(memory.iter().map(|segment| segment.len).sum()) {
-            memory.iter_mut().for_each(|segment| segment.descriptor = std::ptr::null_mut());
-            return Ok(());
-        }
-        let is_remote = matches!(kind, Kind::Read | Kind::Write);
-        for segment in memory.iter_mut().filter(|segment| segment.descriptor.is_null()) {
-            let mut len = segment.len;
-            if len == 0 {
-                if !is_remote {
-                    continue;
-                }
-                // efa looks at the descriptor of a remote read of nothing, too. What nobody uses is the slot's own.
-                segment.start = core.slots.operands(id).cast();
-                len = 1;
-            }
-            // SAFETY: the caller keeps the memory until the outcome is there, and the slot ends the registration
-            // when it is released, which is after that.
-            let registered = unsafe { self.register_or_copy(segment, len, access)? };
-            segment.descriptor = registered.registered.descriptor();
-            core.slots.get(id).special().registered.push(registered);
-        }
-        Ok(())
-    }
-
-    /// Registers a segment, or a copy of it where the device can't reach the memory itself.
-    ///
-    /// A device that may write to whatever is registered refuses memory that the program can only read, such as a mapped
-    /// file or a constant: efa registers all memory so, whatever it was asked for (`efa_mr_reg_impl`).
-    ///
-    /// # Safety
-    /// The memory stays allocated until the registration has ended.
-    unsafe fn register_or_copy(
-        &self,
-        segment: &mut Segment,
-        len: usize,
-        access: AccessFlags,
-    ) -> Result<CallMemory> {
-        let key = self.keys.next();
-        // SAFETY: passed on to the caller.
-        let refused = match unsafe { self.domain.register(segment.start, len, access, key) } {
-            Ok(registered) => return Ok(CallMemory { registered, copy: None }),
-            Err(error) => error,
-        };
-        let is_read_only = matches!(refused, Error::Fabric { code: Code(libc::EFAULT), .. });
-        if !is_read_only || access != AccessFlags::LOCAL_READ {
-            return Err(refused);
-        }
-        // SAFETY: the caller vouches for the memory, and the device would only have read it.
-        let Some(mut copy) = (unsafe { memory::copy_of(segment.start, len) }) else { return Err(refused) };
-        let key = self.keys.next();
-        // SAFETY: the copy is dropped after its registration.
-        let registered = unsafe { self.domain.register(copy.as_mut_ptr(), len, access, key)? };
-        segment.start = copy.as_mut_ptr();
-        Ok(CallMemory { registered, copy: Some(copy) })
-    }
-
     /// Wakes the progress thread, if it is there yet.
     pub(crate) fn wake_progress(&self) {
         if let Some(thread) = self.progress_thread.get() {
@@ -302,15 +150,11 @@ impl Registrar for Shared {
         self.lock().retire(memory);
     }
 
-    /// libfabric's efa provider crashes over an operation that it carries out itself on memory that is not registered
-    /// (1.22 to 2.1 at least; `efa-closed-region` mends the built-in 1.22): all atomics, and reads and writes where the
-    /// device can't. What comes late then goes to memory that is out of use.
+    /// Such operations are all atomics, and reads and writes where the device can't do them. What comes late then goes to
+    /// memory that is out of use.
     fn keeps_windows(&self, access: Access) -> bool {
-        if self.config.provider != Provider::Efa || crate::ffi::has_patch("efa-closed-region") {
-            return false;
-        }
         let emulates_writes = || self.lock().endpoint().is_some_and(EndpointHandle::emulates_writes);
-        access == Access::ReadWrite || emulates_writes()
+        self.quirks.looks_into_closed_regions && (access == Access::ReadWrite || emulates_writes())
     }
 
     fn wants_local_registration(&self) -> bool {

@@ -23,8 +23,9 @@ use super::wait::Led;
 use super::{Deadline, Shared};
 use crate::bootstrap::Status;
 use crate::endpoint::engine::Engine;
-use crate::endpoint::engine::slot::{CancelReason, Kind};
+use crate::endpoint::engine::slot::CancelReason;
 use crate::endpoint::error;
+use crate::endpoint::request::Operation;
 use crate::ffi::{EndpointHandle, log_later, log_now};
 
 /// The first and the longest nap of an idle thread without a descriptor to sleep on. The longest bounds how late a
@@ -224,7 +225,7 @@ impl Watch {
                 continue;
             }
             let record = core.slots.get(id);
-            if record.info.kind == Kind::Group {
+            if matches!(record.request.operation, Operation::Group) {
                 continue;
             }
             if let Some((cancel_reason, since)) = record.cancel_reason
@@ -232,19 +233,20 @@ impl Watch {
             {
                 self.is_ending = true;
                 if now.wrapping_sub(since) > GRACE {
-                    let info = record.info;
-                    let what = shared.describe(&info);
+                    let request = record.request;
+                    let what = shared.describe(&request);
                     return shared.close_by_force(
                         core,
-                        format!("a {what} had to be ended: {}", cancel_reason.reason()),
+                        format!("a {what} had to be ended: {}", cancel_reason.words()),
                     );
                 }
                 continue;
             }
-            let peer = record.info.peer.map(|rank| rank as usize);
+            let peer = record.request.peer.map(|rank| rank as usize);
             // What nobody waits for, no scope either, may take its time, unless it can be taken back.
-            let may_be_overdue =
-                !record.is_orphan() || record.info.group.is_some() || record.info.kind.can_cancel();
+            let may_be_overdue = !record.is_orphan()
+                || record.request.group.is_some()
+                || record.request.operation.can_cancel();
             let age = now.wrapping_sub(record.started);
             let cancel_reason = if self.called_off && !(may_be_overdue && age > limit - limit / NEARLY) {
                 CancelReason::Aborted
@@ -278,18 +280,6 @@ impl Watch {
                     && shared.peers.len() > 1
                     && (0..shared.peers.len()).all(|rank| rank == shared.me || lost(rank))
             }
-        }
-    }
-}
-
-impl CancelReason {
-    fn reason(self) -> &'static str {
-        match self {
-            Self::Cancelled => "it was cancelled",
-            Self::Overdue => "its time was over",
-            Self::PeerLost => "its peer is gone",
-            Self::Aborted => "the job was called off",
-            Self::Pointless => "the collective that it was part of failed",
         }
     }
 }

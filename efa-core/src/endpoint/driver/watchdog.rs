@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use super::Shared;
 use super::activity::Activity;
-use crate::fabric::{Owner, Provider};
+use crate::fabric::Owner;
 
 const LOOK_EVERY: Duration = Duration::from_millis(250);
 /// After how many looks in a row at the same state a call counts as one that does not return. Looks are counted rather
@@ -23,8 +23,7 @@ const LOOKS: u32 = 20;
 /// Whether an endpoint needs a watchdog: one that shares memory with other processes.
 pub(in crate::endpoint) fn is_needed(shared: &Shared) -> bool {
     let ours = shared.owners.get(shared.me).copied().flatten();
-    shared.config.provider == Provider::Shm
-        && shared.owners.iter().any(|owner| owner.is_some() && *owner != ours)
+    shared.quirks.lives_in_files && shared.owners.iter().any(|owner| owner.is_some() && *owner != ours)
 }
 
 /// Looks until the endpoint is closed.

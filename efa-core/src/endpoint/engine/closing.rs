@@ -7,8 +7,8 @@
 
 use std::time::Instant;
 
-use super::slot::Kind;
-use super::{Engine, WorkQueue};
+use super::Engine;
+use crate::endpoint::request::WorkQueue;
 use crate::ffi::{Polled, Posted};
 
 /// More messages than can have come unasked: each holds a buffer of the provider's.
@@ -23,7 +23,7 @@ impl Engine {
         self.closed = Some(why.into());
         self.deferred[WorkQueue::Receive as usize].clear();
         for id in self.slots.under_way() {
-            if self.slots.get(id).info.kind == Kind::Receive {
+            if self.slots.get(id).request.operation.is_receive() {
                 let context = self.slots.context(id);
                 if let Some(endpoint) = &mut self.endpoint {
                     endpoint.cancel(context);
@@ -52,7 +52,7 @@ impl Engine {
     }
 
     /// Makes the provider let go of all peers, and of all messages from and to them.
-    pub(crate) fn forget_peers(&mut self, addresses: &[u64]) {
+    pub(crate) fn forget_peers(&mut self) {
         // Messages that nobody has asked for yet have to go first: they would be freed twice. The provider makes no
         // progress between the answer that there is none and the removal.
         let mut context = [std::ptr::null_mut::<std::ffi::c_void>(); 8];
@@ -65,7 +65,8 @@ impl Engine {
             }
         }
         if let Some(endpoint) = &mut self.endpoint {
-            endpoint.forget_peers(addresses);
+            let addresses: Vec<u64> = self.peers.iter().map(|peer| peer.address).collect();
+            endpoint.forget_peers(&addresses);
         }
     }
 

@@ -1,43 +1,45 @@
-//! Calls that wait for room in the provider, and taking operations back.
+//! Operations that wait for room in the provider, and taking operations back.
 
 use super::Engine;
-use super::backlog::{Call, Deferred, Memory, WorkQueue};
-use super::slot::{CancelReason, Kind, OperationInfo, SlotId};
+use super::backlog::{Deferred, Memory};
+use super::slot::{CancelReason, SlotId};
+use crate::endpoint::request::{Operation, Request, WorkQueue};
 use crate::error::Code;
-use crate::ffi::{Posted, Segment};
+use crate::ffi::{ADDRESS_UNSPECIFIED, Posted, Segment};
 
 impl Engine {
-    /// Puts a call into its backlog, unless it can be posted after all.
+    /// Puts an operation into its backlog, unless it can be posted after all.
     ///
     /// # Safety
     /// As [`Engine::start`].
     #[cold]
-    pub(super) unsafe fn defer(&mut self, id: SlotId, peer: Option<u32>, call: &Call, memory: &[Segment]) {
-        let work_queue = call.work_queue();
-        if let (WorkQueue::Transmit, Some(rank)) = (work_queue, peer)
+    pub(super) unsafe fn defer(&mut self, id: SlotId, memory: &[Segment]) {
+        let request = self.slots.get(id).request;
+        let work_queue = request.operation.work_queue();
+        if let (WorkQueue::Transmit, Some(rank)) = (work_queue, request.peer)
             && self.is_gone(rank as usize)
         {
             let record = self.slots.get(id).special();
             record.cancel_reason = Some((CancelReason::PeerLost, record.started));
             return self.refuse(id, Code(libc::ECANCELED));
         }
-        if let (WorkQueue::Transmit, Some(rank)) = (work_queue, peer)
+        if let (WorkQueue::Transmit, Some(rank)) = (work_queue, request.peer)
             && self.may_number_now(rank)
         {
             // SAFETY: passed on to the caller.
-            match unsafe { self.attempt_numbered(id, *call, memory) } {
+            match unsafe { self.attempt_numbered(id, request, memory) } {
                 Posted::Yes => return,
                 Posted::Again => {}
                 Posted::Failed(code) => return self.reject(id, code),
             }
         }
-        let turn = self.deferred[work_queue as usize].push(id, *call, Memory::of(memory));
+        let turn = self.deferred[work_queue as usize].push(id, Memory::of(memory));
         self.slots.get(id).turn = turn;
         if work_queue == WorkQueue::Receive && self.numbers_messages() {
             self.retry_receives();
         }
-        if let (WorkQueue::Transmit, Some(rank)) = (work_queue, peer) {
-            self.waiting[rank as usize] += 1;
+        if let (WorkQueue::Transmit, Some(rank)) = (work_queue, request.peer) {
+            self.peers[rank as usize].waiting += 1;
         }
     }
 
@@ -47,14 +49,27 @@ impl Engine {
     /// As [`Engine::start`].
     #[cold]
     unsafe fn attempt_again(&mut self, deferred: &Deferred) -> Posted {
-        let Deferred { id, call, memory, .. } = deferred;
+        let (id, memory) = (deferred.id, deferred.memory.segments());
+        let request = self.slots.get(id).request;
         // SAFETY: passed on to the caller.
         unsafe {
             match self.numbers_messages() {
-                true => self.attempt_numbered(*id, *call, memory.segments()),
-                false => self.attempt(*id, *call, memory.segments()),
+                true => self.attempt_numbered(id, request, memory),
+                false => self.attempt_any(id, request, memory),
             }
         }
+    }
+
+    /// [`Engine::attempt`] for an operation of whatever kind.
+    ///
+    /// # Safety
+    /// As [`Engine::start`].
+    #[cold]
+    pub(super) unsafe fn attempt_any(&mut self, id: SlotId, request: Request, memory: &[Segment]) -> Posted {
+        let peer = request.peer.map(|rank| &self.peers[rank as usize]);
+        let address = peer.map_or(ADDRESS_UNSPECIFIED, |peer| peer.address);
+        // SAFETY: passed on to the caller.
+        unsafe { self.attempt(id, request, address, memory) }
     }
 
     #[cold]
@@ -69,7 +84,7 @@ impl Engine {
         // Every call is looked at once, and what stays keeps its order.
         for _ in 0..waiting.len() {
             let Some(next) = waiting.pop_front() else { break };
-            let rank = self.slots.get(next.id).info.peer.unwrap_or_default();
+            let rank = self.slots.get(next.id).request.peer.unwrap_or_default();
             let full = self.in_flight[out] >= self.room[out];
             if full && refused.is_empty() {
                 // Nothing was moved to the end, so the rest is in order as it is.
@@ -90,7 +105,7 @@ impl Engine {
                 Posted::Yes => {}
                 Posted::Failed(code) => self.reject(next.id, code),
             }
-            self.waiting[rank as usize] -= 1;
+            self.peers[rank as usize].waiting -= 1;
         }
         self.deferred[out].restore(waiting);
     }
@@ -110,33 +125,32 @@ impl Engine {
     /// Tries to end an operation before its time, and notes why. Returns false when only closing the endpoint can.
     pub(crate) fn cancel(&mut self, id: SlotId, cancel_reason: CancelReason, now: u32) -> bool {
         let record = self.slots.get(id);
-        let OperationInfo { kind, peer, tag, .. } = record.info;
+        let Request { operation, peer, .. } = record.request;
         let (first, turn) = (record.cancel_reason.is_none(), record.turn);
         record.special().cancel_reason.get_or_insert((cancel_reason, now));
         if self.end_doubt(id) {
             return true;
         }
-        if turn != 0 && self.deferred[WorkQueue::of(kind) as usize].withdraw(turn, id) {
-            if let (WorkQueue::Transmit, Some(rank)) = (WorkQueue::of(kind), peer) {
-                self.waiting[rank as usize] -= 1;
+        if turn != 0 && self.deferred[operation.work_queue() as usize].withdraw(turn, id) {
+            if let (WorkQueue::Transmit, Some(rank)) = (operation.work_queue(), peer) {
+                self.peers[rank as usize].waiting -= 1;
             }
             self.refuse(id, Code(libc::ECANCELED));
             return true;
         }
-        if kind == Kind::Immediates {
-            let value = tag as u32;
+        if let Operation::ImmediateData { value, .. } = operation {
             self.expectations.retain(|expectation| expectation.id != id);
             self.refuse(id, Code(libc::ECANCELED));
             // One that came later and wants less may have all it wants.
             self.settle(value);
             return true;
         }
-        if kind.can_cancel() && first {
+        if operation.can_cancel() && first {
             let context = self.slots.context(id);
             if let Some(endpoint) = &mut self.endpoint {
                 endpoint.cancel(context);
             }
         }
-        kind.can_cancel()
+        operation.can_cancel()
     }
 }

@@ -1,15 +1,14 @@
 //! Groups: a slot that is over when all operations of a scope are.
 
 use super::Engine;
-use super::slot::{CancelReason, Kind, OperationInfo, Outcome, SlotId, WakeUp};
+use super::slot::{CancelReason, Outcome, SlotId, WakeUp};
+use crate::endpoint::request::Request;
 
 impl Engine {
-    /// Opens a group. It is over when it has been sealed, and of every operation that names it in its [`OperationInfo`] either
+    /// Opens a group. It is over when it has been sealed, and of every operation that names it in its [`Request`] either
     /// the result was taken or the end has come.
     pub(crate) fn open_group(&mut self, now: u32) -> SlotId {
-        let id = self
-            .slots
-            .take(OperationInfo { kind: Kind::Group, peer: None, tag: 0, bytes: 0, group: None }, now);
+        let id = self.slots.take(Request::GROUP, now);
         self.slots.get(id).members = 1;
         id
     }
@@ -44,7 +43,7 @@ impl Engine {
     pub(crate) fn cancel_group(&mut self, group: SlotId, now: u32) {
         for id in self.slots.under_way() {
             // The end of one may bring that of another.
-            if self.slots.is_under_way(id) && self.slots.get(id).info.group == Some(group) {
+            if self.slots.is_under_way(id) && self.slots.get(id).request.group == Some(group) {
                 self.cancel(id, CancelReason::Cancelled, now);
             }
         }

@@ -1,6 +1,6 @@
 //! What the endpoint's lock protects: posting, polling, and the operations under way. Takes no lock and waits for nothing.
 
-pub(crate) mod backlog;
+mod backlog;
 mod closing;
 mod flow;
 mod group;
@@ -19,18 +19,22 @@ use std::thread::Thread;
 
 use log::Level;
 
-use self::backlog::{Backlog, Call, WorkQueue};
-use self::slot::{Kind, Outcome, SlotId, Slots, Stage, WakeUp};
+use self::backlog::Backlog;
+pub(crate) use self::numbered::{Due, Numbered};
+use self::peers::{Doubtful, Peer};
+use self::slot::{Outcome, SlotId, Slots, Stage, WakeUp};
 use super::driver::activity::Activity;
 use super::driver::progress::Watch;
+use super::request::{Operation, Request, WorkQueue};
+use super::tag::TagFormat;
 use super::{NO_MESSAGE, TRUNCATED};
 use crate::bootstrap::Liveness;
 use crate::error::Code;
+use crate::fabric::Quirks;
 use crate::ffi::{
-    Batch, CompletionError, CompletionQueue, EndpointHandle, Polled, Posted, Registered, Segment, log_later,
+    ADDRESS_UNSPECIFIED, Batch, CompletionError, CompletionQueue, EndpointHandle, Polled, Posted, Registered,
+    Segment, log_later,
 };
-pub(crate) use numbered::{Due, Numbered};
-use peers::Doubtful;
 
 /// Somebody who waits for `count` immediates of one value.
 struct Expectation {
@@ -53,10 +57,13 @@ pub(crate) struct Engine {
     expectations: Vec<Expectation>,
     /// Memory that peers could reach and may still be writing to, until the endpoint is closed.
     retired: Vec<Box<dyn Any + Send>>,
-    /// Per rank, how many calls to it wait for room; and a flag for one that is gone: see `peers`.
-    waiting: Vec<u32>,
+    /// By rank.
+    peers: Vec<Peer>,
+    me: u32,
+    pub tags: TagFormat,
+    quirks: Quirks,
     liveness: Arc<Liveness>,
-    /// The news of `liveness` that `waiting` has.
+    /// The news of `liveness` that `peers` has.
     news: u64,
     /// Failures whose cause is not known yet: see `peers`.
     doubtful: Vec<Doubtful>,
@@ -74,8 +81,6 @@ pub(crate) struct Engine {
     pub(in crate::endpoint) watch: Watch,
     /// Registrations of regions that are closed, when they have to last as long as the endpoint.
     kept: Vec<Registered>,
-    /// Closing the endpoint does harm: it is left to itself instead, see `fabric::shm`.
-    pub forgets_endpoint: bool,
     /// Why the endpoint was closed, if it was.
     pub closed: Option<String>,
     /// A thread is polling for everybody.
@@ -91,11 +96,17 @@ pub(crate) struct Engine {
 unsafe impl Send for Engine {}
 
 impl Engine {
+    /// The engine of rank `me` of those with these fabric addresses. `room` is how many operations the provider may hold
+    /// at most, per work queue.
+    #[expect(clippy::too_many_arguments)]
     pub(crate) fn new(
         endpoint: EndpointHandle,
         queue: Arc<CompletionQueue>,
         room: [usize; 2],
-        ranks: usize,
+        me: usize,
+        addresses: Vec<u64>,
+        tags: TagFormat,
+        quirks: Quirks,
         liveness: Arc<Liveness>,
     ) -> Self {
         Self {
@@ -109,7 +120,10 @@ impl Engine {
             immediates: HashMap::new(),
             expectations: Vec::new(),
             retired: Vec::new(),
-            waiting: vec![0; ranks],
+            peers: addresses.into_iter().map(|address| Peer { address, waiting: 0 }).collect(),
+            me: me as u32,
+            tags,
+            quirks,
             news: 0,
             liveness,
             doubtful: Vec::new(),
@@ -120,7 +134,6 @@ impl Engine {
             panicked: None,
             watch: Watch::default(),
             kept: Vec::new(),
-            forgets_endpoint: false,
             closed: None,
             led: false,
             followers: Vec::new(),
@@ -132,55 +145,56 @@ impl Engine {
     ///
     /// # Safety
     /// See [`EndpointHandle::inject`].
-    #[inline]
-    pub(crate) unsafe fn inject(
-        &mut self,
-        rank: usize,
-        to: u64,
-        tag: u64,
-        start: *const u8,
-        len: usize,
-    ) -> Posted {
-        if !self.is_free(rank) {
+    #[inline(always)]
+    pub(crate) unsafe fn inject(&mut self, request: Request, start: *const u8, len: usize) -> Posted {
+        let Request { operation: Operation::Send { space }, peer: Some(rank), tag, .. } = request else {
             return Posted::Again;
-        }
+        };
+        let Some(to) = self.free_peer(rank) else { return Posted::Again };
         let Some(endpoint) = &mut self.endpoint else { return Posted::Again };
         // SAFETY: passed on to the caller.
-        unsafe { endpoint.inject(to, tag, start, len) }
+        unsafe { endpoint.inject(to, self.tags.pack(space, tag), start, len) }
     }
 
-    /// Starts an operation in a slot that was taken for it. How it ends, even at once, is noted in the slot.
+    /// Starts an operation in a slot that was taken for this request. How it ends, even at once, is noted in the slot.
     ///
-    /// Inlined where the call is known, most of this and of what it calls falls away.
+    /// Inlined where the operation is known, most of this and of what it calls falls away.
     ///
     /// # Safety
-    /// Until the slot's outcome is there, the memory stays valid and is used by nobody else, as the call requires.
+    /// Until the slot's outcome is there, the memory stays valid and is used by nobody else, as the operation requires.
     #[inline(always)]
-    pub(crate) unsafe fn start(&mut self, id: SlotId, peer: Option<u32>, call: Call, memory: &[Segment]) {
-        // Calls to one peer keep their order; those to another don't wait for it.
-        let free = match (call.work_queue(), peer) {
-            (WorkQueue::Transmit, Some(rank)) => self.is_free(rank as usize),
-            (work_queue, _) => self.deferred[work_queue as usize].is_empty(),
+    pub(crate) unsafe fn start(&mut self, id: SlotId, request: Request, memory: &[Segment]) {
+        if let Operation::ImmediateData { value, count } = request.operation {
+            return self.expect(id, value, count);
+        }
+        if let Operation::WriteImmediate { .. } = request.operation {
+            let is_to_self = request.peer == Some(self.me);
+            self.slots.get(id).special().announces = is_to_self && self.quirks.refuses_immediate_to_self;
+        }
+        // Operations for one peer keep their order; those for another don't wait for it.
+        let free = match (request.operation.work_queue(), request.peer) {
+            (WorkQueue::Transmit, Some(rank)) => self.free_peer(rank),
+            (work_queue, _) => self.deferred[work_queue as usize].is_empty().then_some(ADDRESS_UNSPECIFIED),
         };
-        if free {
+        if let Some(address) = free {
             // SAFETY: passed on to the caller.
-            match unsafe { self.attempt(id, call, memory) } {
+            match unsafe { self.attempt(id, request, address, memory) } {
                 Posted::Yes => return,
                 Posted::Again => {}
                 Posted::Failed(code) => return self.reject(id, code),
             }
         }
-        // A copy: a call whose address others are given would be written to memory before the attempt, and read again.
-        let deferred = call;
         // SAFETY: passed on to the caller.
-        unsafe { self.defer(id, peer, &deferred, memory) };
+        unsafe { self.defer(id, memory) };
     }
 
+    /// Posts an operation, `peer` being its peer's address, if the provider has room for it.
+    ///
     /// # Safety
     /// As [`Engine::start`].
     #[inline(always)]
-    unsafe fn attempt(&mut self, id: SlotId, call: Call, memory: &[Segment]) -> Posted {
-        let work_queue = call.work_queue() as usize;
+    unsafe fn attempt(&mut self, id: SlotId, request: Request, peer: u64, memory: &[Segment]) -> Posted {
+        let work_queue = request.operation.work_queue() as usize;
         let Some(endpoint) = &mut self.endpoint else {
             self.finish(id, Outcome::Closed);
             return Posted::Yes;
@@ -192,22 +206,36 @@ impl Engine {
         // SAFETY: the context lives as long as its slot, which is not released before the outcome is there; the
         // caller vouches for the memory.
         let posted = unsafe {
-            match call {
-                Call::Send { to, tag } => endpoint.send(to, tag, memory, context),
-                Call::Inject { to, tag } => {
-                    let posted = endpoint.inject(to, tag, memory[0].start, memory[0].len);
-                    if posted == Posted::Yes {
-                        // No completion comes of it.
-                        self.finish(id, Outcome::Done { bytes: memory[0].len, tag });
-                        return Posted::Yes;
+            match request.operation {
+                Operation::Send { space } => {
+                    let tag = self.tags.pack(space, request.tag);
+                    if let [one] = memory
+                        && self.quirks.injects(one.len)
+                    {
+                        let posted = endpoint.inject(peer, tag, one.start, one.len);
+                        if posted == Posted::Yes {
+                            // No completion comes of it.
+                            self.finish(id, Outcome::Done { bytes: one.len, tag });
+                        }
+                        return posted;
                     }
-                    posted
+                    endpoint.send(peer, tag, memory, context)
                 }
-                Call::Receive { tag, ignore } => endpoint.receive(tag, ignore, memory, context),
-                Call::Peek { tag, ignore } => endpoint.peek(tag, ignore, context),
-                Call::Write { to, place, immediate } => endpoint.write(to, place, memory, immediate, context),
-                Call::Read { from, place } => endpoint.read(from, place, memory, context),
-                Call::Atomic { at, place, call, width } => {
+                Operation::Receive { space, ignore } => {
+                    let (tag, ignore) = self.tags.pack_match(space, request.peer, request.tag, ignore);
+                    endpoint.receive(tag, ignore, memory, context)
+                }
+                Operation::Probe { space, ignore } => {
+                    let (tag, ignore) = self.tags.pack_match(space, request.peer, request.tag, ignore);
+                    endpoint.peek(tag, ignore, context)
+                }
+                Operation::Write { place } => endpoint.write(peer, place, memory, None, context),
+                Operation::WriteImmediate { place, data } => {
+                    let data = (!self.slots.get(id).announces).then_some(data);
+                    endpoint.write(peer, place, memory, data, context)
+                }
+                Operation::Read { place } => endpoint.read(peer, place, memory, context),
+                Operation::Atomic { place, call, width } => {
                     let operands = self.slots.operands(id);
                     let (operand, compare, result) = (
                         &raw const (*operands).operand,
@@ -217,7 +245,7 @@ impl Engine {
                     endpoint.atomic(
                         call,
                         width,
-                        at,
+                        peer,
                         place,
                         operand.cast::<c_void>(),
                         compare.cast(),
@@ -225,6 +253,8 @@ impl Engine {
                         context,
                     )
                 }
+                // Nothing is asked of the device.
+                Operation::ImmediateData { .. } | Operation::Group => return Posted::Yes,
             }
         };
         if posted == Posted::Yes {
@@ -279,7 +309,7 @@ impl Engine {
         match unsafe { self.slots.find(entry.context()) } {
             Some((_, record)) if record.is_plain() => {
                 record.stage = Stage::Over(Outcome::Done { bytes: entry.len(), tag: entry.tag() });
-                self.in_flight[WorkQueue::of(record.info.kind) as usize] -= 1;
+                self.in_flight[record.request.operation.work_queue() as usize] -= 1;
                 true
             }
             _ => false,
@@ -305,7 +335,7 @@ impl Engine {
         }
         // SAFETY: as in `complete_plainly`.
         if let Some((id, record)) = unsafe { self.slots.find(entry.context()) } {
-            self.in_flight[WorkQueue::of(record.info.kind) as usize] -= 1;
+            self.in_flight[record.request.operation.work_queue() as usize] -= 1;
             if self.numbered.is_some() && !self.meet_number(id, &entry) {
                 return;
             }
@@ -342,10 +372,10 @@ impl Engine {
             if !matches!(error.code, TRUNCATED | NO_MESSAGE | Code(libc::ECANCELED)) {
                 record.special().failed = true;
             }
-            self.in_flight[WorkQueue::of(record.info.kind) as usize] -= 1;
+            self.in_flight[record.request.operation.work_queue() as usize] -= 1;
             // Withdrawn because the endpoint is closing: see `closing`.
             let is_cancelled = error.code == Code(libc::ECANCELED);
-            self.spoiled |= record.info.kind == Kind::Receive && !is_cancelled && error.code != TRUNCATED;
+            self.spoiled |= record.request.operation.is_receive() && !is_cancelled && error.code != TRUNCATED;
             if self.numbered.is_some() && !self.meet_failure(id, &error) {
                 return;
             }
@@ -374,8 +404,11 @@ impl Engine {
     pub(crate) fn finish(&mut self, id: SlotId, outcome: Outcome) {
         let record = self.slots.get(id);
         // Of what has a handle, the handle's owner takes the result, and leaves the group then.
-        let group = record.info.group.filter(|_| record.is_orphan());
-        let arrived = record.announce.filter(|_| matches!(outcome, Outcome::Done { .. }));
+        let group = record.request.group.filter(|_| record.is_orphan());
+        let arrived = match (record.request.operation, &outcome) {
+            (Operation::WriteImmediate { data, .. }, Outcome::Done { .. }) if record.announces => Some(data),
+            _ => None,
+        };
         let wake_up = self.slots.finish(id, outcome);
         if let Some(value) = arrived {
             self.immediate(value);
@@ -444,7 +477,7 @@ impl Engine {
     }
 
     /// Waits for `count` writes that bring the immediate `value`; those that have come already count.
-    pub(crate) fn expect(&mut self, id: SlotId, value: u32, count: u64) {
+    fn expect(&mut self, id: SlotId, value: u32, count: u64) {
         if self.endpoint.is_none() {
             return self.finish(id, Outcome::Closed);
         }
@@ -479,7 +512,7 @@ impl Engine {
     /// Closes the endpoint, after which the device touches no memory of ours, and ends everything under way.
     pub(crate) fn close(&mut self, why: String) {
         let Some(endpoint) = self.endpoint.take() else { return };
-        if self.forgets_endpoint {
+        if self.quirks.never_closes {
             // Nothing here calls it any more, and nothing else makes it touch memory.
             std::mem::forget(endpoint);
         }
@@ -489,12 +522,12 @@ impl Engine {
         let retired = std::mem::take(&mut self.retired);
         self.wake_ups.extend(retired.into_iter().map(WakeUp::Drop));
         self.deferred.iter_mut().for_each(Backlog::clear);
-        self.waiting.fill(0);
+        self.peers.iter_mut().for_each(|peer| peer.waiting = 0);
         self.expectations.clear();
         self.in_flight = [0; 2];
         // Groups are not the device's: they end when the last of their operations does.
         for id in self.slots.under_way() {
-            if self.slots.get(id).info.kind != Kind::Group {
+            if !matches!(self.slots.get(id).request.operation, Operation::Group) {
                 self.finish(id, Outcome::Closed);
             }
         }
@@ -502,7 +535,7 @@ impl Engine {
 
     /// Ends the registration of a region, or keeps it where transfers under way may still look into it.
     pub(crate) fn end_registration(&mut self, registered: Registered) {
-        if self.forgets_endpoint && self.is_open() {
+        if self.quirks.never_closes && self.is_open() {
             self.kept.push(registered);
         }
     }
@@ -522,9 +555,10 @@ impl Engine {
             && self.deferred[WorkQueue::Transmit as usize].is_empty()
     }
 
-    /// Returns the fabric addresses of peers whose connection was lost since the last call.
-    pub(in crate::endpoint) fn take_lost_peers(&mut self) -> Vec<u64> {
-        std::mem::take(&mut self.lost_peers)
+    /// Returns the ranks whose connection was lost since the last call.
+    pub(in crate::endpoint) fn take_lost_peers(&mut self) -> Vec<usize> {
+        let rank_of = |address| self.peers.iter().position(|peer| peer.address == address);
+        self.lost_peers.drain(..).filter_map(rank_of).collect()
     }
 
     /// Whether connections broke of which it is not known yet whether their peers are gone.

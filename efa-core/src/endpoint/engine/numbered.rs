@@ -6,12 +6,11 @@
 
 use std::time::Duration;
 
-use super::backlog::Call;
+use super::Engine;
 use super::numbers::{Missing, Numbers};
-use super::slot::{Kind, SlotId};
-use super::{Engine, WorkQueue};
+use super::slot::SlotId;
 use crate::endpoint::TRUNCATED;
-use crate::endpoint::tag::TagFormat;
+use crate::endpoint::request::{Operation, Request, WorkQueue};
 use crate::error::Code;
 use crate::ffi::{CompletionError, Entry, Posted, Segment};
 
@@ -32,7 +31,7 @@ pub(crate) enum Due {
 impl Engine {
     /// Lets all messages carry numbers from now on.
     pub(crate) fn number_messages(&mut self, numbered: Numbered) {
-        self.waiting.fill(NUMBERED);
+        self.peers.iter_mut().for_each(|peer| peer.waiting = NUMBERED);
         self.room[WorkQueue::Receive as usize] = 0;
         self.numbered = Some(Box::new(numbered));
     }
@@ -44,22 +43,28 @@ impl Engine {
 
     /// Whether messages carry numbers, and no call to the rank waits for room, nor is the rank gone.
     pub(super) fn may_number_now(&self, rank: u32) -> bool {
-        self.waiting[rank as usize] == NUMBERED
+        self.peers[rank as usize].waiting == NUMBERED
     }
 
     /// [`Engine::attempt`] on an endpoint that numbers its messages.
     ///
     /// # Safety
     /// As [`Engine::start`].
-    pub(super) unsafe fn attempt_numbered(&mut self, id: SlotId, call: Call, memory: &[Segment]) -> Posted {
-        let record = self.slots.get(id);
-        let (turn, peer) = (record.turn, record.info.peer);
-        match (call, peer, &mut self.endpoint, &mut self.numbered) {
-            (Call::Send { to, tag }, Some(rank), Some(endpoint), Some(numbered)) => {
+    pub(super) unsafe fn attempt_numbered(
+        &mut self,
+        id: SlotId,
+        request: Request,
+        memory: &[Segment],
+    ) -> Posted {
+        let turn = self.slots.get(id).turn;
+        match (request.operation, request.peer, &mut self.endpoint, &mut self.numbered) {
+            (Operation::Send { space }, Some(rank), Some(endpoint), Some(numbered)) => {
                 let out = WorkQueue::Transmit as usize;
                 if self.in_flight[out] >= self.room[out] {
                     return Posted::Again;
                 }
+                let to = self.peers[rank as usize].address;
+                let tag = self.tags.pack(space, request.tag);
                 let data = numbered.numbers.next(rank as usize, tag);
                 // SAFETY: passed on to the caller; the context lives as long as its slot.
                 let posted = unsafe { endpoint.send_with(to, tag, data, memory, self.slots.context(id)) };
@@ -69,11 +74,12 @@ impl Engine {
                 }
                 posted
             }
-            (Call::Receive { tag, ignore }, _, Some(_), Some(_)) => {
+            (Operation::Receive { space, ignore }, peer, Some(_), Some(_)) => {
+                let (tag, ignore) = self.tags.pack_match(space, peer, request.tag, ignore);
                 let work_queue = WorkQueue::Receive as usize;
                 let room = std::mem::replace(&mut self.room[work_queue], usize::MAX);
                 // SAFETY: passed on to the caller.
-                let posted = unsafe { self.attempt(id, call, memory) };
+                let posted = unsafe { self.attempt_any(id, request, memory) };
                 self.room[work_queue] = room;
                 if let (Posted::Yes, Some(numbered)) = (posted, &mut self.numbered) {
                     numbered.numbers.posted(turn, tag, ignore);
@@ -81,7 +87,7 @@ impl Engine {
                 posted
             }
             // SAFETY: passed on to the caller.
-            _ => unsafe { self.attempt(id, call, memory) },
+            _ => unsafe { self.attempt_any(id, request, memory) },
         }
     }
 
@@ -97,21 +103,22 @@ impl Engine {
     /// What was posted to the provider fails there when its connection breaks, and for no other reason, unless a message
     /// was too long. The provider makes another connection, but what was on its way over the old one is lost.
     pub(super) fn meet_failure(&mut self, id: SlotId, error: &CompletionError) -> bool {
-        let Some(numbered) = &mut self.numbered else { return true };
-        let info = self.slots.get(id).info;
+        if self.numbered.is_none() {
+            return true;
+        }
+        let Request { operation, peer, .. } = self.slots.get(id).request;
         let message = error.number.map(|number| (error.tag, number));
-        let is_message = matches!(info.kind, Kind::Send | Kind::Receive);
-        let is_withdrawn = info.kind == Kind::Receive && error.code == Code(libc::ECANCELED);
+        let is_message = operation.is_send() || operation.is_receive();
+        let is_withdrawn = operation.is_receive() && error.code == Code(libc::ECANCELED);
         if !is_message || error.code == TRUNCATED || is_withdrawn {
             return self.end_receive(id, message.filter(|_| error.code == TRUNCATED));
         }
-        let sender = message.map(|(tag, _)| numbered.tags.unpack(tag).0);
-        let address =
-            info.peer.map(|rank| rank as usize).or(sender).and_then(|rank| numbered.addresses.get(rank));
-        if let Some(address) = address
-            && !self.lost_peers.contains(address)
+        let sender = message.map(|(tag, _)| self.tags.unpack(tag).0);
+        let rank = peer.map(|rank| rank as usize).or(sender);
+        if let Some(peer) = rank.and_then(|rank| self.peers.get(rank))
+            && !self.lost_peers.contains(&peer.address)
         {
-            self.lost_peers.push(*address);
+            self.lost_peers.push(peer.address);
         }
         self.end_receive(id, None)
     }
@@ -119,12 +126,12 @@ impl Engine {
     fn end_receive(&mut self, id: SlotId, message: Option<(u64, u64)>) -> bool {
         let Some(numbered) = &mut self.numbered else { return true };
         let record = self.slots.get(id);
-        if record.info.kind != Kind::Receive {
+        if !record.request.operation.is_receive() {
             return true;
         }
         let missing = match message {
             Some((tag, data)) => {
-                let (rank, _) = numbered.tags.unpack(tag);
+                let (rank, _) = self.tags.unpack(tag);
                 numbered.numbers.arrived(record.turn, rank, tag, data)
             }
             None => numbered.numbers.ended(record.turn),
@@ -139,8 +146,9 @@ impl Engine {
     pub(crate) fn sent_messages(&mut self) -> Option<Vec<u64>> {
         let mut counts = self.numbered.as_ref().map(|numbered| numbered.numbers.counts())?;
         let waiting = self.deferred[WorkQueue::Transmit as usize].iter();
-        for deferred in waiting.filter(|deferred| matches!(deferred.call, Call::Send { .. })) {
-            if let Some(rank) = self.slots.get(deferred.id).info.peer {
+        for deferred in waiting {
+            let request = self.slots.get(deferred.id).request;
+            if let (true, Some(rank)) = (request.operation.is_send(), request.peer) {
                 counts[rank as usize] += 1;
             }
         }
@@ -195,18 +203,16 @@ impl Engine {
 /// What an endpoint with numbered messages has beside the others.
 pub(crate) struct Numbered {
     me: usize,
-    tags: TagFormat,
-    /// By rank, as the names are.
-    addresses: Vec<u64>,
+    /// By rank.
     names: Vec<String>,
     numbers: Numbers,
 }
 
 impl Numbered {
-    /// For rank `me` of those with these fabric addresses and names.
-    pub(crate) fn new(me: usize, tags: TagFormat, addresses: Vec<u64>, names: Vec<String>) -> Self {
+    /// For rank `me` of those with these names.
+    pub(crate) fn new(me: usize, names: Vec<String>) -> Self {
         let numbers = Numbers::new(names.len());
-        Self { me, tags, addresses, names, numbers }
+        Self { me, names, numbers }
     }
 
     fn describe(&self, Missing { rank, number }: Missing) -> String {

@@ -17,6 +17,14 @@ const GONE: u32 = 1 << 31;
 /// How long a failure waits for the news that its peer is gone, in ticks.
 const DOUBT: u32 = 100;
 
+/// What the engine knows of a rank.
+pub(super) struct Peer {
+    /// Where to post to.
+    pub address: u64,
+    /// How many operations for it wait for room; a flag if it is gone, or if messages to it have numbers.
+    pub waiting: u32,
+}
+
 /// A failed operation whose outcome is kept back.
 pub(super) struct Doubtful {
     id: SlotId,
@@ -25,36 +33,37 @@ pub(super) struct Doubtful {
 }
 
 impl Engine {
-    /// Whether a call to the rank can be posted at once, as far as is known here.
+    /// Returns the rank's address if operations for it can be posted at once, as far as is known here.
     #[inline(always)]
-    pub(super) fn is_free(&mut self, rank: usize) -> bool {
+    pub(super) fn free_peer(&mut self, rank: u32) -> Option<u64> {
         if self.liveness.epoch() != self.news {
             self.hear_news();
         }
-        self.waiting[rank] == 0
+        let peer = &self.peers[rank as usize];
+        (peer.waiting == 0).then_some(peer.address)
     }
 
     #[cold]
     fn hear_news(&mut self) {
         self.news = self.liveness.epoch();
-        for (rank, waiting) in self.waiting.iter_mut().enumerate() {
+        for (rank, peer) in self.peers.iter_mut().enumerate() {
             if self.liveness.status(rank).is_gone() {
-                *waiting |= GONE;
+                peer.waiting |= GONE;
             }
         }
     }
 
     /// Whether the rank is known to be gone.
     pub(super) fn is_gone(&self, rank: usize) -> bool {
-        self.waiting[rank] & GONE != 0
+        self.peers[rank].waiting & GONE != 0
     }
 
     /// Notes that an operation failed, now or when it is known whether its peer is gone.
     #[cold]
     pub(super) fn finish_failed(&mut self, id: SlotId, error: CompletionError) {
-        let info = self.slots.get(id).info;
-        let is_alone = self.waiting.len() == 1;
-        if is_alone || !is_doubtful(&info, error.code) || self.has_lost(info.peer) {
+        let request = self.slots.get(id).request;
+        let is_alone = self.peers.len() == 1;
+        if is_alone || !is_doubtful(&request, error.code) || self.has_lost(request.peer) {
             return self.finish(id, Outcome::Failed(Box::new(error)));
         }
         self.doubtful.push(Doubtful { id, error, since: self.watch.looked() });
@@ -72,7 +81,7 @@ impl Engine {
     /// Ends the operations that `is_due` says, and those whose peer is gone.
     pub(super) fn settle_doubts(&mut self, is_due: impl Fn(&Doubtful) -> bool) {
         for doubtful in std::mem::take(&mut self.doubtful) {
-            let peer = self.slots.get(doubtful.id).info.peer;
+            let peer = self.slots.get(doubtful.id).request.peer;
             if is_due(&doubtful) || self.has_lost(peer) {
                 self.finish(doubtful.id, Outcome::Failed(Box::new(doubtful.error)));
             } else {

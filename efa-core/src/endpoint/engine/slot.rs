@@ -12,6 +12,7 @@ use std::ptr::{self, NonNull};
 use std::task::Waker;
 use std::thread::Thread;
 
+use crate::endpoint::request::Request;
 use crate::error::Error;
 use crate::ffi::{CompletionError, Registered};
 
@@ -26,54 +27,6 @@ pub(crate) struct SlotId(NonNull<Slot>);
 unsafe impl Send for SlotId {}
 // SAFETY: as above.
 unsafe impl Sync for SlotId {}
-
-/// What an operation is, for messages.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Kind {
-    Send,
-    Read,
-    Write,
-    Atomic,
-    Receive,
-    Probe,
-    /// No operation of the device: a wait for immediates that peers' writes bring.
-    Immediates,
-    /// No operation of the device: the end of all operations of a scope.
-    Group,
-}
-
-impl Kind {
-    /// Receives can be taken back before a message has come; nothing else can.
-    pub(crate) fn can_cancel(self) -> bool {
-        matches!(self, Self::Receive | Self::Probe | Self::Immediates)
-    }
-
-    pub(crate) fn name(self) -> &'static str {
-        match self {
-            Self::Send => "send",
-            Self::Receive => "receive",
-            Self::Read => "remote read",
-            Self::Write => "remote write",
-            Self::Atomic => "remote atomic",
-            Self::Probe => "probe",
-            Self::Immediates => "wait for immediates",
-            Self::Group => "scope",
-        }
-    }
-}
-
-/// What an operation was asked to do; enough to say so in an error.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct OperationInfo {
-    pub kind: Kind,
-    /// The peer's rank; none for a receive from any.
-    pub peer: Option<u32>,
-    /// The user's tag of a send or receive.
-    pub tag: u64,
-    pub bytes: usize,
-    /// The group that waits for it.
-    pub group: Option<SlotId>,
-}
 
 /// How an operation ended.
 #[derive(Debug)]
@@ -101,6 +54,19 @@ pub(crate) enum CancelReason {
     Aborted,
     /// The collective that it was part of failed.
     Pointless,
+}
+
+impl CancelReason {
+    /// The reason in words.
+    pub(crate) fn words(self) -> &'static str {
+        match self {
+            Self::Cancelled => "it was cancelled",
+            Self::Overdue => "its time was over",
+            Self::PeerLost => "its peer is gone",
+            Self::Aborted => "the job was called off",
+            Self::Pointless => "the collective that it was part of failed",
+        }
+    }
 }
 
 /// Who is to be told when the operation is over, or what is to be dropped then. Both run code of others, so they
@@ -177,7 +143,7 @@ pub(crate) struct Record {
     orphan: bool,
     /// Nothing below `started` was touched since the slot was taken: most operations come and go like this.
     plain: bool,
-    pub info: OperationInfo,
+    pub request: Request,
     /// The clock tick at which it was posted.
     pub started: u32,
     /// Why it is being ended before its time, and since when.
@@ -189,9 +155,9 @@ pub(crate) struct Record {
     /// While the provider has no room for it: its turn in the line. Zero before that.
     pub turn: u64,
     /// For a group: how many operations it waits for, and one more until it is sealed.
-    pub members: usize,
-    /// The immediate to count as arrived here when the operation is done: of a write to oneself.
-    pub announce: Option<u32>,
+    pub members: u32,
+    /// When the operation is done, its immediate data is to be counted as arrived here: of a write to oneself.
+    pub announces: bool,
     /// The provider reported a failure, and may do so once more: efa does for every packet of a message. The slot is not
     /// used again, so that a late report can't end another operation, whose memory is still in use.
     pub failed: bool,
@@ -215,13 +181,13 @@ impl Slots {
 
     /// Takes a slot for a new operation.
     #[inline]
-    pub(crate) fn take(&mut self, info: OperationInfo, started: u32) -> SlotId {
+    pub(crate) fn take(&mut self, request: Request, started: u32) -> SlotId {
         let id = self.free.unwrap_or_else(|| self.grow());
         let record = self.record(id);
         debug_assert!(matches!(record.stage, Stage::Free));
         // Nothing to drop, which the compiler can't know.
         std::mem::forget(std::mem::replace(&mut record.stage, Stage::UnderWay));
-        record.info = info;
+        record.request = request;
         record.started = started;
         self.free = record.next_free;
         id
@@ -234,7 +200,7 @@ impl Slots {
         let record = self.get(id);
         record.stage = Stage::Free;
         record.next_free = free;
-        let group = record.info.group;
+        let group = record.request.group;
         if !record.plain {
             record.clean();
             if record.failed {
@@ -334,7 +300,7 @@ impl Slots {
     /// The operations of a group that still count as having a handle.
     pub(crate) fn leaked(&mut self, group: SlotId) -> Vec<SlotId> {
         let is_remembered = |record: &Record| !matches!(record.stage, Stage::Free);
-        self.which(|record| is_remembered(record) && !record.orphan && record.info.group == Some(group))
+        self.which(|record| is_remembered(record) && !record.orphan && record.request.group == Some(group))
     }
 
     fn which(&mut self, wanted: impl Fn(&Record) -> bool) -> Vec<SlotId> {
@@ -390,14 +356,14 @@ impl Record {
             next_free: None,
             orphan: false,
             plain: true,
-            info: OperationInfo { kind: Kind::Send, peer: None, tag: 0, bytes: 0, group: None },
+            request: Request::GROUP,
             started: 0,
             cancel_reason: None,
             wake_up: WakeUp::None,
             registered: Vec::new(),
             turn: 0,
             members: 0,
-            announce: None,
+            announces: false,
             failed: false,
         }
     }
@@ -418,7 +384,7 @@ impl Record {
     fn clean(&mut self) {
         self.plain = true;
         self.orphan = false;
-        self.announce = None;
+        self.announces = false;
         self.cancel_reason = None;
         self.wake_up = WakeUp::None;
         self.registered.clear();
@@ -460,8 +426,7 @@ mod tests {
         assert!(size_of::<Slot>() <= 256, "{}", size_of::<Slot>());
     }
 
-    const ABOUT: OperationInfo =
-        OperationInfo { kind: Kind::Send, peer: Some(1), tag: 7, bytes: 3, group: None };
+    const ABOUT: Request = Request { peer: Some(1), length: 3, ..Request::GROUP };
 
     #[test]
     fn a_context_leads_back_to_its_operation_until_it_is_over() {
