@@ -1,4 +1,4 @@
-//! Why EC2 did not tell something, and what helps.
+//! Failures of the metadata service and of the EC2 API: why facts or rules are not known, and what helps.
 
 use serde::{Deserialize, Serialize};
 

@@ -1,4 +1,4 @@
-//! A report as people read it.
+//! Writes a report as a table for people.
 
 use std::fmt;
 

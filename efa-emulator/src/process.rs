@@ -1,4 +1,5 @@
-//! Everything of this process that its devices share.
+//! The state of this process: puts together what its devices share, such as its place in the job, its registered regions,
+//! the peers that it knows, the plan of faults and the log.
 
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};

@@ -1,4 +1,4 @@
-//! Reading and writing a peer's memory.
+//! Remote reads and writes: checks the key, then copies between the two processes' memory.
 
 use std::sync::Arc;
 

@@ -1,4 +1,4 @@
-//! What the environment says.
+//! The emulator's settings, read from environment variables once.
 
 use std::path::PathBuf;
 use std::sync::OnceLock;

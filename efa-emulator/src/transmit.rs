@@ -1,4 +1,4 @@
-//! Carrying out work requests. The sending process does what the devices of both sides would do.
+//! Carries out work requests: the sending process does what the devices of both sides would do.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;

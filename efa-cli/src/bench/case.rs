@@ -1,4 +1,4 @@
-//! What can be measured.
+//! The benchmarks by name, and what each of them measures.
 
 use std::fmt;
 

@@ -1,4 +1,4 @@
-//! What is told of many measured times.
+//! Summarises measured times: minimum, median, 99th percentile, maximum and mean.
 
 use serde::Serialize;
 

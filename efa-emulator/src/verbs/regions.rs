@@ -1,4 +1,4 @@
-//! Registering memory.
+//! The exported calls that register memory and give it back.
 
 use std::ffi::{c_int, c_void};
 
