@@ -35,7 +35,7 @@ pub type OpResult<B> = Result<(Completion, B), OpError<B>>;
 
 /// The error of an operation that failed, and its buffer.
 ///
-/// It converts into an [`Error`], so `op.wait()?` works in functions that return [`Result`](crate::Result).
+/// It converts into an [`Error`], so `op.wait()?` works in functions that return [`Result`].
 pub struct OpError<B> {
     /// Why the operation failed.
     pub error: Error,
