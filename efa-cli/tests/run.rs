@@ -328,6 +328,90 @@ fn a_program_that_cannot_start_is_explained() {
     assert_eq!(not_executable.status.code(), Some(126));
 }
 
+/// `efa run` with these arguments.
+fn plain_run(arguments: &[&str]) -> Output {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_efa"));
+    command.arg("run").args(arguments).stdin(Stdio::null()).output().expect("efa starts")
+}
+
+#[test]
+fn a_program_needs_no_dashes_before_it() {
+    let output = plain_run(&["-n", "2", "echo", "--grace", "3", "--", "x"]);
+    assert!(output.status.success(), "{}", text(&output.stderr));
+    assert_eq!(lines(&output.stdout), set(["[0] --grace 3 -- x", "[1] --grace 3 -- x"]));
+}
+
+#[test]
+fn several_programs_are_one_job() {
+    let say = "echo $0 $EFA_RANK of $EFA_WORLD_SIZE";
+    let output = plain_run(&[
+        "-n",
+        "1",
+        "--no-prefix",
+        "sh",
+        "-c",
+        say,
+        "a",
+        ":",
+        "-n",
+        "2",
+        "--",
+        "sh",
+        "-c",
+        say,
+        "b",
+    ]);
+    assert!(output.status.success(), "{}", text(&output.stderr));
+    assert_eq!(lines(&output.stdout), set(["a 0 of 3", "b 1 of 3", "b 2 of 3"]));
+    let wrong = plain_run(&["-n", "1", "true", ":", "-n", "0", "true"]);
+    assert_eq!(wrong.status.code(), Some(2));
+    assert_eq!(text(&wrong.stderr).lines().count(), 3, "{}", text(&wrong.stderr));
+}
+
+#[test]
+fn a_job_that_takes_too_long_is_ended_with_the_status_of_timeout() {
+    let begun = Instant::now();
+    let output = output_of(&["-n", "2", "--timeout", "0.5"], "exec sleep 1000");
+    assert_eq!(output.status.code(), Some(124));
+    let said = text(&output.stderr);
+    assert_eq!(said, "efa run: the job did not end within 0.5 s: ending it\n");
+    assert!(begun.elapsed() < PATIENCE, "{:?}", begun.elapsed());
+    assert_eq!(output_of(&["-n", "2", "--timeout", "1000"], "exit 0").status.code(), Some(0));
+}
+
+#[test]
+fn ranks_have_cores_of_their_own_where_there_are_enough() {
+    let script = "grep Cpus_allowed_list /proc/self/status | tr -d '\t'";
+    let of = |ranks: usize, options: &[&str]| {
+        let output = output_of(&[&["--no-prefix", "-n", &ranks.to_string()], options].concat(), script);
+        (
+            output.status.code(),
+            text(&output.stdout).lines().map(str::to_owned).collect::<Vec<_>>(),
+            text(&output.stderr),
+        )
+    };
+    let all = of(1, &["--bind", "none"]).1.remove(0);
+    // One rank has them all, and many share them.
+    assert_eq!(of(1, &[]).1, std::slice::from_ref(&all));
+    let (_, shared, _) = of(200, &[]);
+    assert!(shared.len() == 200 && shared.iter().all(|list| *list == all), "{shared:?}");
+    assert_eq!(of(2, &["--bind", "none"]).1, [all.clone(), all.clone()]);
+    match of(2, &["--bind", "core"]) {
+        (Some(0), own, _) => {
+            assert!(own[0] != own[1] && !own.contains(&all), "{own:?}");
+            let mut usual = of(2, &[]).1;
+            usual.sort();
+            assert_eq!(usual, BTreeSet::from_iter(own).into_iter().collect::<Vec<_>>());
+        }
+        (status, _, said) => {
+            assert_eq!(status, Some(2), "{said}");
+            assert!(said.contains("this process may use 1 cores"), "{said}");
+        }
+    }
+    let (status, _, said) = of(1000, &["--bind", "core"]);
+    assert!(status == Some(2) && said.contains("cannot bind 1000 ranks"), "{said}");
+}
+
 #[test]
 fn a_wrong_command_line_is_a_usage_error_of_three_lines() {
     for arguments in [

@@ -10,7 +10,7 @@ use efa_core::fabric::{Provider, ProviderChoice};
 
 use crate::emulation::EmulationArgs;
 use crate::failure::Failure;
-use crate::run::{Launch, Output, launch};
+use crate::run::{Launch, Output, Part, launch};
 
 /// How many ranks are started unless told otherwise.
 pub(super) const DEFAULT_RANKS: usize = 2;
@@ -47,8 +47,9 @@ pub(super) fn ranks(
     let program: Vec<OsString> =
         std::iter::once(myself.into_os_string()).chain(std::env::args_os().skip(1)).collect();
     launch(&Launch {
-        ranks,
-        program: &program,
+        parts: &[Part { ranks, program }],
+        bind: None,
+        limit: None,
         provider: provider.or_else(|| emulated_efa(emulation)),
         policy: None,
         emulation,

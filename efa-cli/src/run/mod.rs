@@ -4,6 +4,7 @@
 //! thread is a loop over events: a signal came, an output ended. Threads of their own carry the output.
 
 mod args;
+mod cores;
 pub(crate) mod guard;
 mod lines;
 mod rank;
@@ -30,7 +31,8 @@ use signal_hook::consts::signal::{SIGCHLD, SIGPIPE, SIGTSTP};
 use crate::emulation::{self, EmulationArgs};
 use crate::failure::{EXIT_FAILED, Failure};
 use crate::terminal::wants_colour;
-pub(crate) use args::{RunArgs, parse_ranks};
+pub(crate) use args::{Part, RunArgs, parse_ranks};
+use cores::{Bind, Places};
 use guard::Guard;
 use lines::{Decoration, Sink};
 use rank::{RankProcess, Step, describe, exit_code};
@@ -39,6 +41,8 @@ use rank::{RankProcess, Step, describe, exit_code};
 const EXIT_NOT_FOUND: u8 = 127;
 /// The shell's status for a program that can't be executed.
 const EXIT_NOT_EXECUTABLE: u8 = 126;
+/// The status of timeout(1) for a job that took too long.
+const EXIT_TIMEOUT: u8 = 124;
 /// How often to look after ranks that are on their way out.
 const LOOK_EVERY: Duration = Duration::from_millis(20);
 /// How long to wait for output from processes that left their rank's group and hold its pipes open.
@@ -50,10 +54,12 @@ const COLOURS: [u8; 10] = [36, 33, 32, 35, 34, 96, 93, 92, 95, 94];
 
 /// What to start, and how.
 pub(crate) struct Launch<'a> {
-    /// How many ranks.
-    pub(crate) ranks: usize,
-    /// The program and its arguments; at least one element.
-    pub(crate) program: &'a [OsString],
+    /// The ranks, in order.
+    pub(crate) parts: &'a [Part],
+    /// Whether ranks are bound to cores; by default where there are enough.
+    pub(crate) bind: Option<Bind>,
+    /// After how long the job is ended.
+    pub(crate) limit: Option<Duration>,
     /// Handed to the ranks, if given.
     pub(crate) provider: Option<ProviderChoice>,
     /// Handed to the ranks, if given.
@@ -78,11 +84,23 @@ pub(crate) enum Output {
     FirstRankSpeaks,
 }
 
+impl Launch<'_> {
+    fn ranks(&self) -> usize {
+        self.parts.iter().map(|part| part.ranks).sum()
+    }
+
+    /// The program of each rank, by rank.
+    fn programs(&self) -> impl Iterator<Item = &[OsString]> {
+        self.parts.iter().flat_map(|part| std::iter::repeat_n(&part.program[..], part.ranks))
+    }
+}
+
 /// Runs `efa run`.
 pub(crate) fn run(args: &RunArgs) -> Result<ExitCode, Failure> {
     launch(&Launch {
-        ranks: args.ranks,
-        program: &args.program,
+        parts: &args.parts()?,
+        bind: args.bind,
+        limit: args.timeout,
         provider: args.provider,
         policy: args.policy.clone(),
         emulation: &args.emulation,
@@ -94,15 +112,16 @@ pub(crate) fn run(args: &RunArgs) -> Result<ExitCode, Failure> {
 /// Starts the ranks, waits for all of them, and gives the status that the job ended with.
 pub(crate) fn launch(launch: &Launch) -> Result<ExitCode, Failure> {
     // It keeps the rendezvous port reserved as long as it lives.
-    let mut environment = LaunchEnv::new(launch.ranks)?;
+    let mut environment = LaunchEnv::new(launch.ranks())?;
     let (tell, events) = channel();
     let signals = tell.clone();
     // Before the first rank, so that the end of none is missed.
     signals::deliver(move |signal| drop(signals.send(Event::Signal(signal))))?;
     let mut job = Job {
-        ranks: Vec::with_capacity(launch.ranks),
+        ranks: Vec::with_capacity(launch.ranks()),
         guard: Guard::start()?,
         grace: launch.grace,
+        limit: launch.limit.and_then(|limit| Some((limit, Instant::now().checked_add(limit)?))),
         tells_of_exits: launch.output != Output::FirstRankSpeaks,
         outputs: 0,
         verdict: None,
@@ -132,6 +151,8 @@ struct Job {
     ranks: Vec<RankProcess>,
     guard: Guard,
     grace: Duration,
+    /// How long the job may take, and until when that is; none once it has been ended for that.
+    limit: Option<(Duration, Instant)>,
     /// Whether to tell that a rank exited with an error; that a signal killed it is always told.
     tells_of_exits: bool,
     /// How many outputs of ranks are still being carried.
@@ -157,7 +178,8 @@ impl Job {
         {
             self.guard.remove_at_end(&folder);
         }
-        for rank in 0..launch.ranks {
+        let places = Places::new(launch.bind, launch.ranks())?;
+        for (rank, program) in launch.programs().enumerate() {
             let speaks = rank == 0 && launch.output == Output::FirstRankSpeaks;
             let reads = rank == 0 && launch.output != Output::FirstRankSpeaks;
             let (stdin, pump) = if reads { stdin_of_first_rank() } else { (Stdio::null(), false) };
@@ -166,8 +188,9 @@ impl Job {
             variables.extend(launch.policy.as_ref().map(|policy| ("EFA_POLICY", policy.to_string())));
             variables.extend(emulation.iter().cloned());
             let output = if speaks { Stdio::inherit } else { Stdio::piped };
-            let mut process = RankProcess::start(rank, launch.program, &variables, stdin, output)
-                .map_err(|error| cannot_start(error, rank, &launch.program[0]))?;
+            let start = || RankProcess::start(rank, program, &variables, stdin, output);
+            let mut process =
+                places.at(rank, start).map_err(|error| cannot_start(error, rank, &program[0]))?;
             self.guard.watch(process.group);
             if rank == 0 {
                 environment.set_root_process(process.pipes().id());
@@ -194,7 +217,7 @@ impl Job {
         let pipes = process.pipes();
         let decoration = |coloured| Decoration {
             prefix: if launch.output == Output::Plain { String::new() } else { prefix(rank, coloured) },
-            complete_last_line: launch.output != Output::Plain || launch.ranks > 1,
+            complete_last_line: launch.output != Output::Plain || launch.ranks() > 1,
         };
         let mut carry = |work: Box<dyn FnOnce() -> io::Result<()> + Send>| {
             let tell = tell.clone();
@@ -219,8 +242,9 @@ impl Job {
         // The end of a rank that was started before an error is found here too.
         self.reap();
         while !self.ranks.iter().all(RankProcess::is_gone) {
-            let patience =
-                if self.ranks.iter().any(RankProcess::is_ending) { LOOK_EVERY } else { Duration::MAX };
+            let ending = self.ranks.iter().any(RankProcess::is_ending);
+            let left = self.limit.map(|(_, until)| until.saturating_duration_since(Instant::now()));
+            let patience = left.unwrap_or(Duration::MAX).min(if ending { LOOK_EVERY } else { Duration::MAX });
             match events.recv_timeout(patience) {
                 Ok(Event::Signal(SIGCHLD)) => {}
                 Ok(Event::Signal(signal)) => self.on_signal(signal),
@@ -229,7 +253,22 @@ impl Job {
                 Err(RecvTimeoutError::Disconnected) => break,
             }
             self.reap();
+            self.keep_limit();
             self.advance();
+        }
+    }
+
+    /// Ends the job when its time is over.
+    fn keep_limit(&mut self) {
+        let Some((limit, until)) = self.limit else { return };
+        if Instant::now() < until {
+            return;
+        }
+        self.limit = None;
+        if self.verdict.is_none() {
+            self.verdict = Some(EXIT_TIMEOUT);
+            self.say(&format!("the job did not end within {} s: ending it", limit.as_secs_f64()));
+            self.end(Signal::TERM);
         }
     }
 

@@ -19,6 +19,8 @@ pub(super) struct Introduction {
     pub(super) libfabric: Library,
     /// Why it has no EFA that libfabric can use; `None` if it has one.
     pub(super) no_efa: Option<String>,
+    /// The processors that it may use, as Linux lists them (`0-3,8`); empty where that isn't known.
+    processors: String,
 }
 
 impl Introduction {
@@ -37,7 +39,7 @@ impl Introduction {
             }
             (host.efa_devices == 0).then(|| why_no_efa(attached, &libfabric))
         });
-        Ok(Self { facts, host: host_identity(), libfabric, no_efa })
+        Ok(Self { facts, host: host_identity(), libfabric, no_efa, processors: processors() })
     }
 
     /// Returns `true` if it has an EFA that libfabric can use.
@@ -93,6 +95,38 @@ pub(super) fn choose_provider(choice: ProviderChoice, members: &[Introduction]) 
     }
 }
 
+/// How many members run on the same processors as this one, this one too: each that is bound to others is left out.
+pub(super) fn sharers(members: &[Introduction], rank: usize) -> usize {
+    let mine = &members[rank];
+    let shares =
+        |other: &&Introduction| other.host == mine.host && overlap(&other.processors, &mine.processors);
+    members.iter().filter(shares).count()
+}
+
+/// The processors that this process may use.
+fn processors() -> String {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let list = status.lines().find_map(|line| line.strip_prefix("Cpus_allowed_list:"));
+    list.unwrap_or_default().trim().to_owned()
+}
+
+/// Whether two lists have a processor in common. A list that can't be read stands for all.
+fn overlap(a: &str, b: &str) -> bool {
+    if a == b {
+        return true;
+    }
+    let (Some(a), Some(b)) = (ranges(a), ranges(b)) else { return true };
+    a.iter().any(|(from, to)| b.iter().any(|(start, end)| from <= end && start <= to))
+}
+
+fn ranges(list: &str) -> Option<Vec<(u32, u32)>> {
+    let range = |part: &str| {
+        let (from, to) = part.split_once('-').unwrap_or((part, part));
+        Some((from.parse().ok()?, to.parse().ok()?))
+    };
+    list.split(',').map(range).collect()
+}
+
 /// Two processes with the same identity run on one kernel, see each other's memory and share /dev/shm.
 fn host_identity() -> String {
     let boot = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
@@ -121,7 +155,7 @@ pub(super) mod tests {
             skipped: Vec::new(),
         };
         let no_efa = (efas == 0).then(|| why_no_efa(0, &libfabric));
-        Introduction { facts, host: host.into(), libfabric, no_efa }
+        Introduction { facts, host: host.into(), libfabric, no_efa, processors: String::new() }
     }
 
     #[test]
@@ -150,6 +184,21 @@ pub(super) mod tests {
         assert_eq!(choose_provider(auto, &[member(0, "a", 1), member(1, "b", 1)]), Provider::Efa);
         assert_eq!(choose_provider(auto, &[member(0, "a", 1), member(1, "b", 0)]), Provider::Tcp);
         assert_eq!(choose_provider(auto, &[member(0, "a", 1), member(1, "a", 0)]), Provider::Shm);
+    }
+
+    #[test]
+    fn ranks_that_are_bound_to_other_processors_do_not_count() {
+        let count = |lists: [(&str, &str); 4], rank| {
+            let bound = lists.map(|(host, processors)| Introduction {
+                processors: processors.into(),
+                ..member(0, host, 0)
+            });
+            sharers(&bound, rank)
+        };
+        assert_eq!(count([("a", "0-1"), ("a", "0-1"), ("a", "0-1"), ("b", "0-1")], 0), 3);
+        assert_eq!(count([("a", "0"), ("a", "1"), ("a", "2,4-7"), ("a", "5")], 0), 1);
+        assert_eq!(count([("a", "0"), ("a", "1"), ("a", "2,4-7"), ("a", "5")], 3), 2);
+        assert_eq!(count([("a", "0"), ("a", ""), ("a", "x"), ("a", "1")], 0), 3);
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! A job whose members have met and been judged: [`Judged`].
 
 use super::Init;
-use super::introduction::{Introduction, parse};
+use super::introduction::{Introduction, parse, sharers};
 use super::job_report::JobReport;
 use super::path;
 use crate::admission::{Facts, Lookup, Report, SecurityGroups};
@@ -58,8 +58,7 @@ impl Judged {
         let admission = self.report.admit()?;
         let (init, control) = (&self.init, &self.control);
         let mut config = init.endpoint.clone().provider(self.provider);
-        let host = &self.members[control.rank()].host;
-        config.local_ranks = self.members.iter().filter(|member| member.host == *host).count();
+        config.local_ranks = sharers(&self.members, control.rank());
         config.source = config.source.or(Some(control.local_address()));
         config.secret = Some(control.secret().clone());
         let opened = Endpoint::open(&admission, config)?;
