@@ -320,3 +320,14 @@ fn an_operation_that_was_awaited_has_nothing_to_erase() {
     runtime.block_on(async { (&mut receive).await.unwrap_err() });
     drop(receive.into_any());
 }
+
+#[test]
+#[should_panic(expected = "the result of the operation has been taken")]
+fn an_operation_that_was_awaited_has_nothing_to_wait_for() {
+    let endpoint = endpoints(1, config()).0.remove(0);
+    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    let mut receive = endpoint.recv(0, 1u32, vec![0u8; 1]);
+    receive.cancel();
+    runtime.block_on(async { (&mut receive).await.unwrap_err() });
+    let _ = receive.wait();
+}

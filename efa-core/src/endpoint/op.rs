@@ -153,6 +153,9 @@ impl<B: Send + 'static> Op<B> {
     ///
     /// # Errors
     /// [`OpError`]: why the operation failed, and its buffer.
+    ///
+    /// # Panics
+    /// If the operation's result has been taken, by polling the operation as a future.
     // Passing an operation to a function and its result back would take as long as taking the result does.
     #[inline(always)]
     pub fn wait(self) -> OpResult<B> {
@@ -249,7 +252,7 @@ impl Shared {
             }
             State::Done(completion) => Ok(completion),
             State::Failed(error) => Err(self.noted(error)),
-            State::Taken => unreachable!("a result is taken only once"),
+            State::Taken => panic!("the result of the operation has been taken"),
         }
     }
 

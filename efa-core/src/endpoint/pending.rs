@@ -137,6 +137,10 @@ fn first_over_of_several_endpoints<P: Handle>(operations: &[P], deadline: Deadli
         if deadline.passed() {
             return None;
         }
+        for operation in operations {
+            let (shared, _) = operation.handle();
+            shared.stand_in(&mut shared.lock());
+        }
         thread::sleep(nap);
         nap = (nap * 2).min(LONGEST_NAP);
     }

@@ -9,6 +9,7 @@ use std::task::{Context, RawWaker, RawWakerVTable, Wake, Waker};
 use std::thread::{self, ThreadId};
 use std::time::{Duration, Instant};
 
+use efa_core::endpoint::wait_any_timeout;
 use efa_core::{Communicator, Endpoint, Error, Op, OpError};
 
 use super::{common, job};
@@ -165,6 +166,37 @@ fn while_a_waker_does_not_return_waits_still_end_at_their_deadline() {
     let error = endpoint.recv_blocking(0, 2u32, &mut [0u8]).unwrap_err();
     assert!(matches!(error, Error::Timeout { .. }), "{error}");
     assert!(begun.elapsed() < SOON / 3, "the receive ended with the waker, after {:?}", begun.elapsed());
+    drop(woken);
+}
+
+/// A waker that does not return before it is told to.
+struct Stays(mpsc::Sender<()>, Mutex<mpsc::Receiver<()>>);
+
+impl Wake for Stays {
+    fn wake(self: Arc<Self>) {
+        self.0.send(()).unwrap();
+        let _ = self.1.lock().unwrap().recv();
+    }
+}
+
+#[test]
+fn while_a_waker_does_not_return_a_list_of_several_endpoints_ends_at_its_deadline() {
+    let alone = |limit| common::endpoints(1, common::config().timeout(limit)).0.remove(0);
+    let (endpoint, other) = (alone(Duration::from_secs(1)), alone(2 * SOON));
+    let ((sender, stays), (go, told)) = (mpsc::channel(), mpsc::channel());
+    let mut woken = endpoint.recv(0, 1u32, vec![0u8; 8]);
+    assert!(is_pending(&mut woken, &Waker::from(Arc::new(Stays(sender, Mutex::new(told))))));
+    // Nobody waits for it, so the progress thread finds that the receive is over.
+    drop(endpoint.send(0, 1u32, vec![3u8; 8]));
+    stays.recv_timeout(SOON).unwrap();
+    let pending = [other.recv(0, 2u32, vec![0u8]), endpoint.recv(0, 2u32, vec![0u8])];
+    let over = wait_any_timeout(&pending, SOON);
+    drop(go);
+    assert_eq!(over, Some(1));
+    for receive in pending {
+        receive.cancel();
+        receive.wait().unwrap_err();
+    }
     drop(woken);
 }
 
