@@ -58,9 +58,11 @@ fn mistakes_are_refused_by_name_and_nothing_is_broken() {
             world.all_to_all_counts(&two, &counts, &mut four, &counts),
             &["all-to-all", at, "input has 2"],
         );
+        refused(world.all_to_all_counts(&two, &[2], &mut four, &[2]), &["all-to-all", "2 counts and not 6"]);
+        // As many as both have together, and lengths that fit if a count of the one is taken for one of the other.
         refused(
-            world.all_to_all_counts(&two, &[2], &mut four, &counts),
-            &["all-to-all", "4 counts and not 6"],
+            world.all_to_all_counts(&two, &[1, 1], &mut four, &[0, 1, 1, 2]),
+            &["all-to-all", at, "send by 2 counts", "receive by 4"],
         );
 
         // Roots.

@@ -5,14 +5,14 @@ use bytemuck::Pod;
 
 use super::{Blocks, Communicator};
 use crate::collective::{Collective, Reduction};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::tensor::Element;
 
 impl Communicator {
     /// [`Communicator::gather`] of `counts[i]` elements from each rank `i`. Every rank gives the same counts.
     ///
     /// # Errors
-    /// [`Error::Misuse`](crate::Error::Misuse) when the lengths don't fit the counts, there is not one for each rank, or
+    /// [`Error::Misuse`] when the lengths don't fit the counts, there is not one for each rank, or
     /// the root is outside the job; else as [`Communicator::barrier`].
     pub fn gather_counts<T: Element>(
         &self,
@@ -73,7 +73,7 @@ impl Communicator {
     /// [`Communicator::all_gather`] of `counts[i]` elements from each rank `i`. Every rank gives the same counts.
     ///
     /// # Errors
-    /// [`Error::Misuse`](crate::Error::Misuse) when the lengths don't fit the counts, or there is not one for each rank;
+    /// [`Error::Misuse`] when the lengths don't fit the counts, or there is not one for each rank;
     /// else as [`Communicator::barrier`].
     pub fn all_gather_counts<T: Element>(
         &self,
@@ -95,7 +95,7 @@ impl Communicator {
     /// [`Communicator::reduce_scatter`] that gives `counts[i]` elements to each rank `i`. Every rank gives the same counts.
     ///
     /// # Errors
-    /// As [`Communicator::all_gather_counts`], and [`Error::Misuse`](crate::Error::Misuse) when the operation does not
+    /// As [`Communicator::all_gather_counts`], and [`Error::Misuse`] when the operation does not
     /// exist for the type.
     pub fn reduce_scatter_counts<T: Pod>(
         &self,
@@ -150,6 +150,20 @@ impl Communicator {
         output: &mut [T],
         from: &[usize],
     ) -> Result<()> {
+        if to.len() != from.len() {
+            return Err(Error::misuse(
+                format!(
+                    "the {} at rank {} of {}: cannot send by {} counts and receive by {}",
+                    Collective::AllToAll,
+                    self.rank(),
+                    self.size(),
+                    to.len(),
+                    from.len()
+                ),
+                "both have one count for each rank",
+                "give one count for each rank",
+            ));
+        }
         self.move_elements(self.call(Collective::AllToAll, 0), Blocks::Exchanged(to, from), input, output)
     }
 
