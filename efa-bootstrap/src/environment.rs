@@ -42,7 +42,10 @@ struct LaunchInfo {
 pub(super) fn recognise(lookup: &dyn Fn(&str) -> Option<String>, nesting: &Nesting) -> Result<Job> {
     let vars = Variables(lookup);
     let found = launchers(&vars);
-    let Some(launcher) = nesting.innermost(&found) else {
+    // `efa run` always holds the port. Without that a wrapper inside of the launcher has given the rank a number, and may
+    // have become the program itself (`srun sh -c 'EFA_RANK=$SLURM_PROCID … exec program'`).
+    let preferred = (!vars.has("EFA_RENDEZVOUS_RESERVED")).then_some(Launcher::Efa);
+    let Some(launcher) = nesting.innermost(&found, preferred) else {
         return Ok(Job {
             key: job_key(&vars)?,
             id: vars.text("EFA_JOB_ID").unwrap_or_default(),

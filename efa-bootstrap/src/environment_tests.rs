@@ -266,6 +266,10 @@ fn the_innermost_launcher_counts() {
     assert_eq!(launcher(&[SLURM, OPEN_MPI], &[OPEN_MPI], "slurmstepd"), Launcher::Slurm);
     assert_eq!(launcher(&[SLURM, OPEN_MPI], &[], "slurmstepd"), Launcher::Slurm);
     assert_eq!(launcher(&[EFA, MPICH], &[EFA], "hydra_pmi_proxy"), Launcher::Mpich);
+    // A wrapper that has become the program leaves no process between the daemon and the rank.
+    assert_eq!(launcher(&[EFA, SLURM], &[], "slurmstepd"), Launcher::Efa);
+    let efa_run: &[(&str, &str)] = &[("EFA_RENDEZVOUS_RESERVED", "1")];
+    assert_eq!(launcher(&[EFA, efa_run, SLURM], &[], "slurmstepd"), Launcher::Slurm);
     assert_eq!(launcher(&[EFA, TORCHRUN], &[TORCHRUN], "efa"), Launcher::Efa);
     assert_eq!(launcher(&[SLURM, TORCHRUN], &[SLURM], "bash"), Launcher::Torchrun);
 }

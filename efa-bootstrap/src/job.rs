@@ -158,7 +158,7 @@ impl Job {
     ///
     /// Where the variables of several launchers are there, the innermost counts, since the others started that one and not
     /// this process: the one whose variables this process's nearest ancestors did not have (`/proc/PID/environ`). Where that
-    /// doesn't tell, the first in the table counts. The variables of an outer `efa run` are then ignored.
+    /// doesn't tell, an `EFA_RANK` counts that a wrapper has set, and else the first in the table. The variables of an outer `efa run` are then ignored.
     ///
     /// The shell of a batch job (`sbatch`, `salloc`) is no rank: it is a job of one, with a [note](Self::note).
     ///

@@ -41,10 +41,14 @@ impl Nesting {
         ancestors.iter().position(|ancestor| !has_it(ancestor)).unwrap_or(ancestors.len())
     }
 
-    /// Returns the innermost of launchers with the variable that each is recognised by. Where two are at one depth, because a
-    /// process that starts ranks had neither's variables itself, the process's name decides, and then the order of the
-    /// list.
-    pub(super) fn innermost(&self, found: &[(Launcher, &str, String)]) -> Option<Launcher> {
+    /// Returns the innermost of launchers with the variable that each is recognised by. Where two are at one depth, because
+    /// a process that starts ranks had neither's variables itself, `preferred` counts, else the process's name decides, and
+    /// then the order of the list.
+    pub(super) fn innermost(
+        &self,
+        found: &[(Launcher, &str, String)],
+        preferred: Option<Launcher>,
+    ) -> Option<Launcher> {
         let depth = |(_, name, value): &(Launcher, &str, String)| self.depth(name, value);
         let least = match found {
             [only] => return Some(only.0),
@@ -52,7 +56,8 @@ impl Nesting {
         };
         let nearest = || found.iter().filter(|launcher| depth(launcher) == least).map(|found| found.0);
         let named = self.ancestors.get().and_then(|all| all.get(least)).and_then(|a| daemon_of(&a.name));
-        nearest().find(|&launcher| Some(launcher) == named).or_else(|| nearest().next())
+        let any_of = |wanted: Option<Launcher>| nearest().find(|&launcher| Some(launcher) == wanted);
+        any_of(preferred).or_else(|| any_of(named)).or_else(|| nearest().next())
     }
 }
 
@@ -133,10 +138,10 @@ pub(super) mod tests {
         let found = |launcher, name| (launcher, name, "1".to_owned());
         let both = [found(Launcher::OpenMpi, "OMPI_COMM_WORLD_RANK"), found(Launcher::Slurm, "SLURM_PROCID")];
         let all: &[(&str, &str)] = &[("OMPI_COMM_WORLD_RANK", "1"), ("SLURM_PROCID", "1")];
-        let under = |daemon| nesting(&[("program", Some(all)), (daemon, None)]).innermost(&both);
+        let under = |daemon| nesting(&[("program", Some(all)), (daemon, None)]).innermost(&both, None);
         assert_eq!(under("slurmstepd"), Some(Launcher::Slurm));
         assert_eq!(under("orted"), Some(Launcher::OpenMpi));
         assert_eq!(under("sh"), Some(Launcher::OpenMpi));
-        assert_eq!(nesting(&[]).innermost(&[]), None);
+        assert_eq!(nesting(&[]).innermost(&[], None), None);
     }
 }
