@@ -359,13 +359,17 @@ impl Running {
         if !status.success() {
             return Err(format!("it failed ({status}): {}", self.said()));
         }
-        Ok(self.stdout.take().and_then(|reader| reader.join().ok()).unwrap_or_default())
+        // What it has left running may keep its output open.
+        self.end();
+        printed(self.stdout.take()).ok_or_else(|| {
+            format!("what it has started did not close its output within {} s", START.as_secs())
+        })
     }
 
     /// Returns the last thing that it said on standard error. The program has ended.
     fn said(&mut self) -> String {
         self.end();
-        last_line(&self.stderr.take().and_then(|reader| reader.join().ok()).unwrap_or_default())
+        last_line(&printed(self.stderr.take()).unwrap_or_default())
     }
 
     /// Ends the program and all that it has started.
@@ -376,6 +380,19 @@ impl Running {
         }
         let _ = self.child.wait();
     }
+}
+
+/// Returns what a program that has ended has printed; `None` if somebody else keeps its output open.
+fn printed(reader: Option<JoinHandle<String>>) -> Option<String> {
+    let reader = reader?;
+    let until = Instant::now() + START;
+    while !reader.is_finished() {
+        if Instant::now() >= until {
+            return None;
+        }
+        thread::sleep(LOOK_EVERY);
+    }
+    reader.join().ok()
 }
 
 impl Drop for Running {
@@ -440,6 +457,8 @@ mod tests {
             Running::start(command).expect("sh starts")
         };
         assert_eq!(shell("echo 1; echo 2 >&2").output(START), Ok("1\n".into()));
+        // What it leaves has its output open.
+        assert_eq!(shell("sleep 600 & echo 1").output(START), Ok("1\n".into()));
         let failed = shell("echo no device >&2; exit 3").output(START).expect_err("it fails");
         assert!(failed.contains("exit status: 3") && failed.ends_with("no device"), "{failed}");
         let begun = Instant::now();

@@ -150,7 +150,7 @@ fn linked(text: &str) -> String {
 /// Returns the text for Markdown: no character of it means anything but itself.
 fn marked(text: &str) -> String {
     let words = text.split(' ').map(|word| {
-        if word.starts_with("https://") {
+        if is_address(word) {
             return word.to_owned();
         }
         let text = efa_core::printable(word);
@@ -164,6 +164,12 @@ fn marked(text: &str) -> String {
         safe
     });
     words.collect::<Vec<_>>().join(" ")
+}
+
+/// Returns whether a word is an address, which Markdown shows as a link, and holds nothing that ends one.
+fn is_address(word: &str) -> bool {
+    let is_part = |letter: char| letter.is_ascii_alphanumeric() || "-._~:/?#@!$&'*+,;=%".contains(letter);
+    word.starts_with("https://") && word.chars().all(is_part)
 }
 
 /// Returns the most backquotes in a row.
@@ -202,6 +208,12 @@ mod tests {
         ] {
             assert!(html.contains(part), "'{part}' is missing in {html}");
         }
+    }
+
+    #[test]
+    fn what_only_begins_as_an_address_is_text() {
+        let shown = marked("https://example.com/a_b https://example.com/<img>|x\n#");
+        assert_eq!(shown, "https://example.com/a_b https://example.com/\\<img\\>|x \\#");
     }
 
     #[test]
