@@ -64,24 +64,24 @@ fn choose(world: &mut Communicator, algorithm: Algorithm) {
 #[test]
 fn an_all_reduce_of_every_type_and_operation_agrees_with_the_reference() {
     for size in JOBS {
-        run(size, |mut world| {
+        run(size, |world| {
             for &algorithm in Algorithm::of(Collective::AllReduce) {
-                choose(&mut world, algorithm);
+                choose(world, algorithm);
                 for op in ReduceOp::ALL {
                     if op.exists_for(DType::F32) {
-                        all_reduce::<f16>(&world, 37, op);
-                        all_reduce::<bf16>(&world, 37, op);
-                        all_reduce::<f32>(&world, 1001, op);
-                        all_reduce::<f64>(&world, 37, op);
+                        all_reduce::<f16>(world, 37, op);
+                        all_reduce::<bf16>(world, 37, op);
+                        all_reduce::<f32>(world, 1001, op);
+                        all_reduce::<f64>(world, 37, op);
                     }
-                    all_reduce::<i8>(&world, 37, op);
-                    all_reduce::<i16>(&world, 37, op);
-                    all_reduce::<i32>(&world, 37, op);
-                    all_reduce::<i64>(&world, 1001, op);
-                    all_reduce::<u8>(&world, 37, op);
-                    all_reduce::<u16>(&world, 37, op);
-                    all_reduce::<u32>(&world, 37, op);
-                    all_reduce::<u64>(&world, 37, op);
+                    all_reduce::<i8>(world, 37, op);
+                    all_reduce::<i16>(world, 37, op);
+                    all_reduce::<i32>(world, 37, op);
+                    all_reduce::<i64>(world, 1001, op);
+                    all_reduce::<u8>(world, 37, op);
+                    all_reduce::<u16>(world, 37, op);
+                    all_reduce::<u32>(world, 37, op);
+                    all_reduce::<u64>(world, 37, op);
                 }
             }
         });
@@ -91,11 +91,11 @@ fn an_all_reduce_of_every_type_and_operation_agrees_with_the_reference() {
 #[test]
 fn an_all_reduce_works_at_every_length() {
     for size in JOBS {
-        run(size, |mut world| {
+        run(size, |world| {
             for &algorithm in Algorithm::of(Collective::AllReduce).iter().chain(&[Algorithm::Auto]) {
                 world.set_options(Options { algorithm, ..Options::default() });
                 for len in [0, 1, 2, size - 1, size + 1, 1023] {
-                    all_reduce::<u32>(&world, len, ReduceOp::Sum);
+                    all_reduce::<u32>(world, len, ReduceOp::Sum);
                 }
             }
         });
@@ -105,7 +105,7 @@ fn an_all_reduce_works_at_every_length() {
 #[test]
 fn an_all_reduce_of_a_million_elements_is_right() {
     for size in [2, 3, 4] {
-        run(size, |mut world| {
+        run(size, |world| {
             for &algorithm in Algorithm::of(Collective::AllReduce) {
                 world.set_options(Options { algorithm, ..Options::default() });
                 let len = 1 << 20;
@@ -124,8 +124,8 @@ fn every_rank_gets_the_same_bits() {
     let reference = std::sync::Mutex::new(None);
     for &algorithm in Algorithm::of(Collective::AllReduce) {
         *reference.lock().unwrap() = None;
-        run(5, |mut world| {
-            choose(&mut world, algorithm);
+        run(5, |world| {
+            choose(world, algorithm);
             let mut data: Vec<f32> = contribution(world.rank(), 5000, 1);
             world.all_reduce_in_place(&mut data, ReduceOp::Sum).unwrap();
             let bits: Vec<u32> = data.iter().map(|value| value.to_bits()).collect();
@@ -158,9 +158,9 @@ fn a_broadcast_gives_the_roots_elements_to_all_from_every_root() {
 
 #[test]
 fn every_broadcast_algorithm_gives_the_same() {
-    run(5, |mut world| {
+    run(5, |world| {
         for &algorithm in Algorithm::of(Collective::Broadcast) {
-            choose(&mut world, algorithm);
+            choose(world, algorithm);
             for root in 0..world.size() {
                 let mut data = match world.rank() == root {
                     true => contribution::<u16>(root, 12_345, 3),

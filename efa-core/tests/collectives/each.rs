@@ -39,12 +39,12 @@ fn by_each_algorithm(world: &mut Communicator, collective: Collective, body: imp
 #[test]
 fn reduces_and_scans_agree_with_the_model() {
     for size in JOBS {
-        run(size, |mut world| {
+        run(size, |world| {
             let rank = world.rank();
             for len in LENGTHS {
                 let all = all(size, len, 11);
                 let mine = &all[rank];
-                by_each_algorithm(&mut world, Collective::Reduce, |world, what| {
+                by_each_algorithm(world, Collective::Reduce, |world, what| {
                     for root in [0, size - 1] {
                         let mut output = vec![7; if rank == root { len } else { 0 }];
                         world.reduce(mine, &mut output, ReduceOp::Sum, root).unwrap();
@@ -57,7 +57,7 @@ fn reduces_and_scans_agree_with_the_model() {
                         assert!(data == expected, "{what}, in place, {len} elements to {root}");
                     }
                 });
-                by_each_algorithm(&mut world, Collective::Scan, |world, what| {
+                by_each_algorithm(world, Collective::Scan, |world, what| {
                     let mut output = vec![7; len];
                     world.scan(mine, &mut output, ReduceOp::Sum).unwrap();
                     assert!(output == sums(&all[..=rank]), "{what}, {len} elements");
@@ -65,7 +65,7 @@ fn reduces_and_scans_agree_with_the_model() {
                     world.scan_in_place(&mut data, ReduceOp::Sum).unwrap();
                     assert!(data == output, "{what}, in place, {len} elements");
                 });
-                by_each_algorithm(&mut world, Collective::ExclusiveScan, |world, what| {
+                by_each_algorithm(world, Collective::ExclusiveScan, |world, what| {
                     let before = if rank > 0 { sums(&all[..rank]) } else { vec![7; len] };
                     let mut output = vec![7; len];
                     world.exclusive_scan(mine, &mut output, ReduceOp::Sum).unwrap();
@@ -82,7 +82,7 @@ fn reduces_and_scans_agree_with_the_model() {
 #[test]
 fn blocks_go_where_the_model_says() {
     for size in JOBS {
-        run(size, |mut world| {
+        run(size, |world| {
             let rank = world.rank();
             for len in LENGTHS {
                 let all = all(size, len, 12);
@@ -91,7 +91,7 @@ fn blocks_go_where_the_model_says() {
                 // In place: the own block where it belongs, and something else around it.
                 let mut around = vec![7; size * len];
                 around[own.clone()].copy_from_slice(mine);
-                by_each_algorithm(&mut world, Collective::Gather, |world, what| {
+                by_each_algorithm(world, Collective::Gather, |world, what| {
                     for root in [0, size / 2] {
                         let mut output = vec![7; if rank == root { size * len } else { 0 }];
                         world.gather(mine, &mut output, root).unwrap();
@@ -102,7 +102,7 @@ fn blocks_go_where_the_model_says() {
                         }
                     }
                 });
-                by_each_algorithm(&mut world, Collective::Scatter, |world, what| {
+                by_each_algorithm(world, Collective::Scatter, |world, what| {
                     for root in [0, size / 2] {
                         let mut output = vec![7; len];
                         let input = if rank == root { &joined[..] } else { &[] };
@@ -114,7 +114,7 @@ fn blocks_go_where_the_model_says() {
                         assert!(data == *expected, "{what}, in place, {len} elements from {root}");
                     }
                 });
-                by_each_algorithm(&mut world, Collective::AllGather, |world, what| {
+                by_each_algorithm(world, Collective::AllGather, |world, what| {
                     let mut output = vec![7; size * len];
                     world.all_gather(mine, &mut output).unwrap();
                     let mut data = around.clone();
@@ -129,13 +129,13 @@ fn blocks_go_where_the_model_says() {
 #[test]
 fn exchanges_and_reduced_blocks_agree_with_the_model() {
     for size in JOBS {
-        run(size, |mut world| {
+        run(size, |world| {
             let rank = world.rank();
             for len in LENGTHS {
                 let all = all(size, size * len, 13);
                 let (mine, own) = (&all[rank], rank * len..(rank + 1) * len);
                 let parts: Vec<u32> = all.iter().flat_map(|one| &one[own.clone()]).copied().collect();
-                by_each_algorithm(&mut world, Collective::AllToAll, |world, what| {
+                by_each_algorithm(world, Collective::AllToAll, |world, what| {
                     let mut output = vec![7; size * len];
                     world.all_to_all(mine, &mut output).unwrap();
                     let mut data = mine.clone();
@@ -143,7 +143,7 @@ fn exchanges_and_reduced_blocks_agree_with_the_model() {
                     assert!(output == parts && data == parts, "{what}, {len} elements");
                 });
                 let sums = &sums(&all)[own.clone()];
-                by_each_algorithm(&mut world, Collective::ReduceScatter, |world, what| {
+                by_each_algorithm(world, Collective::ReduceScatter, |world, what| {
                     let mut output = vec![7; len];
                     world.reduce_scatter(mine, &mut output, ReduceOp::Sum).unwrap();
                     let mut data = mine.clone();
@@ -158,7 +158,7 @@ fn exchanges_and_reduced_blocks_agree_with_the_model() {
 #[test]
 fn blocks_of_different_lengths_go_where_the_model_says() {
     for size in JOBS {
-        run(size, |mut world| {
+        run(size, |world| {
             let rank = world.rank();
             // Rank 1 has none.
             let counts: Vec<usize> = (0..size).map(|rank| [40, 0, 3000, 7][rank % 4]).collect();
@@ -172,14 +172,14 @@ fn blocks_of_different_lengths_go_where_the_model_says() {
             around[own.clone()].copy_from_slice(mine);
             let root = size - 1;
             let at_root = rank == root;
-            by_each_algorithm(&mut world, Collective::Gather, |world, what| {
+            by_each_algorithm(world, Collective::Gather, |world, what| {
                 let mut output = vec![7; if at_root { total } else { 0 }];
                 world.gather_counts(mine, &mut output, &counts, root).unwrap();
                 let mut data = if at_root { around.clone() } else { mine.to_vec() };
                 world.gather_counts_in_place(&mut data, &counts, root).unwrap();
                 assert!(!at_root || (output == joined && data == joined), "{what}");
             });
-            by_each_algorithm(&mut world, Collective::Scatter, |world, what| {
+            by_each_algorithm(world, Collective::Scatter, |world, what| {
                 let mut output = vec![7; counts[rank]];
                 world
                     .scatter_counts(if at_root { &joined } else { &[] }, &mut output, &counts, root)
@@ -189,7 +189,7 @@ fn blocks_of_different_lengths_go_where_the_model_says() {
                 let kept = if at_root { &data[own.clone()] } else { &data };
                 assert!(output == mine && kept == mine, "{what}");
             });
-            by_each_algorithm(&mut world, Collective::AllGather, |world, what| {
+            by_each_algorithm(world, Collective::AllGather, |world, what| {
                 let mut output = vec![7; total];
                 world.all_gather_counts(mine, &mut output, &counts).unwrap();
                 let mut data = around.clone();
@@ -197,7 +197,7 @@ fn blocks_of_different_lengths_go_where_the_model_says() {
                 assert!(output == joined && data == joined, "{what}");
             });
             let sums = &sums(&all)[own.clone()];
-            by_each_algorithm(&mut world, Collective::ReduceScatter, |world, what| {
+            by_each_algorithm(world, Collective::ReduceScatter, |world, what| {
                 let mut output = vec![7; counts[rank]];
                 world.reduce_scatter_counts(&all[rank], &mut output, &counts, ReduceOp::Sum).unwrap();
                 let mut data = all[rank].clone();
@@ -211,7 +211,7 @@ fn blocks_of_different_lengths_go_where_the_model_says() {
 #[test]
 fn exchanges_of_different_lengths_agree_with_the_model() {
     for size in JOBS {
-        run(size, |mut world| {
+        run(size, |world| {
             let rank = world.rank();
             let count = |from: usize, to: usize| [0, 1, 500, 33, 2000][(3 * from + 2 * to) % 5];
             let send = |from: usize| -> Vec<usize> { (0..size).map(|to| count(from, to)).collect() };
