@@ -210,5 +210,6 @@ fn collectives_allocate_nothing() {
             })
             .collect();
         assert!(counts.contains(&0), "{counts:?} allocations in {ROUNDS} rounds each");
+        world.finish().unwrap();
     });
 }

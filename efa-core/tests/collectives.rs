@@ -17,7 +17,6 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use efa_core::Communicator;
 use efa_core::collective::{Algorithm, Collective, Options, ReduceOp};
 use efa_core::tensor::{DType, TensorViewMut, bf16, f16};
-use job::run;
 use numbers::{Number, Random};
 
 const JOBS: [usize; 6] = [1, 2, 3, 4, 5, 8];
@@ -53,6 +52,14 @@ fn all_reduce<T: Number>(world: &Communicator, len: usize, op: ReduceOp) {
     let mut data = input;
     world.all_reduce_in_place(&mut data, op).unwrap();
     check(&data, 0, size, len, seed, op, "in place");
+}
+
+/// Runs `body` on every rank of a new job, which all ranks then leave in good order, however far apart they are.
+fn run(size: usize, body: impl Fn(&mut Communicator) + Sync) {
+    job::run(size, |mut world| {
+        body(&mut world);
+        world.finish().unwrap();
+    });
 }
 
 /// Sets the algorithm of all-reduces.

@@ -6,7 +6,7 @@ use efa_core::collective::{Algorithm, Call, Collective, Located, Options, Reduce
 use efa_core::tensor::{DType, TensorView, TensorViewMut};
 
 use crate::contribution;
-use crate::job::run;
+use crate::run;
 
 const JOBS: [usize; 4] = [2, 3, 4, 7];
 /// The last one is cut in pieces, and too long to travel with its envelope.

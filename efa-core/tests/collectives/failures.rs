@@ -8,7 +8,7 @@ use efa_core::fabric::{Provider, ProviderChoice};
 use efa_core::{Communicator, Error};
 
 use crate::common::provider;
-use crate::job::{join, members, run_and_hand_over};
+use crate::job::{join, members, run};
 
 /// Leaves the job without a goodbye, as a process does that crashes.
 fn die(world: Communicator) {
@@ -33,7 +33,7 @@ fn rank_two_dies(options: Options, collective: impl Fn(&Communicator) -> efa_cor
     }
     let met = Barrier::new(4);
     let over = Barrier::new(4);
-    run_and_hand_over(4, |mut world| {
+    run(4, |mut world| {
         world.barrier().unwrap();
         // Rank 2 is out of the barrier first, maybe; its end would be the end of this collective, too.
         met.wait();
@@ -75,7 +75,7 @@ fn a_job_that_is_called_off_ends_a_collective_and_says_who_did() {
         return;
     }
     let over = Barrier::new(3);
-    run_and_hand_over(3, |world| {
+    run(3, |world| {
         if world.rank() == 1 {
             world.control().abort("the input file is broken");
             over.wait();
@@ -94,7 +94,7 @@ fn a_job_that_is_called_off_ends_a_collective_and_says_who_did() {
 #[test]
 fn ranks_that_bring_different_lengths_learn_of_it() {
     // A message that is too long, or too short, ends the collective where it arrives; the rest learn of those ranks.
-    run_and_hand_over(2, |world| {
+    run(2, |world| {
         let mut data = vec![1u32; if world.rank() == 0 { 100 } else { 200 }];
         let error = world.all_reduce_in_place(&mut data, ReduceOp::Sum).unwrap_err();
         let clear = matches!(error, Error::Misuse(_) | Error::Truncated { .. } | Error::PeerLost { .. });

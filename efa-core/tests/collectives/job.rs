@@ -62,15 +62,7 @@ pub(crate) fn join(members: Vec<Init>, body: impl Fn(usize, Result<Communicator>
     }
 }
 
-/// Runs `body` on every rank of a new job, which all ranks then leave in good order, however far apart they are.
-pub(crate) fn run(size: usize, body: impl Fn(&mut Communicator) + Sync) {
-    run_and_hand_over(size, |mut world| {
-        body(&mut world);
-        world.finish().unwrap();
-    });
-}
-
-/// Runs `body` on every rank of a new job, and leaves the end of the communicator to it.
-pub(crate) fn run_and_hand_over(size: usize, body: impl Fn(Communicator) + Sync) {
+/// Runs `body` on every rank of a new job.
+pub(crate) fn run(size: usize, body: impl Fn(Communicator) + Sync) {
     join(members(size), |_, world| body(world.unwrap()));
 }

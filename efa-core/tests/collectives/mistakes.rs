@@ -5,7 +5,7 @@ use efa_core::collective::{Algorithm, Located, Options, ReduceOp};
 use efa_core::tensor::{DType, TensorView, TensorViewMut};
 use efa_core::{Error, Result};
 
-use crate::job::run_and_hand_over;
+use crate::job::run;
 
 /// Checks that a call was refused with these words.
 fn refused(result: Result<()>, words: &[&str]) {
@@ -17,7 +17,7 @@ fn refused(result: Result<()>, words: &[&str]) {
 
 #[test]
 fn mistakes_are_refused_by_name_and_nothing_is_broken() {
-    run_and_hand_over(3, |mut world| {
+    run(3, |mut world| {
         let at = format!("at rank {} of 3", world.rank());
         let (me, at) = (world.rank(), at.as_str());
         let (two, mut three, mut four) = ([1u32; 2], [0u32; 3], [0u32; 4]);
