@@ -108,6 +108,8 @@ fn fabtest() {
         Some(host) => {
             let mut server = TcpStream::connect((*host, port)).expect("the server listens");
             server.write_all(b"done").expect("the server reads");
+            // The test runner on a single core begins the line with the name of the test.
+            println!();
             println!("bytes   iters   total       time     MB/sec    usec/xfer   Mxfers/sec");
             println!("64      20      2.5k        0.00s      8.00       8.00       0.13");
             println!("4k      20      160k        0.00s    512.00       8.00       0.13");
