@@ -121,6 +121,22 @@ fn elements_of_a_list_that_is_not_in_a_plan_are_not_one_subnet() {
     assert_eq!(status(&plan), 3);
 }
 
+#[test]
+fn groups_that_a_plan_lists_together_are_taken_together_with_a_note() {
+    let note = |plan: &Value| {
+        let notes = described(&plan.to_string()).notes;
+        notes.iter().any(|it| it.contains("all of those of aws_network_interface.it.security_groups"))
+    };
+    // `[efa.id, plain.id]`, which a plan writes as it does `coalesce(efa.id, plain.id)`.
+    let two = instances(
+        &SUBNET,
+        &[&GROUP[..], &["aws_security_group.plain.id", "aws_security_group.plain"]].concat(),
+    );
+    assert_eq!(status(&two), 0);
+    assert!(note(&two));
+    assert!(!note(&instances(&SUBNET, &GROUP)));
+}
+
 /// Two instances of resources of their own, whose subnets have these expressions.
 fn one_instance_each(subnets: [&[&str]; 2], groups: &[&str]) -> Value {
     let values = json!({"instance_type": "hpc7a.96xlarge"});

@@ -61,6 +61,8 @@ struct Terraform<'a> {
     opaque: RefCell<BTreeSet<String>>,
     /// The first expression that refers to a value that is not known, by the name of the value.
     places: RefCell<BTreeMap<String, String>>,
+    /// The expressions that refer to several groups.
+    with_groups: RefCell<BTreeSet<String>>,
     /// How many references were followed.
     steps: Cell<usize>,
 }
@@ -84,6 +86,7 @@ pub(super) fn read(root: &At<'_>) -> Reading<Plan> {
         expressions: BTreeMap::new(),
         opaque: RefCell::default(),
         places: RefCell::default(),
+        with_groups: RefCell::default(),
         steps: Cell::new(0),
     };
     if let Some(module) = root.find(&["configuration", "root_module"])? {
@@ -102,6 +105,12 @@ pub(super) fn read(root: &At<'_>) -> Reading<Plan> {
         plan.notes.push(
             "what is mended by hand is taken back by the next apply: change the configuration as well".into(),
         );
+    }
+    if let Some(first) = terraform.with_groups.borrow().first() {
+        plan.notes.push(format!(
+            "a plan lists the groups that an expression refers to, not how: all of those of {first} are taken to be used \
+             together; if the expression chooses among them, judge the state after the apply"
+        ));
     }
     plan.rules = terraform.rules()?;
     plan.opaque = terraform.opaque.take();

@@ -61,6 +61,10 @@ impl<'a> Terraform<'a> {
         let is_choice = targets.has_index && key.contains("group");
         let is_open =
             (targets.is_open || is_choice || is_opaque) && known.len() > 1 || is_opaque && of.is_in_copy;
+        // `[a.id, b.id]` and `coalesce(a.id, b.id)` are the same in a plan, and the first is what most people write.
+        if !is_open && known.len() > 1 && key.contains("group") {
+            self.with_groups.borrow_mut().insert(place);
+        }
         Ok((!is_open).then(|| known.into_iter().collect()))
     }
 
