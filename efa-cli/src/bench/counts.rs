@@ -1,5 +1,7 @@
 //! How often to measure: often enough for a stable median, seldom enough that large sizes end in seconds.
 
+use std::time::Duration;
+
 use super::case::Case;
 use super::options::BenchArgs;
 
@@ -12,6 +14,9 @@ pub(crate) struct Counts {
     pub(crate) iterations: u64,
     /// Messages in flight in each iteration of a bandwidth case; 1 for the others.
     pub(crate) window: u64,
+    /// After this time no further iteration begins, once there were [`FEWEST`]. Of cases in which one rank acts alone: the
+    /// others could not know when to stop.
+    pub(crate) time: Option<Duration>,
 }
 
 /// Messages in flight, as the OSU benchmarks have.
@@ -21,7 +26,10 @@ const NARROWEST_WINDOW: u64 = 4;
 /// Every message in flight has a buffer of its own. More memory than this would measure the caches' misses.
 const WINDOW_BYTES: u64 = 16 << 20;
 /// However large the messages, fewer iterations have no median.
-const FEWEST: u64 = 10;
+pub(super) const FEWEST: u64 = 10;
+/// On shared memory a remote operation waits for a look of its target, a millisecond later: 10,000 of each size would take
+/// minutes.
+const TIME: Duration = Duration::from_millis(500);
 
 impl Counts {
     /// Returns the counts for a case at a size, unless the options say otherwise.
@@ -35,7 +43,9 @@ impl Counts {
         };
         let iterations = args.iterations.unwrap_or((bytes / size.max(1)).clamp(FEWEST, most));
         let warmup = args.warmup.unwrap_or((iterations / 10).clamp(2, 200));
-        Self { warmup, iterations, window: if in_flight { window } else { 1 } }
+        let acts_alone = matches!(case, Case::Write | Case::Read);
+        let time = (acts_alone && args.iterations.is_none()).then_some(TIME);
+        Self { warmup, iterations, window: if in_flight { window } else { 1 }, time }
     }
 }
 
@@ -69,7 +79,12 @@ mod tests {
     #[test]
     fn options_have_the_last_word() {
         let args = options(&["latency", "--iterations", "7", "--warmup", "0"]);
-        assert_eq!(Counts::of(Case::Latency, 8, &args), Counts { warmup: 0, iterations: 7, window: 1 });
+        assert_eq!(
+            Counts::of(Case::Latency, 8, &args),
+            Counts { warmup: 0, iterations: 7, window: 1, time: None }
+        );
+        assert_eq!(Counts::of(Case::Write, 8, &options(&["write", "--iterations", "7"])).time, None);
+        assert!(Counts::of(Case::Write, 8, &options(&["write"])).time.is_some());
         assert_eq!(Counts::of(Case::Barrier, 0, &options(&["barrier"])).iterations, 2_000);
     }
 }

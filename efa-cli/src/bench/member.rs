@@ -126,6 +126,7 @@ pub(super) fn measure(
             let verb = if plan.case == Case::Write { Verb::Write } else { Verb::Read };
             let windows = Counts::of(Case::Bandwidth, size, args);
             let mut remote = remote::measure(&pair, verb, bytes, counts, windows, rounds)?;
+            record.iterations = remote.times.len() as u64;
             record.time_us = Some(Summary::of(&mut remote.times));
             record.mb_per_s = Some(megabytes(remote.rate, size));
             remote.wrong

@@ -5,7 +5,7 @@ use std::time::Instant;
 use efa_core::Result;
 use efa_core::memory::{Access, Region, RemoteRegion};
 
-use super::counts::Counts;
+use super::counts::{Counts, FEWEST};
 use super::pair::Pair;
 use super::pattern;
 use super::point_to_point::{answer, microseconds};
@@ -54,7 +54,7 @@ pub(super) fn measure(
         size,
     };
     let times = actor.one_by_one(single)?;
-    let rate = actor.rate(windows)?;
+    let rate = actor.rate(Counts { time: single.time, ..windows })?;
     tell(pair)?;
     let mut wrong = 0;
     for round in 0..rounds {
@@ -101,26 +101,22 @@ struct Actor<'a> {
 
 impl Actor<'_> {
     fn one_by_one(&mut self, counts: Counts) -> Result<Vec<f64>> {
+        repeat(counts.warmup, &counts, || self.once())?;
         let mut times = Vec::with_capacity(counts.iterations as usize);
-        for iteration in 0..counts.warmup + counts.iterations {
+        repeat(counts.iterations, &counts, || {
             let start = Instant::now();
             self.once()?;
-            if iteration >= counts.warmup {
-                times.push(microseconds(start));
-            }
-        }
+            times.push(microseconds(start));
+            Ok(())
+        })?;
         Ok(times)
     }
 
     fn rate(&mut self, counts: Counts) -> Result<f64> {
-        for _ in 0..counts.warmup {
-            self.window()?;
-        }
+        repeat(counts.warmup, &counts, || self.window())?;
         let start = Instant::now();
-        for _ in 0..counts.iterations {
-            self.window()?;
-        }
-        Ok((counts.window * counts.iterations) as f64 / start.elapsed().as_secs_f64())
+        let done = repeat(counts.iterations, &counts, || self.window())?;
+        Ok((counts.window * done) as f64 / start.elapsed().as_secs_f64())
     }
 
     fn once(&mut self) -> Result<()> {
@@ -167,6 +163,18 @@ impl Actor<'_> {
             }
         }
     }
+}
+
+/// Does something `times` times, or fewer if the time for it is over. Returns how often.
+fn repeat(times: u64, counts: &Counts, mut what: impl FnMut() -> Result<()>) -> Result<u64> {
+    let begun = Instant::now();
+    for done in 0..times {
+        if done >= FEWEST && counts.time.is_some_and(|limit| begun.elapsed() >= limit) {
+            return Ok(done);
+        }
+        what()?;
+    }
+    Ok(times)
 }
 
 fn tell(pair: &Pair<'_>) -> Result<()> {
