@@ -19,6 +19,8 @@ mod cli;
 mod doctor;
 #[cfg(feature = "libfabric")]
 mod emulation;
+#[cfg(feature = "libfabric")]
+mod exchange;
 mod failure;
 #[cfg(feature = "libfabric")]
 mod info;

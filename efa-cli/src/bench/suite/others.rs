@@ -13,11 +13,11 @@ use std::time::{Duration, Instant};
 use efa_core::fabric::Provider;
 use efa_core::{Communicator, Error};
 use rustix::process::{Pid, Signal, kill_process_group};
-use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use crate::bench::case::Case;
 use crate::emulation::is_emulated;
+use crate::exchange::exchange;
 
 /// How long the ranks wait for one another where none has much to do.
 pub(super) const STEP: Duration = Duration::from_secs(120);
@@ -98,7 +98,7 @@ pub(super) fn measure(
     let known = FABTESTS.iter().chain([&PINGPONG]).map(|it| it.name);
     let programs = known.filter(|name| find(name).is_some()).map(str::to_owned).collect();
     let here = Here { address: world.control().local_address(), programs };
-    let all: Vec<Here> = exchange(world, "programs to compare with", &here, STEP)?;
+    let all: Vec<Here> = exchange(world.control(), "programs to compare with", &here, STEP)?;
     let have =
         |test: &Fabtest| between.iter().all(|&rank| all[rank].programs.iter().any(|it| it == test.name));
     let tests =
@@ -144,7 +144,8 @@ fn fabtest(
     } else {
         Ok(0)
     };
-    let started: Vec<Result<u16, String>> = exchange(world, "the server of another program", &started, STEP)?;
+    let started: Vec<Result<u16, String>> =
+        exchange(world.control(), "the server of another program", &started, STEP)?;
     let outcome = match &started[second] {
         Ok(port) if world.rank() == first => {
             Running::start(command(*port, Some(server))).and_then(|running| running.output(LIMIT))
@@ -153,7 +154,7 @@ fn fabtest(
         Err(why) => Err(why.clone()),
     };
     let all: Vec<Result<String, String>> =
-        exchange(world, "the results of another program", &outcome, LIMIT + STEP)?;
+        exchange(world.control(), "the results of another program", &outcome, LIMIT + STEP)?;
     // A server that is left over is ended when it is dropped.
     let served = serving.map(|running| running.output(START));
     let printed = match (&all[first], served) {
@@ -233,7 +234,7 @@ fn osu(world: &Communicator, quick: bool, others: &mut Others) -> Result<(), Err
         }
     }
     let patience = LIMIT * OSU.len() as u32 + STEP;
-    exchange::<()>(world, "the OSU benchmarks", &(), patience)?;
+    exchange::<()>(world.control(), "the OSU benchmarks", &(), patience)?;
     Ok(())
 }
 
@@ -399,27 +400,6 @@ impl Drop for Running {
     fn drop(&mut self) {
         self.end();
     }
-}
-
-/// Gives what every rank has to every rank.
-fn exchange<T: Serialize + DeserializeOwned>(
-    world: &Communicator,
-    label: &str,
-    mine: &T,
-    patience: Duration,
-) -> Result<Vec<T>, Error> {
-    let mine = serde_json::to_vec(mine).expect("plain data");
-    let all = world.control().exchange(label, &mine, patience)?;
-    let understand = |(rank, wire): (usize, &Vec<u8>)| {
-        serde_json::from_slice(wire).map_err(|error| {
-            Error::rendezvous(
-                format!("cannot understand rank {rank}"),
-                error.to_string(),
-                "start the same build of efa on every host",
-            )
-        })
-    };
-    all.iter().enumerate().map(understand).collect()
 }
 
 #[cfg(test)]

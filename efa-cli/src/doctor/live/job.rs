@@ -4,9 +4,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use efa_core::admission::{ClosedPath, Facts, Site};
-use efa_core::bootstrap::Control;
 use efa_core::{Error, Init, Judged};
-use serde::{Serialize, de::DeserializeOwned};
 
 use super::super::args::DoctorArgs;
 use super::super::judge::{policy, provider};
@@ -15,6 +13,7 @@ use super::matrix::Matrix;
 use super::pairs::{Known, Next};
 use super::report::{Diagnosis, reject_unused_rules};
 use super::{host, pairs};
+use crate::exchange::exchange;
 use crate::failure::{EXIT_UNDETERMINED, EXIT_USAGE, Failure};
 use crate::plot_file::PlotFile;
 
@@ -107,7 +106,7 @@ fn examine(
     let control = judged.control();
     // Ranks of a host see the same, and a thousand of them need not say it.
     let state = is_first_of_host.then(|| host::State::of_this_host(local_ranks));
-    let states = exchange(control, "the state of the hosts", &(host::name(), state))?;
+    let states = exchange(control, "the state of the hosts", &(host::name(), state), STEP)?;
     let hosts = host::group(states);
     let provider = Some(judged.provider());
     let mut report = judged.report().clone();
@@ -127,7 +126,7 @@ fn try_pairs(judged: &Judged, limit: Duration) -> Result<Matrix, Error> {
     let mut known = Known::new();
     let mut endpoint = judged.open()?;
     for _ in 0..ATTEMPTS {
-        let reached = exchange(control, "who was reached", &pairs::reach(&endpoint, &known, limit))?;
+        let reached = exchange(control, "who was reached", &pairs::reach(&endpoint, &known, limit), STEP)?;
         let next = pairs::learn(&mut known, &reached);
         if next != Next::GoOn {
             drop(endpoint);
@@ -137,28 +136,8 @@ fn try_pairs(judged: &Judged, limit: Duration) -> Result<Matrix, Error> {
             break;
         }
     }
-    let timed = exchange(control, "the times", &pairs::time(&endpoint, &known, TIMING))?;
+    let timed = exchange(control, "the times", &pairs::time(&endpoint, &known, TIMING), STEP)?;
     Ok(pairs::matrix(control.size(), &known, &timed))
-}
-
-/// Gives what every rank has to every rank.
-fn exchange<T: Serialize + DeserializeOwned>(
-    control: &Control,
-    label: &str,
-    mine: &T,
-) -> Result<Vec<T>, Error> {
-    let mine = serde_json::to_vec(mine).expect("plain data");
-    let all = control.exchange(label, &mine, STEP)?;
-    let understand = |(rank, wire): (usize, &Vec<u8>)| {
-        serde_json::from_slice(wire).map_err(|error| {
-            Error::rendezvous(
-                format!("cannot understand rank {rank}"),
-                error.to_string(),
-                "start the same build of efa on every host",
-            )
-        })
-    };
-    all.iter().enumerate().map(understand).collect()
 }
 
 /// Makes the failure of a job without a verdict. What another rank has told is not told again by all the rest.
